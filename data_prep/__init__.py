@@ -1,0 +1,1 @@
+"""Recordings of any source, turned into shards."""

@@ -1,0 +1,87 @@
+"""What travels from the data to the model: trials of one or several sessions, never padded over neurons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+UNKNOWN_REGIONS = frozenset({"root", "void"})
+"""Acronyms of neurons that lie in no known region. They are input like any other neuron, but no region task
+draws or scores them."""
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """Who is recorded in a session, in the order of its counts' neuron axis."""
+
+    eid: str
+    neurons: tuple[str, ...]
+    """uuid of each neuron"""
+    regions: tuple[str, ...]
+    """Beryl acronym of each neuron; `root` or `void` where unknown"""
+
+    @property
+    def n_neurons(self) -> int:
+        return len(self.neurons)
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """The session's known regions, sorted; `SessionGroup.region` counts in this order."""
+        return tuple(sorted(set(self.regions) - UNKNOWN_REGIONS))
+
+    def region_index(self) -> Tensor:
+        """(neuron,) int64: number of each neuron's region in `region_names`, -1 where unknown."""
+        number = {name: i for i, name in enumerate(self.region_names)}
+        return torch.tensor([number.get(name, -1) for name in self.regions], dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class SessionGroup:
+    """Some trials of one session."""
+
+    eid: str
+    counts: Tensor
+    """(trial, bin, neuron) spikes per bin, uint8 or uint16 as stored"""
+    region: Tensor
+    """(neuron,) int64, see `SessionInfo.region_index`"""
+    trial: Tensor
+    """(trial,) int64, the trials' numbers in the shard"""
+    choice: Tensor
+    """(trial,) int8: -1, +1; 0 unknown"""
+    behavior: dict[str, Tensor]
+    """name -> (trial, bin) float32, NaN where missing"""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> SessionGroup:
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> SessionGroup:
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change) -> SessionGroup:
+        return replace(
+            self,
+            counts=change(self.counts),
+            region=change(self.region),
+            trial=change(self.trial),
+            choice=change(self.choice),
+            behavior={name: change(values) for name, values in self.behavior.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One or several session groups. Lightning moves it with `to` and the loader pins it."""
+
+    groups: tuple[SessionGroup, ...]
+
+    @property
+    def n_trials(self) -> int:
+        return sum(len(group.trial) for group in self.groups)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        return Batch(tuple(group.to(device, non_blocking) for group in self.groups))
+
+    def pin_memory(self) -> Batch:
+        return Batch(tuple(group.pin_memory() for group in self.groups))

@@ -1,0 +1,133 @@
+"""`manifest.json`: what is in a folder of shards."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from neuromtm.data.shards import ShardHeader, read_header, shard_problems
+from neuromtm.errors import ManifestError, ShardError
+from neuromtm.files import locked, sha256, write_whole
+
+FILE_NAME = "manifest.json"
+FORMAT = "neuromtm-manifest"
+FORMAT_VERSION = 1
+Role = Literal["pretrain", "heldout"]
+
+
+@dataclass(frozen=True)
+class SessionEntry:
+    """One session's line in the manifest."""
+
+    eid: str
+    file: str
+    """name relative to the manifest's folder"""
+    sha256: str
+    subject: str
+    lab: str
+    role: Role
+    n_trials: int
+    n_bins: int
+    n_neurons: int
+    bin_size_s: float
+    regions: dict[str, int]
+    """acronym -> number of neurons"""
+    behaviors: list[str]
+    splits: dict[str, int]
+    """split -> number of trials"""
+
+
+def describe(path: Path, role: Role) -> SessionEntry:
+    """The manifest entry of a shard.
+
+    Raises:
+        ShardError: if the shard cannot be read.
+    """
+    header: ShardHeader = read_header(path)
+    names = sorted(set(header.neurons.region))
+    return SessionEntry(
+        eid=header.eid,
+        file=path.name,
+        sha256=sha256(path),
+        subject=header.subject,
+        lab=header.lab,
+        role=role,
+        n_trials=header.n_trials,
+        n_bins=header.n_bins,
+        n_neurons=header.n_neurons,
+        bin_size_s=header.bin_size_s,
+        regions={name: int((header.neurons.region == name).sum()) for name in names},
+        behaviors=list(header.behaviors),
+        splits={name: len(trials) for name, trials in header.splits.items()},
+    )
+
+
+def add_session(folder: Path, entry: SessionEntry) -> None:
+    """Add or replace one session's entry, safely beside other processes that do the same."""
+    with locked(folder):
+        entries = {e.eid: e for e in read_manifest(folder)} if (folder / FILE_NAME).exists() else {}
+        entries[entry.eid] = entry
+        sessions = [asdict(entries[eid]) for eid in sorted(entries)]
+        manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "sessions": sessions}
+        write_whole(folder / FILE_NAME, json.dumps(manifest, indent=1) + "\n")
+
+
+def read_manifest(folder: Path) -> list[SessionEntry]:
+    """The sessions of a folder, sorted by eid.
+
+    Raises:
+        ManifestError: if the folder or its manifest is missing, unreadable, of another version or empty.
+    """
+    folder = Path(folder)
+    path = folder / FILE_NAME
+    if not folder.is_dir():
+        raise ManifestError(f"{folder}: no such folder. Prepare data first, e.g. python -m data_prep simulate --out {folder}")
+    if not path.exists():
+        raise ManifestError(
+            f"{folder}: no {FILE_NAME} in it, so it is not a data folder. Prepare data first, e.g. "
+            f"python -m data_prep simulate --out {folder}"
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["format"], manifest["format_version"]
+        if version != (FORMAT, FORMAT_VERSION):
+            raise ManifestError(
+                f"{path}: format {version[0]!r} version {version[1]!r}, but this program reads {FORMAT!r} version "
+                f"{FORMAT_VERSION}. Prepare the folder again with this version."
+            )
+        entries = [SessionEntry(**session) for session in manifest["sessions"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{path}: not a readable manifest ({error}). Prepare the folder again.") from error
+    if not entries:
+        raise ManifestError(f"{path}: lists no session. Prepare data first, e.g. python -m data_prep simulate --out {folder}")
+    bad = [entry.role for entry in entries if entry.role not in get_args(Role)]
+    if bad:
+        raise ManifestError(f"{path}: unknown role {bad[0]!r}, not one of {', '.join(get_args(Role))}.")
+    return sorted(entries, key=lambda entry: entry.eid)
+
+
+def folder_problems(folder: Path) -> dict[str, list[str]]:
+    """File name -> all that is wrong with it: damaged, missing, changed since, or not in the manifest.
+
+    Raises:
+        ManifestError: if there is no readable manifest to check against.
+    """
+    entries, problems = read_manifest(folder), {}
+    for entry in entries:
+        path = folder / entry.file
+        found = shard_problems(path)
+        if not found and sha256(path) != entry.sha256:
+            found = [f"{path}: its bytes are not the ones the manifest lists. Prepare it again."]
+        if not found:
+            try:
+                if describe(path, entry.role) != entry:
+                    found = [f"{path}: its content is not what the manifest says. Prepare it again."]
+            except ShardError as error:
+                found = [str(error)]
+        if found:
+            problems[entry.file] = found
+    listed = {entry.file for entry in entries}
+    for path in sorted(folder.glob("*.h5")):
+        if path.name not in listed:
+            problems[path.name] = [f"{path}: not in the manifest. Run the preparation again, which adds it."]
+    return problems

@@ -1,0 +1,321 @@
+"""The shard, format 1: one HDF5 file a session. DESIGN in one place: what is written is what is checked.
+
+| path | dtype, shape |
+| --- | --- |
+| `spikes/counts` | uint8 or uint16 (trial, bin, neuron), one trial a chunk, fletcher32 |
+| `neurons/uuid`, `region`, `probe` | str (neuron) |
+| `neurons/firing_rate_hz`, `label`, `depth_um` | float64 (neuron), NaN where unknown |
+| `trials/choice` | int8 (trial): -1, +1; 0 unknown |
+| `trials/stimulus_onset_s`, `contrast`, `block`, `reward`, `reaction_time_s` | float64 (trial), NaN where unknown |
+| `trials/index` | int64 (trial), row in the source's trial table |
+| `behavior/<name>` | float32 (trial, bin), NaN where missing |
+| `splits/train`, `val`, `test` | int32, disjoint trial numbers |
+| `truth/rates` | float16 (trial, bin, neuron) expected spikes per bin, simulated sessions only |
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from neuromtm.batch import SessionInfo
+from neuromtm.errors import ShardError
+from neuromtm.files import whole_file
+
+FORMAT = "neuromtm-session"
+FORMAT_VERSION = 1
+SPLITS = ("train", "val", "test")
+NEURON_TEXT = ("uuid", "region", "probe")
+NEURON_NUMBERS = ("firing_rate_hz", "label", "depth_um")
+TRIAL_NUMBERS = ("stimulus_onset_s", "contrast", "block", "reward", "reaction_time_s")
+ATTRIBUTES = ("eid", "subject", "lab", "source", "bin_size_s", "window_s", "align_event", "created_by")
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """A session's neurons, each field (neuron,)."""
+
+    uuid: np.ndarray
+    region: np.ndarray
+    """Beryl acronym, `root` or `void` where unknown"""
+    probe: np.ndarray
+    firing_rate_hz: np.ndarray
+    label: np.ndarray
+    """fraction of the quality criteria that the sorted unit passes, 0 to 1"""
+    depth_um: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trials:
+    """A session's trials, each field (trial,)."""
+
+    choice: np.ndarray
+    stimulus_onset_s: np.ndarray
+    """in session time"""
+    contrast: np.ndarray
+    """right minus left, -1 to 1"""
+    block: np.ndarray
+    """probability of a stimulus on the left"""
+    reward: np.ndarray
+    """+1 rewarded, -1 not"""
+    reaction_time_s: np.ndarray
+    """first movement after stimulus onset"""
+    index: np.ndarray
+    """row in the source's trial table"""
+
+
+@dataclass(frozen=True)
+class ShardHeader:
+    """Everything of a shard but the large arrays: what a data module needs before the first batch."""
+
+    eid: str
+    subject: str
+    lab: str
+    source: str
+    bin_size_s: float
+    window_s: tuple[float, float]
+    """start and end relative to the event"""
+    align_event: str
+    created_by: str
+    neurons: Neurons
+    trials: Trials
+    splits: Mapping[str, np.ndarray]
+    behaviors: tuple[str, ...]
+    """names of the traces under `behavior/`"""
+    preparation: Mapping[str, object] = field(default_factory=dict)
+    """the options the shard was prepared with, so that another preparation is not taken for this one"""
+
+    @property
+    def n_trials(self) -> int:
+        return len(self.trials.choice)
+
+    @property
+    def n_neurons(self) -> int:
+        return len(self.neurons.uuid)
+
+    @property
+    def n_bins(self) -> int:
+        return n_bins(self.window_s, self.bin_size_s)
+
+    @property
+    def info(self) -> SessionInfo:
+        return SessionInfo(self.eid, tuple(self.neurons.uuid), tuple(self.neurons.region))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A whole session in memory."""
+
+    header: ShardHeader
+    counts: np.ndarray
+    """(trial, bin, neuron) uint8, or uint16 where a count needs it"""
+    behavior: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """name -> (trial, bin) float32"""
+    true_rates: np.ndarray | None = None
+    """(trial, bin, neuron) expected spikes per bin; simulated sessions only"""
+
+
+def n_bins(window_s: Sequence[float], bin_size_s: float) -> int:
+    """Number of bins in the window."""
+    return round((window_s[1] - window_s[0]) / bin_size_s)
+
+
+def write_shard(path: Path, shard: Shard) -> None:
+    """Write a shard under a temporary name, check it, and rename it: a shard that exists is whole.
+
+    Raises:
+        ShardError: if the parts do not fit together; nothing is left behind.
+    """
+    header, text = shard.header, h5py.string_dtype()
+    with whole_file(path) as temporary:
+        with h5py.File(temporary, "w") as file:
+            file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
+            for name in ATTRIBUTES:
+                file.attrs[name] = getattr(header, name)
+            file.attrs["preparation"] = json.dumps(header.preparation, sort_keys=True)
+            _write_per_trial(file, "spikes/counts", shard.counts)
+            for name in NEURON_TEXT:
+                file.create_dataset(f"neurons/{name}", data=[str(v) for v in getattr(header.neurons, name)], dtype=text)
+            for name in NEURON_NUMBERS:
+                file.create_dataset(f"neurons/{name}", data=np.asarray(getattr(header.neurons, name), np.float64))
+            file.create_dataset("trials/choice", data=np.asarray(header.trials.choice, np.int8))
+            file.create_dataset("trials/index", data=np.asarray(header.trials.index, np.int64))
+            for name in TRIAL_NUMBERS:
+                file.create_dataset(f"trials/{name}", data=np.asarray(getattr(header.trials, name), np.float64))
+            for name, values in shard.behavior.items():
+                _write_per_trial(file, f"behavior/{name}", np.asarray(values, np.float32))
+            for name in SPLITS:
+                file.create_dataset(f"splits/{name}", data=np.asarray(header.splits[name], np.int32))
+            if shard.true_rates is not None:
+                _write_per_trial(file, "truth/rates", np.asarray(shard.true_rates, np.float16))
+        problems = _problems(temporary, name=path)
+        if problems:
+            raise ShardError(" ".join(problems))
+
+
+def _write_per_trial(file: h5py.File, name: str, values: np.ndarray) -> None:
+    # one trial a chunk: random reads of trials touch only what they need
+    chunks = (1, *values.shape[1:]) if values.size else None
+    file.create_dataset(name, data=values, chunks=chunks, fletcher32=bool(values.size))
+
+
+@contextmanager
+def open_shard(path: Path) -> Iterator[h5py.File]:
+    """Open a shard for reading, without a file lock (cluster file systems), format checked.
+
+    Raises:
+        ShardError: if the file is missing, truncated, not HDF5, or of another format or version.
+    """
+    file = open_shard_file(path)
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def open_shard_file(path: Path) -> h5py.File:
+    """The same as `open_shard`, for a caller that closes the file itself."""
+    path = Path(path)
+    if not path.exists():
+        raise ShardError(f"{path}: no such shard. List the folder with: python -m data_prep check {path.parent}")
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise ShardError(
+            f"{path}: not a readable HDF5 file, perhaps cut short ({error}). Delete it and prepare it again."
+        ) from error
+    found = file.attrs.get("format"), file.attrs.get("format_version")
+    if found != (FORMAT, FORMAT_VERSION):
+        file.close()
+        raise ShardError(
+            f"{path}: format {found[0]!r} version {found[1]!r}, but this program reads {FORMAT!r} version "
+            f"{FORMAT_VERSION}. Prepare it again with this version."
+        )
+    return file
+
+
+def read_header(path: Path) -> ShardHeader:
+    """Read everything but the large arrays, and check that it fits together.
+
+    Raises:
+        ShardError: naming the file and every problem found.
+    """
+    with open_shard(path) as file:
+        problems = _structure_problems(file, path)
+        if problems:
+            raise ShardError(" ".join(problems))
+        return _header(file)
+
+
+def _header(file: h5py.File) -> ShardHeader:
+    neurons = Neurons(
+        **{name: file[f"neurons/{name}"].asstr()[()].astype(str) for name in NEURON_TEXT},
+        **{name: file[f"neurons/{name}"][()] for name in NEURON_NUMBERS},
+    )
+    trials = Trials(**{name: file[f"trials/{name}"][()] for name in ("choice", "index", *TRIAL_NUMBERS)})
+    return ShardHeader(
+        **{name: file.attrs[name] for name in ATTRIBUTES if name not in ("window_s", "bin_size_s")},
+        bin_size_s=float(file.attrs["bin_size_s"]),
+        window_s=tuple(float(v) for v in file.attrs["window_s"]),
+        neurons=neurons,
+        trials=trials,
+        splits={name: file[f"splits/{name}"][()] for name in SPLITS},
+        behaviors=tuple(sorted(file["behavior"])) if "behavior" in file else (),
+        preparation=json.loads(file.attrs.get("preparation", "{}")),
+    )
+
+
+def read_shard(path: Path) -> Shard:
+    """Read a whole session into memory."""
+    header = read_header(path)
+    with open_shard(path) as file:
+        return Shard(
+            header,
+            counts=file["spikes/counts"][()],
+            behavior={name: file[f"behavior/{name}"][()] for name in header.behaviors},
+            true_rates=file["truth/rates"][()] if "truth/rates" in file else None,
+        )
+
+
+def read_trials(dataset: h5py.Dataset, trials: Sequence[int]) -> np.ndarray:
+    """Read some trials of a dataset whose first axis is trials, one by one.
+
+    A list of trials as HDF5 index is about a hundred times slower than single reads of a chunk.
+    """
+    values = np.empty((len(trials), *dataset.shape[1:]), dataset.dtype)
+    for row, trial in enumerate(trials):
+        dataset.read_direct(values, np.s_[int(trial)], np.s_[row])
+    return values
+
+
+def shard_problems(path: Path) -> list[str]:
+    """All that is wrong with a shard, a sentence each; every byte is read, so that checksums are verified."""
+    return _problems(path, name=path)
+
+
+def _problems(path: Path, name: Path) -> list[str]:
+    try:
+        with open_shard(path) as file:
+            problems = _structure_problems(file, name)
+            return problems or _content_problems(file, name)
+    except ShardError as error:
+        return [str(error).replace(str(path), str(name))]
+
+
+def _structure_problems(file: h5py.File, name: Path) -> list[str]:
+    missing = [a for a in ATTRIBUTES if a not in file.attrs]
+    datasets = ["spikes/counts", "trials/choice", "trials/index"]
+    datasets += [f"neurons/{n}" for n in NEURON_TEXT + NEURON_NUMBERS] + [f"trials/{n}" for n in TRIAL_NUMBERS]
+    datasets += [f"splits/{n}" for n in SPLITS]
+    missing += [d for d in datasets if d not in file]
+    if missing:
+        return [f"{name}: {', '.join(missing)} missing. Prepare it again."]
+    counts, problems = file["spikes/counts"], []
+    if counts.ndim != 3 or counts.dtype not in (np.uint8, np.uint16):
+        return [f"{name}: spikes/counts is {counts.dtype} {counts.shape}, not uint8 or uint16 (trial, bin, neuron). "
+                "Prepare it again."]
+    n_trials, found, n_neurons = counts.shape
+    expected = n_bins(file.attrs["window_s"], file.attrs["bin_size_s"])
+    if found != expected:
+        problems.append(
+            f"{name}: spikes/counts has {found} bins, but window_s and bin_size_s give {expected}. Prepare it again."
+        )
+    sizes = {f"neurons/{n}": (n_neurons,) for n in NEURON_TEXT + NEURON_NUMBERS}
+    sizes |= {f"trials/{n}": (n_trials,) for n in ("choice", "index", *TRIAL_NUMBERS)}
+    sizes |= {f"behavior/{n}": (n_trials, found) for n in file.get("behavior", ())}
+    if "truth/rates" in file:
+        sizes["truth/rates"] = counts.shape
+    problems += [
+        f"{name}: {d} has shape {file[d].shape}, but spikes/counts needs {shape}. Prepare it again."
+        for d, shape in sizes.items()
+        if file[d].shape != shape
+    ]
+    split = np.concatenate([file[f"splits/{n}"][()] for n in SPLITS])
+    if len(np.unique(split)) != len(split):
+        problems.append(f"{name}: a trial is in two splits. Prepare it again.")
+    if len(split) and not 0 <= split.min() <= split.max() < n_trials:
+        problems.append(f"{name}: splits name trials outside 0 to {n_trials - 1}. Prepare it again.")
+    return problems
+
+
+def _content_problems(file: h5py.File, name: Path) -> list[str]:
+    problems = []
+    for dataset in ("spikes/counts", *(f"behavior/{n}" for n in file.get("behavior", ())), "truth/rates"):
+        if dataset in file:
+            try:
+                for trial in range(file[dataset].shape[0]):
+                    file[dataset][trial]
+            except OSError as error:
+                problems.append(f"{name}: {dataset} is damaged at trial {trial} ({error}). Prepare it again.")
+    uuids = file["neurons/uuid"].asstr()[()]
+    if len(set(uuids)) != len(uuids):
+        problems.append(f"{name}: neurons/uuid names a neuron twice. Prepare it again.")
+    if not set(np.unique(file["trials/choice"][()])) <= {-1, 0, 1}:
+        problems.append(f"{name}: trials/choice has values other than -1, 0, +1. Prepare it again.")
+    if any(not region for region in file["neurons/region"].asstr()[()]):
+        problems.append(f"{name}: neurons/region is empty for some neurons; unknown is 'root'. Prepare it again.")
+    return problems
