@@ -1,0 +1,173 @@
+"""How well rates predict spikes: Poisson cost, bits per spike, R2, kept as sums over batches and ranks.
+
+Source of the bits per spike: Pei et al. 2021, Neural Latents Benchmark, section 3.2 ("co-bps").
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+def poisson_nll(log_rates: Tensor, counts: Tensor) -> Tensor:
+    """Cost of each entry in nats, without the constant log(count!).
+
+    Args:
+        log_rates: (trial, bin, neuron) log of the expected spikes per bin; half precision is widened.
+        counts: (trial, bin, neuron) spikes per bin.
+
+    Returns:
+        (trial, bin, neuron) exp(log_rates) - counts * log_rates.
+    """
+    log_rates = log_rates.to(torch.promote_types(log_rates.dtype, torch.float32))
+    return log_rates.exp() - counts * log_rates
+
+
+def null_nll(spikes: Tensor, entries: Tensor) -> Tensor:
+    """Cost in nats of predicting each neuron's mean count at every entry; 0 for a silent neuron.
+
+    With the mean m = spikes / entries, the sum of m - x log m over the entries is spikes - spikes log m.
+
+    Args:
+        spikes: (neuron,) sum of the counts.
+        entries: (neuron,) number of (trial, bin) entries they were summed over.
+    """
+    return spikes - torch.xlogy(spikes, spikes / entries.clamp(min=1))
+
+
+def bits_per_spike(model_nll: Tensor, spikes: Tensor, entries: Tensor) -> Tensor:
+    """Bits per spike by which a model beats each neuron's own mean count over the same entries.
+
+    Args:
+        model_nll: (neuron,) sum of `poisson_nll` over the entries.
+        spikes: (neuron,) sum of the counts.
+        entries: (neuron,) number of entries.
+
+    Returns:
+        (neuron,) bits per spike. NaN for a neuron without a spike, which has none; -inf where the model's cost
+        is not finite, so that rates that diverged are never left out of a mean as if the neuron were silent.
+    """
+    model_nll = torch.where(model_nll.isnan(), torch.inf, model_nll)
+    gain_nats = null_nll(spikes, entries) - model_nll
+    return torch.where(spikes > 0, gain_nats / (spikes * math.log(2)), torch.nan)
+
+
+def mean_over_neurons(values: Tensor) -> float | None:
+    """Mean of the neurons that have a value (not NaN); None if none has.
+
+    Args:
+        values: (neuron,) one figure a neuron.
+    """
+    known = values[~values.isnan()]
+    return float(known.double().mean()) if len(known) else None
+
+
+class _NeuronSums(Metric):
+    """Float64 sums over the scored entries of each neuron, one place a neuron in every state.
+
+    The neurons of several sessions can stand one after the other in one metric; `neurons` says which.
+    The states exist from the start and add up, so ranks may see different numbers of batches.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    is_differentiable = False
+
+    def __init__(self, n_neurons: int, sums: tuple[str, ...]):
+        super().__init__()
+        self.n_neurons = n_neurons
+        for name in sums:
+            self.add_state(name, torch.zeros(n_neurons, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def _add(self, neurons: Tensor | None, scored: Tensor | None, **entries: Tensor) -> None:
+        """Add each (trial, bin, neuron) tensor's scored entries to the state of its name."""
+        for name, values in entries.items():
+            if scored is not None:
+                # not a product: what is not scored may be NaN or infinite
+                values = torch.where(scored, values, 0)
+            total = values.sum(dim=(0, 1), dtype=torch.float64)
+            state = getattr(self, name)
+            setattr(self, name, state + total if neurons is None else state.index_add(0, neurons, total))
+
+
+class BitsPerSpike(_NeuronSums):
+    """Bits per spike of each neuron over all entries seen, on all ranks."""
+
+    model_nll: Tensor
+    spikes: Tensor
+    entries: Tensor
+
+    def __init__(self, n_neurons: int):
+        """Make room for neurons.
+
+        Args:
+            n_neurons: number of neurons, of all sessions together.
+        """
+        super().__init__(n_neurons, ("model_nll", "spikes", "entries"))
+
+    def update(
+        self,
+        log_rates: Tensor,
+        counts: Tensor,
+        *,
+        neurons: Tensor | None = None,
+        scored: Tensor | None = None,
+    ) -> None:
+        """Add a batch's entries.
+
+        Args:
+            log_rates: (trial, bin, neuron) log of the expected spikes per bin.
+            counts: (trial, bin, neuron) spikes per bin.
+            neurons: (neuron,) int64 place of each neuron in the metric; by default all of them, in order.
+            scored: bool, broadcastable to `counts`, the entries that count; by default all.
+        """
+        nll = poisson_nll(log_rates.detach(), counts)
+        self._add(neurons, scored, model_nll=nll, spikes=counts, entries=torch.ones_like(nll))
+
+    def compute(self) -> Tensor:
+        """(neuron,) bits per spike; NaN for a neuron that was silent or never scored."""
+        return bits_per_spike(self.model_nll, self.spikes, self.entries)
+
+
+class RateR2(_NeuronSums):
+    """Single-trial R2 of each neuron: the share of its counts' variance that the expected counts explain."""
+
+    squared_error: Tensor
+    spikes: Tensor
+    squared_counts: Tensor
+    entries: Tensor
+
+    def __init__(self, n_neurons: int):
+        """Make room for neurons.
+
+        Args:
+            n_neurons: number of neurons, of all sessions together.
+        """
+        super().__init__(n_neurons, ("squared_error", "spikes", "squared_counts", "entries"))
+
+    def update(
+        self,
+        log_rates: Tensor,
+        counts: Tensor,
+        *,
+        neurons: Tensor | None = None,
+        scored: Tensor | None = None,
+    ) -> None:
+        """Add a batch's entries; the arguments are those of `BitsPerSpike.update`."""
+        expected, counts = log_rates.detach().double().exp(), counts.double()
+        self._add(
+            neurons,
+            scored,
+            squared_error=(counts - expected).square(),
+            spikes=counts,
+            squared_counts=counts.square(),
+            entries=torch.ones_like(counts),
+        )
+
+    def compute(self) -> Tensor:
+        """(neuron,) R2 against the neuron's mean; NaN where its counts do not vary, -inf where rates are NaN."""
+        # times the number of entries, so that sums of whole numbers stay exact and no variance is exactly 0
+        variation = self.entries * self.squared_counts - self.spikes.square()
+        error = torch.where(self.squared_error.isnan(), torch.inf, self.squared_error)
+        return torch.where(variation > 0, 1 - self.entries * error / variation, torch.nan)
