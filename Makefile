@@ -1,0 +1,92 @@
+# Python 3.11 or newer and make are all that is needed: `make demo` and `make test` build .venv themselves.
+
+PYTHON ?= python3
+DEMO ?= runs/demo
+
+# Tests to run: `make test TESTS=tests/masking`, or `make test TESTS="-k causal"`.
+TESTS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# PyPI's torch for Linux brings several GB of CUDA libraries. Without an NVIDIA driver the CPU build is taken from
+# PyTorch's own index, where its version (2.13.0+cpu) counts as newer than PyPI's 2.13.0. torch is installed alone
+# and first, so that only this one look-up goes there; where that host cannot be reached, pip says so within half a
+# minute and takes torch from its usual index. For another build: make env TORCH_INDEX="--index-url URL".
+ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
+TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help env test lint demo demo-folder-is-new clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    simulate sessions, pretrain, fine-tune on held-out animals, compare (minutes on two CPU cores)"
+	@echo "make test    all tests, the lint and import rules among them"
+	@echo "make lint    the lint and import rules only"
+	@echo "make env     only build $(VENV), with the versions of constraints.txt"
+	@echo "make clean   remove caches and build leftovers; $(VENV) and runs/ stay"
+	@echo "Variables: PYTHON=$(PYTHON)  DEMO=$(DEMO)  TESTS=$(TESTS)"
+
+# ---- environment ----
+
+env: $(INSTALLED)
+
+# venv writes bin/pip last: a folder without it is a left-over of an interrupted try.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "neuromtm needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not to be had)." \
+	         "Name another: make env PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV) || \
+	  { echo "$(PYTHON) could not make a virtual environment (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
+
+$(INSTALLED): setup.cfg constraints.txt | $(BIN)/pip
+	$(BIN)/pip install --no-deps --retries 1 --timeout 15 $(TORCH_INDEX) --constraint constraints.txt torch
+	$(BIN)/pip install --constraint constraints.txt --editable ".[ibl,test]"
+	$(BIN)/pip check
+	@touch $@
+
+# ---- checks ----
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src data_prep tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- demo ----
+
+# Six simulated mice. The models learn from four of them with two kinds of masking, are fine-tuned on the other two,
+# and are held against the best possible prediction, which a simulation knows.
+SMALL := --config conf/model/tiny.yaml --config conf/trainer/cpu.yaml --config conf/debug/demo.yaml
+
+demo: demo-folder-is-new $(INSTALLED)
+	$(BIN)/python -m data_prep simulate --out $(DEMO)/data --n-sessions 6 --n-heldout 2
+	$(BIN)/neuromtm fit --config conf/pretrain.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/mtm/pretrain
+	$(BIN)/neuromtm fit --config conf/temporal.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/temporal/pretrain
+	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/mtm/finetune \
+	  --model.pretrained $(DEMO)/mtm/pretrain/checkpoints/best.ckpt
+	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/temporal/finetune \
+	  --model.pretrained $(DEMO)/temporal/pretrain/checkpoints/best.ckpt
+	$(BIN)/neuromtm test --config $(DEMO)/mtm/finetune/config.yaml --ckpt_path $(DEMO)/mtm/finetune/checkpoints/best.ckpt
+	$(BIN)/neuromtm test --config $(DEMO)/temporal/finetune/config.yaml --ckpt_path $(DEMO)/temporal/finetune/checkpoints/best.ckpt
+	$(BIN)/neuromtm ceiling --data $(DEMO)/data --out $(DEMO)/ceiling
+	$(BIN)/neuromtm compare temporal=$(DEMO)/temporal/finetune mtm=$(DEMO)/mtm/finetune ceiling=$(DEMO)/ceiling \
+	  --out $(DEMO)/summary.json
+	@echo
+	@echo "Table:       $(DEMO)/summary.json"
+	@echo "Figures:     $(DEMO)/mtm/finetune/figures and $(DEMO)/temporal/finetune/figures"
+	@echo "Per neuron:  $(DEMO)/mtm/finetune/neurons.csv"
+	@echo "Curves:      $(BIN)/tensorboard --logdir $(DEMO)"
+
+demo-folder-is-new:
+	@test ! -e $(DEMO) || { echo "$(DEMO) exists, and its results are not overwritten." \
+	  "Remove the folder (rm -r $(DEMO)), or keep it and take another: make demo DEMO=$(DEMO)2" >&2; exit 1; }
