@@ -65,11 +65,25 @@ def describe(path: Path, role: Role) -> SessionEntry:
 def add_session(folder: Path, entry: SessionEntry) -> None:
     """Add or replace one session's entry, safely beside other processes that do the same."""
     with locked(folder):
-        entries = {e.eid: e for e in read_manifest(folder)} if (folder / FILE_NAME).exists() else {}
-        entries[entry.eid] = entry
-        sessions = [asdict(entries[eid]) for eid in sorted(entries)]
-        manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "sessions": sessions}
-        write_whole(folder / FILE_NAME, json.dumps(manifest, indent=1) + "\n")
+        _add(folder, entry)
+
+
+def add_shard(path: Path, role: Role) -> None:
+    """Add or replace the entry of a shard that was just written, safely beside other processes.
+
+    The shard is described under the lock: if another process replaces it meanwhile, the one that adds last
+    describes what is there.
+    """
+    with locked(path.parent):
+        _add(path.parent, describe(path, role))
+
+
+def _add(folder: Path, entry: SessionEntry) -> None:
+    entries = {e.eid: e for e in read_manifest(folder)} if (folder / FILE_NAME).exists() else {}
+    entries[entry.eid] = entry
+    sessions = [asdict(entries[eid]) for eid in sorted(entries)]
+    manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "sessions": sessions}
+    write_whole(folder / FILE_NAME, json.dumps(manifest, indent=1) + "\n")
 
 
 def read_manifest(folder: Path) -> list[SessionEntry]:

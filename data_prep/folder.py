@@ -1,0 +1,139 @@
+"""Fill a folder with shards: skip what is done, say what was skipped and why, never harm another process's work."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from data_prep.options import PrepareOptions
+from data_prep.prepare import in_words, prepare
+from data_prep.recording import Recording
+from neuromtm.data.manifest import FILE_NAME, Role, SessionEntry, add_shard, read_manifest
+from neuromtm.data.shards import read_header, shard_problems, write_shard
+from neuromtm.errors import ConfigError, ShardError, SourceError
+from neuromtm.files import sha256
+
+Status = Literal["prepared", "already done", "skipped"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One session to prepare. Its recording is read only if there is no good shard of it yet."""
+
+    eid: str
+    role: Role
+    load: Callable[[], Recording]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a session."""
+
+    eid: str
+    status: Status
+    note: str
+
+    def __str__(self) -> str:
+        return f"{self.eid}: {self.status}" + (f": {self.note}" if self.note else "")
+
+
+def shard_name(eid: str) -> str:
+    """The shard's file name.
+
+    Raises:
+        ConfigError: if the eid holds anything but letters, digits, dots, underscores and hyphens.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", eid):
+        raise ConfigError(f"eid {eid!r}: only letters, digits and ._- can name a shard; rename the session.")
+    return f"{eid}.h5"
+
+
+def prepare_sessions(
+    jobs: Iterable[Job],
+    *,
+    out: Path,
+    options: PrepareOptions,
+    source_options: dict[str, Any],
+    overwrite: bool = False,
+) -> Iterable[Outcome]:
+    """Prepare one session after the other, yielding what became of each.
+
+    Args:
+        jobs: the sessions.
+        out: folder of the shards and their manifest; made if it is missing.
+        options: window, bins, filters and splits.
+        source_options: the source's own options, stored with the shards.
+        overwrite: replace shards that were prepared with other options.
+
+    Raises:
+        ConfigError: if a shard of other options is in the way and `overwrite` is off.
+        ManifestError: if the folder's manifest cannot be read.
+    """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: is a file; name a folder.")
+    preparation = json.loads(json.dumps(options.as_json() | source_options))
+    for job in jobs:
+        path = out / shard_name(job.eid)
+        replaces = ""
+        if path.exists():
+            problems = _state(path, preparation, overwrite=overwrite, listed=_entry(out, job.eid))
+            if problems is None:
+                yield _already_done(path, job)
+                continue
+            replaces = problems
+        try:
+            prepared = prepare(job.load(), options=options, preparation=preparation)
+            write_shard(path, prepared.shard)
+        except (SourceError, ShardError) as error:
+            yield Outcome(job.eid, "skipped", str(error))
+            continue
+        add_shard(path, job.role)
+        header = prepared.shard.header
+        left_out = prepared.n_table_trials - header.n_trials
+        yield Outcome(
+            job.eid,
+            "prepared",
+            f"{header.n_trials} trials"
+            + (f" ({left_out} removed: {in_words(prepared.removed_trials)})" if left_out else "")
+            + f", {header.n_neurons} of {prepared.n_source_neurons} neurons in "
+            + f"{len(header.info.region_names)} regions, {job.role}"
+            + "".join(f"; {note}" for note in (*prepared.notes, replaces) if note),
+        )
+
+
+def _entry(out: Path, eid: str) -> SessionEntry | None:
+    if not (out / FILE_NAME).exists():
+        return None
+    return next((entry for entry in read_manifest(out) if entry.eid == eid), None)
+
+
+def _state(path: Path, preparation: dict, *, overwrite: bool, listed: SessionEntry | None) -> str | None:
+    """None if the shard is good and prepared like this, else why it is prepared again."""
+    try:
+        found = read_header(path)
+    except ShardError:
+        return "replaces a damaged shard"
+    if found.preparation != preparation:
+        if not overwrite:
+            names = sorted(
+                name
+                for name in {*found.preparation, *preparation}
+                if found.preparation.get(name) != preparation.get(name)
+            )
+            raise ConfigError(
+                f"{path}: was prepared with another {', '.join(names)}. Choose another --out, or replace it with "
+                "--overwrite."
+            )
+        return "replaces a shard of other options"
+    whole = sha256(path) == listed.sha256 if listed else not shard_problems(path)
+    return None if whole else "replaces a damaged shard"
+
+
+def _already_done(path: Path, job: Job) -> Outcome:
+    entry = _entry(path.parent, job.eid)
+    if entry is None or entry.role != job.role:
+        add_shard(path, job.role)
+        return Outcome(job.eid, "already done", "added to the manifest" if entry is None else f"role is now {job.role}")
+    return Outcome(job.eid, "already done", "")
