@@ -45,8 +45,8 @@ def bits_per_spike(model_nll: Tensor, spikes: Tensor, entries: Tensor) -> Tensor
         entries: (neuron,) number of entries.
 
     Returns:
-        (neuron,) bits per spike. NaN for a neuron without a spike, which has none; -inf where the model's cost
-        is not finite, so that rates that diverged are never left out of a mean as if the neuron were silent.
+        (neuron,) bits per spike. NaN for a neuron without a spike, which has none; -inf where the model's
+        cost is NaN, so that rates that diverged are never left out of a mean as if the neuron were silent.
     """
     model_nll = torch.where(model_nll.isnan(), torch.inf, model_nll)
     gain_nats = null_nll(spikes, entries) - model_nll
@@ -166,7 +166,7 @@ class RateR2(_NeuronSums):
         )
 
     def compute(self) -> Tensor:
-        """(neuron,) R2 against the neuron's mean; NaN where its counts do not vary, -inf where rates are NaN."""
+        """(neuron,) R2 against the neuron's mean; NaN where counts do not vary, -inf where rates are NaN."""
         # times the number of entries, so that sums of whole numbers stay exact and no variance is exactly 0
         variation = self.entries * self.squared_counts - self.spikes.square()
         error = torch.where(self.squared_error.isnan(), torch.inf, self.squared_error)
