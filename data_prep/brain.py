@@ -98,7 +98,7 @@ def make_brain(*, n_regions: int, seed: int) -> Brain:
         connections=connections(n_regions),
         rotation_hz=rng.uniform(0.3, 0.9, n_regions),
         memory_s=rng.uniform(0.35, 0.6, n_regions),
-        mixing=rearrange([[cos, -sin], [sin, cos]], "row column region -> region row column"),
+        mixing=rearrange(np.array([[cos, -sin], [sin, cos]]), "row column region -> region row column"),
     )
 
 
