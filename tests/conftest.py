@@ -1,0 +1,28 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A busy machine must not fail a property test for being slow; and what fails for one person must fail for the next.
+settings.register_profile("neuromtm", deadline=None, derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "neuromtm"))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def steinmetz2019() -> Path:
+    """Folder of real recordings (Steinmetz et al. 2019), which the repository does not carry."""
+    folder = ROOT.parent / "shared" / "data" / "steinmetz2019"
+    if not folder.is_dir():
+        pytest.skip(f"needs the recordings of Steinmetz et al. 2019 in {os.path.relpath(folder, ROOT)}")
+    return folder
