@@ -1,0 +1,114 @@
+"""The ceiling of simulated sessions: what the true rates would score in the place of a model's.
+
+A true rate is the best prediction of a Poisson count, so on enough trials no model scores higher; on few trials
+one can by luck.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from neuromtm.data.manifest import Role, SessionEntry, read_manifest
+from neuromtm.data.shards import SPLITS, ShardHeader, open_shard, read_header, read_trials
+from neuromtm.errors import DataError
+from neuromtm.evaluation.held_out import TASKS, Task, n_forward_bins
+from neuromtm.evaluation.readout import WHISKER, Splits, decode
+from neuromtm.evaluation.report import Metrics, SessionScores, metrics_of
+from neuromtm.masking.schemes import regions_for
+from neuromtm.metrics.spikes import BitsPerSpike, mean_over_neurons
+
+SMALLEST_RATE = 2.0**-24
+"""expected spikes per bin; what half precision, in which shards hold true rates, rounds to 0 is taken as this"""
+
+
+def ceiling(root: Path, *, sessions: Sequence[str] | None = None, role: Role = "heldout") -> Metrics:
+    """Score the true rates of simulated sessions on the entries and trials that a test of a model scores.
+
+    All neurons count, as in a test without a filter of neurons.
+
+    Args:
+        root: folder of shards with their manifest.
+        sessions: eids; by default every session of the role.
+        role: which sessions, where `sessions` does not name them.
+
+    Raises:
+        DataError: if a session is not there, has no true rates or no test trials.
+        ManifestError: if the folder is not a data folder.
+        ShardError: if a shard cannot be read.
+    """
+    root = Path(root)
+    return metrics_of([_session(root / entry.file) for entry in _chosen(root, sessions, role)])
+
+
+def _chosen(root: Path, sessions: Sequence[str] | None, role: Role) -> list[SessionEntry]:
+    entries = {entry.eid: entry for entry in read_manifest(root)}
+    if sessions is None:
+        chosen = [entry for entry in entries.values() if entry.role == role]
+        if not chosen:
+            raise DataError(f"{root}: no session has the role {role!r}. Name sessions, or choose the other role.")
+        return chosen
+    missing = [eid for eid in sessions if eid not in entries]
+    if missing:
+        raise DataError(f"{root}: no session {', '.join(missing)}. It holds {', '.join(entries)}.")
+    return [entries[eid] for eid in sessions]
+
+
+def _session(path: Path) -> SessionScores:
+    header = read_header(path)
+    with open_shard(path) as file:
+        if "truth/rates" not in file:
+            raise DataError(
+                f"{path}: holds no true rates, which only simulated sessions have. A ceiling needs the output of "
+                "python -m data_prep simulate."
+            )
+        if len(header.splits["test"]) == 0:
+            raise DataError(f"{path}: has no test trials. Prepare it again with more trials.")
+        rates = _of_splits(file["truth/rates"], header)
+        counts = read_trials(file["spikes/counts"], header.splits["test"])
+        whisker = _of_splits(file[f"behavior/{WHISKER}"], header) if WHISKER in header.behaviors else None
+    choice = Splits(*(header.trials.choice[header.splits[name]] for name in SPLITS))
+    behavior = decode(lambda _: rates, prompts=("truth",), choice=choice, whisker=whisker)
+    return SessionScores(
+        eid=header.eid,
+        choice_accuracy=behavior.choice_accuracy,
+        choice_chance=behavior.choice_chance,
+        whisker_r2=behavior.whisker_r2,
+        whisker_chance=behavior.whisker_chance,
+        **activity_ceiling(rates.test, counts, header.info.region_index()),
+    )
+
+
+def _of_splits(dataset: h5py.Dataset, header: ShardHeader) -> Splits:
+    return Splits(*(read_trials(dataset, header.splits[name]).astype(np.float32) for name in SPLITS))
+
+
+def activity_ceiling(rates: np.ndarray, counts: np.ndarray, region: Tensor) -> dict[str, float | None]:
+    """Bits per spike of true rates in the four activity tasks, by their keys in metrics.json.
+
+    Args:
+        rates: (trial, bin, neuron) expected spikes per bin.
+        counts: (trial, bin, neuron) spikes per bin.
+        region: (neuron,) region numbers, -1 unknown.
+
+    Returns:
+        Mean over the neurons that a task scores; None where it scores none.
+    """
+    log_rates, spikes = torch.from_numpy(rates).clamp(min=SMALLEST_RATE).log(), torch.from_numpy(counts)
+    means = {}
+    for task in TASKS:
+        first_bin = rates.shape[1] - n_forward_bins(rates.shape[1]) if task == "forward_prediction" else 0
+        bps = BitsPerSpike(rates.shape[2])
+        bps.update(log_rates[:, first_bin:], spikes[:, first_bin:], scored=_scored(task, region))
+        means[f"{task}_bps"] = mean_over_neurons(bps.compute())
+    return means
+
+
+def _scored(task: Task, region: Tensor) -> Tensor:
+    """(neuron,) bool, the neurons that the task leaves out and predicts."""
+    if task in ("intra_region", "inter_region"):
+        return torch.isin(region, torch.tensor(regions_for(task, region), dtype=region.dtype))
+    return torch.ones_like(region, dtype=torch.bool)
