@@ -1,0 +1,295 @@
+"""Figures of a test: a trial beside its predictions, and the spread of the scores over neurons and regions.
+
+Pure functions that return a `Figure` on an Agg canvas; pyplot and its global state are not used.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from scipy.ndimage import gaussian_filter1d
+
+from neuromtm.evaluation.report import NeuronScores
+
+SMOOTHING_S = 0.04
+"""standard deviation of the Gaussian that counts are smoothed with, for display only"""
+
+TITLES = {
+    "co_smoothing": "co-smoothing",
+    "forward_prediction": "forward prediction",
+    "intra_region": "intra-region",
+    "inter_region": "inter-region",
+}
+HIDDEN = {
+    "co_smoothing": "each neuron hidden in turn",
+    "forward_prediction": "the last {hidden_ms:.0f} ms hidden",
+    "intra_region": "other regions and each neuron hidden",
+    "inter_region": "each region hidden in turn",
+}
+RATE_COLOURS = colormaps["magma"].with_extremes(bad=(0, 0, 0, 0))  # what is not predicted stays see-through
+SEEN_COLOURS = colormaps["gray"]
+REGION_COLOURS = colormaps["tab20"]
+COLOUR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+NOT_PREDICTED = "0.85"
+FEWEST_FOR_A_BOX = 5
+ACCENT = "tab:red"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPanel:
+    """What a model predicts of the shown trial in one task."""
+
+    task: str
+    """`co_smoothing`, `forward_prediction`, `intra_region` or `inter_region`"""
+    predicted: np.ndarray
+    """(bin, neuron) expected spikes per bin, NaN where the task does not predict"""
+    bps: float | None
+    """the session's bits per spike in the task; None where it has none"""
+
+
+def task_figure(
+    *,
+    eid: str,
+    counts: np.ndarray,
+    regions: Sequence[str],
+    panels: Sequence[TaskPanel],
+    bin_size_s: float,
+    window_s: tuple[float, float],
+    align_event: str = "event",
+    shown: str = "one trial",
+) -> Figure:
+    """Observed counts beside the predicted rates of each task, neurons grouped by region.
+
+    Within a region neurons stand in the order of `similarity_order` of the observed counts, the same in all
+    panels. Below each panel is the mean over the neurons that it predicts. One colour scale serves all panels.
+
+    Args:
+        eid: the session.
+        counts: (bin, neuron) observed spikes per bin of a trial, or their average over some.
+        regions: acronym of each neuron.
+        panels: one a task.
+        bin_size_s: width of a bin.
+        window_s: start and end relative to the event.
+        align_event: what happens at 0 s.
+        shown: what `counts` is, for the title.
+    """
+    observed = smooth(counts, bin_size_s) / bin_size_s
+    order = neuron_order(observed, regions)
+    observed, names = observed[:, order], [regions[i] for i in order]
+    predicted = [np.asarray(panel.predicted, np.float64)[:, order] / bin_size_s for panel in panels]
+    # a square root: rates of neurons span two orders of magnitude
+    norm = PowerNorm(0.5, vmin=0, vmax=_upper([observed, *predicted]), clip=True)
+    time_s = window_s[0] + bin_size_s * (np.arange(len(observed)) + 0.5)
+
+    figure = _figure(2.6 * (len(panels) + 1) + 1.6, float(np.clip(3.5 + 0.02 * len(names), 4.5, 9)))
+    maps, means = figure.subplots(2, len(panels) + 1, sharex=True, sharey="row", squeeze=False, height_ratios=(5, 1))
+    image = _heat_map(maps[0], observed, norm, window_s)
+    maps[0].set_title(f"observed\ncounts, smoothed ({1000 * SMOOTHING_S:.0f} ms)", fontsize=9)
+    means[0].plot(time_s, observed.mean(axis=1), color="black", linewidth=1)
+    means[0].set_ylabel("mean\n(spikes/s)", fontsize=8)
+    for panel, rates, top, below in zip(panels, predicted, maps[1:], means[1:], strict=True):
+        _heat_map(top, rates, norm, window_s, seen=observed)
+        hidden_ms = 1000 * bin_size_s * np.isfinite(rates).any(axis=1).sum()
+        hidden = HIDDEN[panel.task].format(hidden_ms=hidden_ms)
+        top.set_title(f"{TITLES[panel.task]}: {_bps_text(panel.bps)}\n{hidden}", fontsize=9)
+        _mean_over_predicted(below, time_s, observed, rates)
+    means[-1].legend(fontsize=7, frameon=False, loc="lower right", ncols=2)
+    _mark_regions(maps, names)
+    for axes in [*maps, *means]:
+        if window_s[0] < 0 < window_s[1]:
+            axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+    for axes in means:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel(f"time from {align_event} (s)", fontsize=8)
+        axes.set_ylim(bottom=0)
+        axes.tick_params(labelsize=7)
+    ticks = [rate for rate in COLOUR_TICKS if rate <= norm.vmax]
+    bar = figure.colorbar(image, ax=maps, extend="max", pad=0.01, fraction=0.04, ticks=ticks)
+    bar.set_label("spikes/s (square-root scale)", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    figure.suptitle(f"{eid}: {len(names)} neurons, {shown}", fontsize=11)
+    return figure
+
+
+def scores_figure(neurons: Sequence[NeuronScores]) -> Figure:
+    """Bits per spike of each task: the spread over neurons above, by region below.
+
+    Args:
+        neurons: one entry a session; neurons are pooled over sessions.
+    """
+    regions = np.concatenate([np.asarray(table.region) for table in neurons])
+    scores = {task: np.concatenate([_numpy(table, f"{task}_bps") for table in neurons]) for task in TITLES}
+    known = np.concatenate([values[np.isfinite(values)] for values in scores.values()])
+    # the same limits for all tasks; the few neurons beyond them are drawn at the limit
+    low, high = np.percentile(known, (1, 99)) if len(known) else (0.0, 1.0)
+    low, high = min(low, -0.1), max(high, 0.1)
+    names = sorted(set(regions))
+
+    figure = _figure(13, 3.2 + 0.26 * len(names) + 0.8)
+    spread, by_region = figure.subplots(
+        2, len(scores), sharex=True, sharey="row", squeeze=False, height_ratios=(2.4, 0.26 * len(names) + 0.6)
+    )
+    for task, values, top, below in zip(scores, scores.values(), spread, by_region, strict=True):
+        _histogram(top, TITLES[task], values[np.isfinite(values)], low, high)
+        _boxes(below, [values[(regions == name) & np.isfinite(values)] for name in names], low, high)
+        for axes in (top, below):
+            axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+            axes.spines[["top", "right"]].set_visible(False)
+        below.set_xlabel("bits per spike", fontsize=8)
+    spread[0].set_ylabel("neurons", fontsize=8)
+    labels = [f"{name} ({int((regions == name).sum())})" for name in names]
+    by_region[0].set_yticks(range(len(names)), labels, fontsize=7)
+    by_region[0].set_ylabel("region (neurons)", fontsize=8)
+    by_region[0].invert_yaxis()
+    sessions = neurons[0].eid if len(neurons) == 1 else f"{len(neurons)} sessions"
+    title = f"{sessions}: {len(regions)} neurons, test trials (neurons beyond the axes are drawn at their ends)"
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def smooth(counts: np.ndarray, bin_size_s: float) -> np.ndarray:
+    """(bin, neuron) counts smoothed over bins with a Gaussian of `SMOOTHING_S`."""
+    return gaussian_filter1d(np.asarray(counts, np.float64), SMOOTHING_S / bin_size_s, axis=0, mode="nearest")
+
+
+def neuron_order(activity: np.ndarray, regions: Sequence[str]) -> np.ndarray:
+    """(neuron,) places of the neurons, region by region in alphabetical order, alike ones side by side within.
+
+    Args:
+        activity: (bin, neuron).
+        regions: acronym of each neuron.
+    """
+    names = np.asarray(regions)
+    places = [np.flatnonzero(names == name) for name in sorted(set(regions))]
+    return np.concatenate([place[similarity_order(activity[:, place])] for place in places])
+
+
+def similarity_order(activity: np.ndarray) -> np.ndarray:
+    """(neuron,) places of the neurons by the angle of their loadings on the first two principal components.
+
+    Neurons whose time courses are alike point the same way, whatever their rates; the circle is cut where its
+    largest gap is.
+
+    Args:
+        activity: (bin, neuron).
+    """
+    deviation = activity.std(axis=0)
+    standard = (activity - activity.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    components = np.linalg.svd(standard, full_matrices=False)[2]
+    if len(components) < 2:
+        return np.arange(activity.shape[1])
+    angle = np.arctan2(components[1], components[0])
+    order = np.argsort(angle, kind="stable")
+    gaps = np.diff(angle[order], append=angle[order[0]] + 2 * np.pi)
+    return np.roll(order, -(int(gaps.argmax()) + 1))
+
+
+def _figure(width_in: float, height_in: float) -> Figure:
+    figure = Figure(figsize=(width_in, height_in), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _upper(rates: Sequence[np.ndarray]) -> float:
+    # not the maximum: one bursting neuron would leave all others dark
+    upper = max(np.nanpercentile(values, 99.5) if np.isfinite(values).any() else 0 for values in rates)
+    return max(float(upper), 1.0)
+
+
+def _bps_text(bps: float | None) -> str:
+    return "no score" if bps is None else f"{bps:.2f} bits/spike"
+
+
+def _heat_map(
+    axes: Axes,
+    rates: np.ndarray,
+    norm: PowerNorm,
+    window_s: tuple[float, float],
+    seen: np.ndarray | None = None,
+) -> AxesImage:
+    """Draw (bin, neuron) rates; where bins are not predicted, what the model saw of them, in grey."""
+    n_neurons = rates.shape[1]
+    place = {"aspect": "auto", "extent": (*window_s, n_neurons, 0), "norm": norm}
+    axes.set_facecolor(NOT_PREDICTED)
+    axes.tick_params(bottom=False)
+    predicted_bins = np.isfinite(rates).any(axis=1)
+    if seen is not None and predicted_bins.any() and not predicted_bins.all():
+        context = np.where(predicted_bins[:, None], np.nan, seen)
+        axes.imshow(context.T, cmap=SEEN_COLOURS.with_extremes(bad=NOT_PREDICTED), **place)
+        start_s = np.interp(predicted_bins.argmax(), (0, len(rates)), window_s)
+        axes.axvline(start_s, color=ACCENT, linewidth=1.2)
+        bracket = {"arrowstyle": "|-|,widthA=0.25,widthB=0.25", "color": ACCENT, "shrinkA": 0, "shrinkB": 0}
+        across = axes.get_xaxis_transform()
+        axes.annotate("", (start_s, -0.02), (window_s[1], -0.02), across, across, arrowprops=bracket)
+        axes.text(start_s, -0.02, "seen (grey)  ", ha="right", va="center", fontsize=7, transform=across)
+    return axes.imshow(rates.T, cmap=RATE_COLOURS, **place)
+
+
+def _mean_over_predicted(axes: Axes, time_s: np.ndarray, observed: np.ndarray, rates: np.ndarray) -> None:
+    neurons = np.isfinite(rates).any(axis=0)
+    bins = np.isfinite(rates).any(axis=1)
+    if neurons.any():
+        axes.plot(time_s, observed[:, neurons].mean(axis=1), color="black", linewidth=1, label="observed")
+        axes.plot(time_s[bins], rates[np.ix_(bins, neurons)].mean(axis=1), color=ACCENT, label="predicted")
+
+
+def _mark_regions(maps: Sequence[Axes], names: Sequence[str]) -> None:
+    """Lines between regions, a strip of their colours, and the names of those that leave room for one."""
+    regions = sorted(set(names))
+    starts = np.searchsorted(names, regions)
+    ends = np.append(starts[1:], len(names))
+    for axes in maps:
+        axes.hlines(starts[1:], *axes.get_xlim(), color="white", linewidth=0.6)
+        for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            axes.axhspan(start, end, -0.025, -0.005, color=REGION_COLOURS(i % 20), clip_on=False, linewidth=0)
+    middles, named = (starts + ends) / 2, []
+    for i in np.argsort(starts - ends, kind="stable"):  # the largest first
+        if all(abs(middles[i] - middles[j]) > 0.028 * len(names) for j in named):
+            named.append(i)
+    labels = [f"{regions[i]} ({ends[i] - starts[i]})" for i in named]
+    maps[0].set_yticks(middles[named], labels, fontsize=7)
+    maps[0].set_ylabel("region (neurons)", fontsize=8)
+    for axes in maps:
+        axes.tick_params(axis="y", length=0, pad=6)
+
+
+def _numpy(table: NeuronScores, name: str) -> np.ndarray:
+    return getattr(table, name).double().cpu().numpy()
+
+
+def _histogram(axes: Axes, title: str, values: np.ndarray, low: float, high: float) -> None:
+    axes.hist(values.clip(low, high), bins=np.linspace(low, high, 31), color="0.7")
+    axes.tick_params(labelsize=7)
+    summary = "no neuron scored"
+    if len(values):
+        median = np.median(values)
+        axes.axvline(median.clip(low, high), color=ACCENT, linewidth=1.2)
+        summary = f"median {median:.2f}, mean {values.mean():.2f} ({len(values)} neurons)"
+    axes.set_title(f"{title}\n{summary}", fontsize=9)
+
+
+def _boxes(axes: Axes, values_by_region: Sequence[np.ndarray], low: float, high: float) -> None:
+    for place, values in enumerate(values_by_region):
+        # the golden ratio spreads the points evenly and the same way each time
+        offset = 0.5 * (np.arange(len(values)) * 0.618034 % 1 - 0.5)
+        axes.scatter(values.clip(low, high), place + offset, s=4, color="0.55", linewidths=0)
+        if len(values) >= FEWEST_FOR_A_BOX:
+            axes.boxplot(
+                values,
+                positions=[place],
+                orientation="horizontal",
+                widths=0.6,
+                showfliers=False,
+                manage_ticks=False,
+                medianprops={"color": ACCENT},
+            )
+    margin = 0.02 * (high - low)
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_ylim(-0.6, len(values_by_region) - 0.4)
+    axes.tick_params(labelsize=7)
