@@ -1,0 +1,221 @@
+"""Which sessions of the International Brain Laboratory to prepare, where from, and under which name."""
+
+import importlib.util
+import logging
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from data_prep.folder import Job
+from data_prep.ibl_session import read_session
+from data_prep.recording import Recording
+from data_prep.repeated_site import HELDOUT_EIDS, PRETRAIN_EIDS
+from neuromtm.data.manifest import Role
+from neuromtm.errors import ConfigError
+
+Mode = Literal["remote", "local"]
+Identity = Literal["one", "path"]
+
+CREDENTIALS = (
+    "set ALYX_TOKEN (ONE-api 3.6 or newer), or ALYX_LOGIN and ALYX_PWD, in the environment, or log in once with "
+    'python -c "from one.api import ONE; ONE.setup(); ONE()". Accounts: openalyx.internationalbrainlab.org/signup'
+)
+
+
+@dataclass(frozen=True)
+class SessionName:
+    """One session and its names."""
+
+    one_eid: str
+    """in this ONE: local tables built anew give a session another one"""
+    path_eid: str
+    """`<lab>_<subject>_<date>_<number>`, the same wherever the session lies"""
+    subject: str
+    lab: str
+
+
+def open_one(*, mode: Mode, cache_dir: Path | None) -> Any:
+    """Open ONE-api.
+
+    Args:
+        mode: `local` reads a folder without the network; `remote` downloads what is missing.
+        cache_dir: the folder that is read, or downloaded to.
+
+    Raises:
+        ConfigError: if ONE-api is not installed, the folder is not one of its own, or credentials are missing.
+    """
+    if missing := [name for name in ("one", "iblatlas", "pandas") if importlib.util.find_spec(name) is None]:
+        raise ConfigError(f"reading IBL data needs {', '.join(missing)}: pip install 'neuromtm[ibl]'")
+    _check_home()
+    logging.getLogger("one").setLevel(logging.ERROR)
+    return _open_local(cache_dir) if mode == "local" else _open_remote(cache_dir)
+
+
+def find_sessions(one: Any, names: tuple[str, ...]) -> list[SessionName]:
+    """Find sessions by either of their names.
+
+    Args:
+        one: an open ONE-api object.
+        names: eids of ONE or of the form `<lab>_<subject>_<date>_<number>`; none means all of a local folder, or the
+            repeated-site sessions of the remote database.
+
+    Raises:
+        ConfigError: naming every session that is not there.
+    """
+    if one.mode == "local":
+        sessions = sorted((_describe(one, str(eid)) for eid in one.search()), key=lambda session: session.path_eid)
+        if not sessions:
+            raise ConfigError(f"--cache-dir {one.cache_dir}: its tables list no session.")
+        by_name = {s.one_eid: s for s in sessions} | {s.path_eid: s for s in sessions}
+        if unknown := [name for name in names if name not in by_name]:
+            raise ConfigError(
+                f"--eids: {', '.join(unknown)} not in {one.cache_dir}, which has "
+                f"{', '.join(s.path_eid for s in sessions[:5])}{' ...' if len(sessions) > 5 else ''}."
+            )
+        return list(dict.fromkeys(by_name[name] for name in names)) or sessions
+    found, unknown = {}, []
+    for name in names or (*PRETRAIN_EIDS, *HELDOUT_EIDS):
+        session = _find_remote(one, name)
+        if session is None:
+            unknown.append(name)
+        else:
+            found[session.one_eid] = session
+    if unknown:
+        raise ConfigError(f"--eids: {', '.join(unknown)} not in the database, or not open to this account.")
+    return list(found.values())
+
+
+def make_jobs(
+    one: Any,
+    sessions: list[SessionName],
+    *,
+    identity: Identity,
+    heldout_eids: tuple[str, ...] | None = None,
+    heldout_subjects: tuple[str, ...] = (),
+) -> list[Job]:
+    """One job a session.
+
+    Args:
+        one: an open ONE-api object.
+        sessions: what to prepare.
+        identity: which name a shard gets.
+        heldout_eids: sessions kept from pretraining, by either name; None means those of the paper.
+        heldout_subjects: animals kept from pretraining.
+
+    Raises:
+        ConfigError: if a held-out session or animal is not among the sessions.
+    """
+    names = {name for s in sessions for name in (s.one_eid, s.path_eid)}
+    if unknown := sorted({*(heldout_eids or ())} - names):
+        raise ConfigError(f"--heldout-eids: {', '.join(unknown)} not among the sessions.")
+    if unknown := sorted({*heldout_subjects} - {s.subject for s in sessions}):
+        subjects = ", ".join(sorted({s.subject for s in sessions}))
+        raise ConfigError(f"--heldout-subjects: {', '.join(unknown)} not among the animals ({subjects}).")
+    kept_away = {*(HELDOUT_EIDS if heldout_eids is None else heldout_eids)}
+
+    def job(session: SessionName) -> Job:
+        away = session.subject in heldout_subjects or not kept_away.isdisjoint((session.one_eid, session.path_eid))
+        role: Role = "heldout" if away else "pretrain"
+        eid = session.one_eid if identity == "one" else session.path_eid
+
+        def load() -> Recording:
+            return read_session(one, session.one_eid, eid=eid, subject=session.subject, lab=session.lab)
+
+        return Job(eid, role, load)
+
+    return [job(session) for session in sessions]
+
+
+def read_eids_file(path: Path) -> tuple[str, ...]:
+    """Names of sessions, one a line; empty lines and what follows a # are left out.
+
+    Raises:
+        ConfigError: if the file is missing or names none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--eids-file {path}: cannot be read ({error}).") from error
+    eids = tuple(eid for line in lines if (eid := line.split("#")[0].strip()))
+    if not eids:
+        raise ConfigError(f"--eids-file {path}: names no session.")
+    return eids
+
+
+def _check_home() -> None:
+    # ONE-api keeps its settings there, also when it reads a local folder
+    home = Path(os.path.expanduser("~"))
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"HOME={home} cannot be written, and ONE-api needs it: set HOME to a folder that can."
+        ) from error
+
+
+def _open_local(cache_dir: Path | None) -> Any:
+    from one.api import One
+
+    if cache_dir is None:
+        raise ConfigError("--mode local needs --cache-dir, the folder with the data.")
+    if not cache_dir.is_dir():
+        raise ConfigError(f"--cache-dir {cache_dir}: no such folder.")
+    if not (cache_dir / "sessions.pqt").exists() or not (cache_dir / "datasets.pqt").exists():
+        raise ConfigError(
+            f"--cache-dir {cache_dir}: no sessions.pqt and datasets.pqt in it. Index the folder first: "
+            f"python -c \"from one.alf.cache import make_parquet_db; make_parquet_db('{cache_dir}')\""
+        )
+    return One(mode="local", cache_dir=cache_dir)
+
+
+def _open_remote(cache_dir: Path | None) -> Any:
+    import one.params
+    from one.api import OneAlyx
+
+    given = {name: os.environ.get(f"ALYX_{name.upper()}") for name in ("url", "login", "pwd", "token")}
+    login: dict[str, Any] = {"base_url": given["url"]} if given["url"] else {}
+    if given["token"]:
+        login["token"] = given["token"]
+    elif given["login"] and given["pwd"]:
+        login |= {"username": given["login"], "password": given["pwd"]}
+    else:
+        client = given["url"] or one.params.get_default_client()
+        known = one.params.get(client, silent=True).as_dict() if client else {}
+        if not known.get("TOKEN") and not known.get("ALYX_PWD"):
+            raise ConfigError(f"--mode remote needs an account of the database: {CREDENTIALS}")
+    place = {"cache_dir": cache_dir} if cache_dir else {}
+    try:
+        return OneAlyx(mode="remote", silent=True, **login, **place)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the database does not answer, or does not let you in ({error}). {CREDENTIALS}") from error
+
+
+def _describe(one: Any, one_eid: str) -> SessionName:
+    details = one.get_details(one_eid)
+    lab, subject = str(details["lab"] or ""), str(details["subject"])
+    parts = lab, subject, str(details["date"]), f"{int(details['number']):03d}"
+    return SessionName(one_eid, "_".join(part for part in parts if part), subject, lab)
+
+
+def _find_remote(one: Any, name: str) -> SessionName | None:
+    from one.alf.exceptions import ALFError
+
+    try:
+        path_eid = re.fullmatch(r".+_(\d{4}-\d\d-\d\d)_(\d{3})", name)
+        if path_eid is None:
+            return _describe(one, name)
+        # neither labs nor animals are free of underscores, so the day's sessions are compared whole
+        date, number = path_eid.groups()
+        on_that_day = one.search(date_range=[date, date], number=int(number))
+        return next((s for eid in on_that_day if (s := _describe(one, str(eid))).path_eid == name), None)
+    except ALFError:
+        return None
+    except (OSError, ValueError) as error:
+        if getattr(getattr(error, "response", None), "status_code", None) == 404 or isinstance(error, ValueError):
+            return None
+        raise ConfigError(f"the database cannot be asked for {name} ({error}).") from error

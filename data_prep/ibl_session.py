@@ -1,0 +1,220 @@
+"""One session of the International Brain Laboratory, read through ONE-api: probes merged, regions in the Beryl atlas."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from data_prep.recording import WHISKER, Recording, SortedNeurons, Trace, TrialTable
+from neuromtm.errors import SourceError
+
+PREFERRED_SORTINGS = ("pykilosort", "iblsorter", "")
+"""first choice first; the empty name is a sorting that lies in the probe's own folder"""
+
+TRIAL_COLUMNS = {
+    "stimulus_onset_s": "stimOn_times",
+    "go_cue_s": "goCue_times",
+    "first_movement_s": "firstMovement_times",
+    "feedback_s": "feedback_times",
+    "choice": "choice",
+    "feedback_type": "feedbackType",
+    "contrast_left": "contrastLeft",
+    "contrast_right": "contrastRight",
+    "block": "probabilityLeft",
+}
+
+
+def read_session(one: Any, one_eid: str, *, eid: str, subject: str, lab: str) -> Recording:
+    """Read a session, whichever files it has.
+
+    Args:
+        one: an open ONE-api object, local or remote.
+        one_eid: the session's name in ONE.
+        eid: the session's name in the shards.
+        subject: the animal.
+        lab: where it was recorded.
+
+    Raises:
+        SourceError: if it has no spikes, no trials or no regions, or a file cannot be read.
+    """
+    trials = _trials(one, one_eid)
+    probes = [_Probe(one, one_eid, probe, collection) for probe, collection in _sortings(one, one_eid).items()]
+    offsets = np.cumsum([0] + [probe.n_neurons for probe in probes])
+    times_s = np.concatenate([probe.spike_times_s for probe in probes])
+    neuron = np.concatenate([p.spike_neuron + offset for p, offset in zip(probes, offsets[:-1], strict=True)])
+    order = np.argsort(times_s, kind="stable")
+    traces, notes = _whisker(one, one_eid)
+    return Recording(
+        eid=eid,
+        subject=subject,
+        lab=lab,
+        source="ibl",
+        spike_times_s=times_s[order],
+        spike_neuron=neuron[order],
+        neurons=SortedNeurons(
+            uuid=np.concatenate([probe.uuid for probe in probes]),
+            region=np.concatenate([probe.region for probe in probes]),
+            probe=np.concatenate([np.repeat(probe.name, probe.n_neurons) for probe in probes]),
+            label=np.concatenate([probe.label for probe in probes]),
+            depth_um=np.concatenate([probe.depth_um for probe in probes]),
+        ),
+        trials=trials,
+        traces=traces,
+        notes=tuple(notes),
+    )
+
+
+def choose_sortings(collections: list[str]) -> dict[str, str]:
+    """Choose one sorting a probe.
+
+    Args:
+        collections: folders with spikes, e.g. `alf/probe00` and `alf/probe00/pykilosort`.
+
+    Returns:
+        probe -> folder, probes in order of name.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for collection in collections:
+        if match := re.fullmatch(r"alf/(probe[^/]*)(?:/([^/#]+))?", collection):
+            found.setdefault(match[1], {})[match[2] or ""] = collection
+    return {
+        probe: next((by_name[s] for s in PREFERRED_SORTINGS if s in by_name), by_name[max(by_name)])
+        for probe, by_name in sorted(found.items())
+    }
+
+
+def beryl_acronyms(location_ids: np.ndarray) -> np.ndarray:
+    """Acronyms of the Beryl atlas, from ids of the Allen atlas (negative ones: left hemisphere).
+
+    Raises:
+        SourceError: if an id is not in the atlas.
+    """
+    regions = _atlas()
+    unknown = np.setdiff1d(np.abs(location_ids), regions.id)
+    if len(unknown):
+        raise SourceError(f"brainLocationIds_ccf_2017 has ids that are not in the Allen atlas, e.g. {unknown[0]}.")
+    return regions.id2acronym(location_ids, mapping="Beryl").astype(str)
+
+
+@cache
+def _atlas() -> Any:
+    from iblatlas.regions import BrainRegions
+
+    return BrainRegions()
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Give every way in which a file can be missing or unreadable a sentence."""
+    from one.alf.exceptions import ALFError, ALFWarning
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ALFWarning)  # which revision is taken: the default or newest, as wanted
+            yield
+    except ALFError as error:
+        raise SourceError(f"no {what} ({type(error).__name__}).") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"{what} cannot be read ({type(error).__name__}: {error}).") from error
+
+
+def _load(one: Any, one_eid: str, name: str, collection: str, attribute: list[str] | None = None) -> dict[str, Any]:
+    wanted = {} if attribute is None else {"attribute": attribute}
+    with _reading(f"{name} in {collection}"):
+        # a local tree is the user's own: its files may differ from the hashes that were once indexed
+        return dict(one.load_object(one_eid, name, collection=collection, check_hash=one.mode == "remote", **wanted))
+
+
+def _sortings(one: Any, one_eid: str) -> dict[str, str]:
+    with _reading("list of spike sortings"):
+        collections = one.list_collections(one_eid, filename="spikes.times*")
+    sortings = choose_sortings([str(collection) for collection in collections])
+    if not sortings:
+        raise SourceError("no spikes: no probe has spikes.times.")
+    return sortings
+
+
+class _Probe:
+    """The neurons and spikes of one probe."""
+
+    def __init__(self, one: Any, one_eid: str, name: str, collection: str):
+        spikes = _load(one, one_eid, "spikes", collection, ["times", "clusters"])
+        clusters = _load(one, one_eid, "clusters", collection)
+        if missing := [f"spikes.{a}" for a in ("times", "clusters") if a not in spikes] + [
+            f"clusters.{a}" for a in ("channels",) if a not in clusters
+        ]:
+            raise SourceError(f"no {', '.join(missing)} in {collection}.")
+        self.name = name
+        self.spike_times_s = np.asarray(spikes["times"], np.float64).ravel()
+        self.spike_neuron = np.asarray(spikes["clusters"]).ravel().astype(np.int64)
+        channels = np.asarray(clusters["channels"]).ravel().astype(np.int64)
+        self.n_neurons = len(channels)
+        self.region = beryl_acronyms(_locations(one, one_eid, name, collection)[channels])
+        unnamed = [f"{one_eid}-{name}-{cluster}" for cluster in range(self.n_neurons)]
+        self.uuid = np.asarray(clusters.get("uuids", unnamed)).astype(str).ravel()
+        self.depth_um = np.asarray(clusters.get("depths", np.full(self.n_neurons, np.nan)), np.float64).ravel()
+        self.label = np.full(self.n_neurons, np.nan)
+        metrics = clusters.get("metrics")
+        if metrics is not None and "label" in metrics:
+            # the table may leave out neurons, so it is joined by number and not by position
+            number = metrics["cluster_id"] if "cluster_id" in metrics else np.arange(len(metrics))
+            known = np.asarray(number) < self.n_neurons
+            self.label[np.asarray(number)[known]] = np.asarray(metrics["label"], np.float64)[known]
+        sizes = {"uuids": len(self.uuid), "depths": len(self.depth_um)}
+        if wrong := [f"{size} {attribute}" for attribute, size in sizes.items() if size != self.n_neurons]:
+            raise SourceError(f"{collection}: {self.n_neurons} clusters, but {' and '.join(wrong)}.")
+
+
+def _locations(one: Any, one_eid: str, probe: str, collection: str) -> np.ndarray:
+    """(channel,) ids of the Allen atlas."""
+    attribute = "brainLocationIds_ccf_2017"
+    for place in dict.fromkeys((collection, f"alf/{probe}")):
+        try:
+            return np.asarray(_load(one, one_eid, "channels", place, [attribute])[attribute]).ravel()
+        except SourceError:
+            continue
+    raise SourceError(f"no region file: {collection} has no channels.{attribute}.")
+
+
+def _trials(one: Any, one_eid: str) -> TrialTable:
+    table = _load(one, one_eid, "trials", "alf")
+    if missing := [column for column in TRIAL_COLUMNS.values() if column not in table]:
+        raise SourceError(f"the trial table has no {', '.join(missing)}.")
+    return TrialTable(**{field: np.asarray(table[column], np.float64) for field, column in TRIAL_COLUMNS.items()})
+
+
+def _whisker(one: Any, one_eid: str) -> tuple[dict[str, Trace], list[str]]:
+    """The left camera's whisker motion energy, else the right one's, else nothing; and why not the left one's."""
+    notes = []
+    for side in ("left", "right"):
+        try:
+            camera = _load(one, one_eid, f"{side}Camera", "alf", ["ROIMotionEnergy", "times"])
+            trace = align_camera(camera.get("times"), camera.get("ROIMotionEnergy"))
+        except SourceError as error:
+            notes.append(f"{side} camera not used: {error}".rstrip("."))
+        else:
+            return {WHISKER: trace}, notes
+    return {}, notes
+
+
+def align_camera(times_s: np.ndarray | None, values: np.ndarray | None) -> Trace:
+    """Pair a camera's frame times with its motion energy.
+
+    Surplus times are the first ones: the camera's clock starts before its first stored frame. Surplus values have no
+    time, so that nothing tells which frame is which.
+
+    Raises:
+        SourceError: if one is missing, or there are more values than times.
+    """
+    if times_s is None or values is None or len(values) == 0:
+        raise SourceError("no ROIMotionEnergy, or no times to it.")
+    if len(values) > len(times_s):
+        raise SourceError(f"{len(values)} frames of ROIMotionEnergy, but only {len(times_s)} times.")
+    times_s, values = np.asarray(times_s, np.float64)[-len(values) :], np.asarray(values, np.float64)
+    timed = np.isfinite(times_s)
+    times_s, first = np.unique(times_s[timed], return_index=True)
+    return Trace(times_s=times_s, values=values[timed][first])
