@@ -104,16 +104,7 @@ def make_jobs(
         identity: which name a shard gets.
         heldout_eids: sessions kept from pretraining, by either name; None means those of the paper.
         heldout_subjects: animals kept from pretraining.
-
-    Raises:
-        ConfigError: if a held-out session or animal is not among the sessions.
     """
-    names = {name for s in sessions for name in (s.one_eid, s.path_eid)}
-    if unknown := sorted({*(heldout_eids or ())} - names):
-        raise ConfigError(f"--heldout-eids: {', '.join(unknown)} not among the sessions.")
-    if unknown := sorted({*heldout_subjects} - {s.subject for s in sessions}):
-        subjects = ", ".join(sorted({s.subject for s in sessions}))
-        raise ConfigError(f"--heldout-subjects: {', '.join(unknown)} not among the animals ({subjects}).")
     kept_away = {*(HELDOUT_EIDS if heldout_eids is None else heldout_eids)}
 
     def job(session: SessionName) -> Job:
@@ -127,6 +118,23 @@ def make_jobs(
         return Job(eid, role, load)
 
     return [job(session) for session in sessions]
+
+
+def unmatched_heldout(
+    sessions: list[SessionName], *, heldout_eids: tuple[str, ...] | None, heldout_subjects: tuple[str, ...]
+) -> list[str]:
+    """A sentence for held-out names that fit no session: a slip of the pen, or sessions prepared another time."""
+    names = {name for s in sessions for name in (s.one_eid, s.path_eid)}
+    subjects = {s.subject for s in sessions}
+    sentences = []
+    if unknown := sorted({*(heldout_eids or ())} - names):
+        sentences.append(f"--heldout-eids: {', '.join(unknown)} not among the {len(sessions)} sessions.")
+    if unknown := sorted({*heldout_subjects} - subjects):
+        animals = ", ".join(sorted(subjects))
+        sentences.append(
+            f"--heldout-subjects: {', '.join(unknown)} not among the animals of these sessions ({animals})."
+        )
+    return sentences
 
 
 def read_eids_file(path: Path) -> tuple[str, ...]:
@@ -154,7 +162,7 @@ def _check_home() -> None:
             pass
     except OSError as error:
         raise ConfigError(
-            f"HOME={home} cannot be written, and ONE-api needs it: set HOME to a folder that can."
+            f"HOME={home} cannot be written, which ONE-api needs: set HOME to a folder of yours."
         ) from error
 
 

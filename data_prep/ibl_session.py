@@ -1,4 +1,4 @@
-"""One session of the International Brain Laboratory, read through ONE-api: probes merged, regions in the Beryl atlas."""
+"""One session of the International Brain Laboratory, read through ONE-api: probes merged, Beryl regions."""
 
 import re
 import warnings
@@ -195,7 +195,7 @@ def _whisker(one: Any, one_eid: str) -> tuple[dict[str, Trace], list[str]]:
             camera = _load(one, one_eid, f"{side}Camera", "alf", ["ROIMotionEnergy", "times"])
             trace = align_camera(camera.get("times"), camera.get("ROIMotionEnergy"))
         except SourceError as error:
-            notes.append(f"{side} camera not used: {error}".rstrip("."))
+            notes.append(f"{side} camera not used ({str(error).rstrip('.')})")
         else:
             return {WHISKER: trace}, notes
     return {}, notes

@@ -1,4 +1,4 @@
-"""The repeated-site sessions of the International Brain Laboratory: the same site in many mice, recorded in many labs."""
+"""The repeated-site sessions of the International Brain Laboratory: one site, many mice, many labs."""
 
 HELDOUT_EIDS = (
     "5dcee0eb-b34d-4652-acc3-d10afc6eae68",
