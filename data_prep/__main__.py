@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 from data_prep.folder import Job, Outcome, prepare_sessions
-from data_prep.ibl import CREDENTIALS, Identity, Mode, find_sessions, make_jobs, open_one, read_eids_file
+from data_prep.ibl import (
+    CREDENTIALS,
+    Identity,
+    Mode,
+    find_sessions,
+    make_jobs,
+    open_one,
+    read_eids_file,
+    unmatched_heldout,
+)
 from data_prep.options import PrepareOptions
 from data_prep.recording import EVENTS
 from data_prep.simulate import SimulationOptions, simulate_session
@@ -37,6 +46,13 @@ def main(args: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but none where there is nothing to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default not in (None, (), False) else action.help
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data_prep", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -48,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
             description=text,
             epilog=epilog,
             allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Help,
         )
         added.set_defaults(run=run)
         return added
@@ -200,9 +216,8 @@ def _simulate(args: argparse.Namespace) -> int:
         raise ConfigError("--overwrite replaces shards only; delete the tree, or choose another --out.")
     from data_prep.alf_tree import write_tree
 
-    code = _follow(
-        write_tree(jobs, out=args.out, options=options.as_json() | simulation.as_json()), len(jobs), args.out
-    )
+    outcomes = write_tree(jobs, out=args.out, options=options.as_json() | simulation.as_json())
+    code = _follow(outcomes, len(jobs), args.out)
     print(f"Make shards of it: python -m data_prep ibl --mode local --cache-dir {args.out} --out DIR")
     return code
 
@@ -222,13 +237,15 @@ def _ibl(args: argparse.Namespace) -> int:
     )
     names = read_eids_file(args.eids_file) if args.eids_file else tuple(args.eids)
     one = open_one(mode=args.mode, cache_dir=args.cache_dir)
-    jobs = make_jobs(
-        one,
-        find_sessions(one, names),
-        identity=args.identity or ("path" if args.mode == "local" else "one"),
-        heldout_eids=None if args.heldout_eids is None else tuple(args.heldout_eids),
-        heldout_subjects=tuple(args.heldout_subjects),
-    )
+    sessions = find_sessions(one, names)
+    heldout = {
+        "heldout_eids": None if args.heldout_eids is None else tuple(args.heldout_eids),
+        "heldout_subjects": tuple(args.heldout_subjects),
+    }
+    for sentence in unmatched_heldout(sessions, **heldout):
+        print(f"neuromtm-prep: note: {sentence}", file=sys.stderr)
+    identity = args.identity or ("path" if args.mode == "local" else "one")
+    jobs = make_jobs(one, sessions, identity=identity, **heldout)
     return _prepare(jobs, args, options, {})
 
 
