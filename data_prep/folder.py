@@ -10,7 +10,7 @@ from typing import Any, Literal
 from data_prep.options import PrepareOptions
 from data_prep.prepare import in_words, prepare
 from data_prep.recording import Recording
-from neuromtm.data.manifest import FILE_NAME, Role, SessionEntry, add_shard, read_manifest
+from neuromtm.data.manifest import Role, SessionEntry, add_shard, find_entry
 from neuromtm.data.shards import read_header, shard_problems, write_shard
 from neuromtm.errors import ConfigError, ShardError, SourceError
 from neuromtm.files import sha256
@@ -78,7 +78,7 @@ def prepare_sessions(
         path = out / shard_name(job.eid)
         replaces = ""
         if path.exists():
-            problems = _state(path, preparation, overwrite=overwrite, listed=_entry(out, job.eid))
+            problems = _state(path, preparation, overwrite=overwrite, listed=find_entry(out, job.eid))
             if problems is None:
                 yield _already_done(path, job)
                 continue
@@ -103,14 +103,11 @@ def prepare_sessions(
         )
 
 
-def _entry(out: Path, eid: str) -> SessionEntry | None:
-    if not (out / FILE_NAME).exists():
-        return None
-    return next((entry for entry in read_manifest(out) if entry.eid == eid), None)
-
-
 def _state(path: Path, preparation: dict, *, overwrite: bool, listed: SessionEntry | None) -> str | None:
     """None if the shard is good and prepared like this, else why it is prepared again."""
+    # the checksum comes first: the HDF5 library can crash on damaged files
+    if listed and sha256(path) != listed.sha256:
+        return "replaces a damaged shard"
     try:
         found = read_header(path)
     except ShardError:
@@ -127,12 +124,11 @@ def _state(path: Path, preparation: dict, *, overwrite: bool, listed: SessionEnt
                 "--overwrite."
             )
         return "replaces a shard of other options"
-    whole = sha256(path) == listed.sha256 if listed else not shard_problems(path)
-    return None if whole else "replaces a damaged shard"
+    return None if listed or not shard_problems(path) else "replaces a damaged shard"
 
 
 def _already_done(path: Path, job: Job) -> Outcome:
-    entry = _entry(path.parent, job.eid)
+    entry = find_entry(path.parent, job.eid)
     if entry is None or entry.role != job.role:
         add_shard(path, job.role)
         return Outcome(job.eid, "already done", "added to the manifest" if entry is None else f"role is now {job.role}")

@@ -117,8 +117,8 @@ def _reading(what: str) -> Iterator[None]:
             warnings.simplefilter("ignore", ALFWarning)  # which revision is taken: the default or newest, as wanted
             yield
     except ALFError as error:
-        raise SourceError(f"no {what} ({type(error).__name__}).") from error
-    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"no {what}.") from error
+    except (OSError, EOFError, ValueError, KeyError) as error:
         raise SourceError(f"{what} cannot be read ({type(error).__name__}: {error}).") from error
 
 
@@ -153,7 +153,10 @@ class _Probe:
         self.spike_neuron = np.asarray(spikes["clusters"]).ravel().astype(np.int64)
         channels = np.asarray(clusters["channels"]).ravel().astype(np.int64)
         self.n_neurons = len(channels)
-        self.region = beryl_acronyms(_locations(one, one_eid, name, collection)[channels])
+        locations = _locations(one, one_eid, name, collection)
+        if len(channels) and not 0 <= channels.min() <= channels.max() < len(locations):
+            raise SourceError(f"{collection}: clusters on channel {channels.max()}, but {len(locations)} channels.")
+        self.region = beryl_acronyms(locations[channels])
         unnamed = [f"{one_eid}-{name}-{cluster}" for cluster in range(self.n_neurons)]
         self.uuid = np.asarray(clusters.get("uuids", unnamed)).astype(str).ravel()
         self.depth_um = np.asarray(clusters.get("depths", np.full(self.n_neurons, np.nan)), np.float64).ravel()
@@ -174,9 +177,11 @@ def _locations(one: Any, one_eid: str, probe: str, collection: str) -> np.ndarra
     attribute = "brainLocationIds_ccf_2017"
     for place in dict.fromkeys((collection, f"alf/{probe}")):
         try:
-            return np.asarray(_load(one, one_eid, "channels", place, [attribute])[attribute]).ravel()
+            channels = _load(one, one_eid, "channels", place, [attribute])
         except SourceError:
             continue
+        if attribute in channels:
+            return np.asarray(channels[attribute]).ravel()
     raise SourceError(f"no region file: {collection} has no channels.{attribute}.")
 
 
@@ -184,7 +189,8 @@ def _trials(one: Any, one_eid: str) -> TrialTable:
     table = _load(one, one_eid, "trials", "alf")
     if missing := [column for column in TRIAL_COLUMNS.values() if column not in table]:
         raise SourceError(f"the trial table has no {', '.join(missing)}.")
-    return TrialTable(**{field: np.asarray(table[column], np.float64) for field, column in TRIAL_COLUMNS.items()})
+    with _reading("trial table"):
+        return TrialTable(**{field: np.asarray(table[name], np.float64) for field, name in TRIAL_COLUMNS.items()})
 
 
 def _whisker(one: Any, one_eid: str) -> tuple[dict[str, Trace], list[str]]:

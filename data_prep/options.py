@@ -1,6 +1,7 @@
 """The options that decide what a shard holds, checked once, where they enter."""
 
 from dataclasses import asdict, dataclass
+from math import isfinite
 
 from data_prep.recording import EVENTS
 from neuromtm.data.shards import n_bins
@@ -38,11 +39,11 @@ class PrepareOptions:
     def __post_init__(self):
         problems = []
         start_s, end_s = self.window_s
-        if not start_s < end_s:
+        if not (start_s < end_s and isfinite(end_s - start_s)):
             problems.append(f"--window-s {start_s:g} {end_s:g}: the end must come after the start.")
-        if not self.bin_size_s > 0:
+        if not 0 < self.bin_size_s < float("inf"):
             problems.append(f"--bin-size-s {self.bin_size_s:g}: must be above 0.")
-        elif start_s < end_s and abs(self.n_bins * self.bin_size_s - (end_s - start_s)) > 1e-6 * self.bin_size_s:
+        elif not problems and abs(self.n_bins * self.bin_size_s - (end_s - start_s)) > 1e-6 * self.bin_size_s:
             problems.append(
                 f"--bin-size-s {self.bin_size_s:g} does not divide the window of {end_s - start_s:g} s "
                 f"(--window-s {start_s:g} {end_s:g}): choose one that does."

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from neuromtm.data.shards import ShardHeader, read_header, shard_problems
-from neuromtm.errors import ManifestError, ShardError
+from neuromtm.errors import ManifestError
 from neuromtm.files import locked, sha256, write_whole
 
 FILE_NAME = "manifest.json"
@@ -79,11 +79,21 @@ def add_shard(path: Path, role: Role) -> None:
 
 
 def _add(folder: Path, entry: SessionEntry) -> None:
-    entries = {e.eid: e for e in read_manifest(folder)} if (folder / FILE_NAME).exists() else {}
+    entries = {e.eid: e for e in _entries(folder / FILE_NAME)} if (folder / FILE_NAME).exists() else {}
     entries[entry.eid] = entry
     sessions = [asdict(entries[eid]) for eid in sorted(entries)]
     manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "sessions": sessions}
     write_whole(folder / FILE_NAME, json.dumps(manifest, indent=1) + "\n")
+
+
+def find_entry(folder: Path, eid: str) -> SessionEntry | None:
+    """One session's entry, None if the folder has no manifest yet or the manifest not this session.
+
+    Raises:
+        ManifestError: if there is a manifest that cannot be read.
+    """
+    path = Path(folder) / FILE_NAME
+    return next((entry for entry in _entries(path) if entry.eid == eid), None) if path.exists() else None
 
 
 def read_manifest(folder: Path) -> list[SessionEntry]:
@@ -95,12 +105,23 @@ def read_manifest(folder: Path) -> list[SessionEntry]:
     folder = Path(folder)
     path = folder / FILE_NAME
     if not folder.is_dir():
-        raise ManifestError(f"{folder}: no such folder. Prepare data first, e.g. python -m data_prep simulate --out {folder}")
+        raise ManifestError(
+            f"{folder}: no such folder. Prepare data first, e.g. python -m data_prep simulate --out {folder}"
+        )
     if not path.exists():
         raise ManifestError(
             f"{folder}: no {FILE_NAME} in it, so it is not a data folder. Prepare data first, e.g. "
             f"python -m data_prep simulate --out {folder}"
         )
+    entries = _entries(path)
+    if not entries:
+        raise ManifestError(
+            f"{path}: lists no session. Prepare data first, e.g. python -m data_prep simulate --out {folder}"
+        )
+    return sorted(entries, key=lambda entry: entry.eid)
+
+
+def _entries(path: Path) -> list[SessionEntry]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["format"], manifest["format_version"]
@@ -110,14 +131,12 @@ def read_manifest(folder: Path) -> list[SessionEntry]:
                 f"{FORMAT_VERSION}. Prepare the folder again with this version."
             )
         entries = [SessionEntry(**session) for session in manifest["sessions"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{path}: not a readable manifest ({error}). Prepare the folder again.") from error
-    if not entries:
-        raise ManifestError(f"{path}: lists no session. Prepare data first, e.g. python -m data_prep simulate --out {folder}")
     bad = [entry.role for entry in entries if entry.role not in get_args(Role)]
     if bad:
         raise ManifestError(f"{path}: unknown role {bad[0]!r}, not one of {', '.join(get_args(Role))}.")
-    return sorted(entries, key=lambda entry: entry.eid)
+    return entries
 
 
 def folder_problems(folder: Path) -> dict[str, list[str]]:
@@ -126,22 +145,24 @@ def folder_problems(folder: Path) -> dict[str, list[str]]:
     Raises:
         ManifestError: if there is no readable manifest to check against.
     """
-    entries, problems = read_manifest(folder), {}
-    for entry in entries:
-        path = folder / entry.file
-        found = shard_problems(path)
-        if not found and sha256(path) != entry.sha256:
-            found = [f"{path}: its bytes are not the ones the manifest lists. Prepare it again."]
-        if not found:
-            try:
-                if describe(path, entry.role) != entry:
-                    found = [f"{path}: its content is not what the manifest says. Prepare it again."]
-            except ShardError as error:
-                found = [str(error)]
-        if found:
-            problems[entry.file] = found
+    entries = read_manifest(folder)
+    problems = {entry.file: found for entry in entries if (found := _entry_problems(Path(folder), entry))}
     listed = {entry.file for entry in entries}
-    for path in sorted(folder.glob("*.h5")):
+    for path in sorted(Path(folder).glob("*.h5")):
         if path.name not in listed:
             problems[path.name] = [f"{path}: not in the manifest. Run the preparation again, which adds it."]
     return problems
+
+
+def _entry_problems(folder: Path, entry: SessionEntry) -> list[str]:
+    path = folder / entry.file
+    # the checksum comes first: the HDF5 library can crash on damaged files, so such a file is not even opened
+    if path.exists() and sha256(path) != entry.sha256:
+        return [
+            f"{path}: its bytes are not the ones the manifest lists; it is damaged, cut short or was replaced. "
+            "Delete it and prepare it again."
+        ]
+    found = shard_problems(path)
+    if not found and describe(path, entry.role) != entry:
+        found = [f"{path}: its content is not what the manifest says. Prepare it again."]
+    return found

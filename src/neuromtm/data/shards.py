@@ -103,7 +103,7 @@ class ShardHeader:
 
     @property
     def info(self) -> SessionInfo:
-        return SessionInfo(self.eid, tuple(self.neurons.uuid), tuple(self.neurons.region))
+        return SessionInfo(self.eid, tuple(self.neurons.uuid.tolist()), tuple(self.neurons.region.tolist()))
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,15 @@ def open_shard(path: Path) -> Iterator[h5py.File]:
         file.close()
 
 
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Name the file in whatever HDF5 says of damaged content."""
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError) as error:
+        raise ShardError(f"{path}: its content is damaged ({error}). Delete it and prepare it again.") from error
+
+
 def open_shard_file(path: Path) -> h5py.File:
     """The same as `open_shard`, for a caller that closes the file itself."""
     path = Path(path)
@@ -188,7 +197,8 @@ def open_shard_file(path: Path) -> h5py.File:
         raise ShardError(
             f"{path}: not a readable HDF5 file, perhaps cut short ({error}). Delete it and prepare it again."
         ) from error
-    found = file.attrs.get("format"), file.attrs.get("format_version")
+    with _damage_named(path):
+        found = file.attrs.get("format"), file.attrs.get("format_version")
     if found != (FORMAT, FORMAT_VERSION):
         file.close()
         raise ShardError(
@@ -204,7 +214,7 @@ def read_header(path: Path) -> ShardHeader:
     Raises:
         ShardError: naming the file and every problem found.
     """
-    with open_shard(path) as file:
+    with open_shard(path) as file, _damage_named(path):
         problems = _structure_problems(file, path)
         if problems:
             raise ShardError(" ".join(problems))
@@ -232,7 +242,7 @@ def _header(file: h5py.File) -> ShardHeader:
 def read_shard(path: Path) -> Shard:
     """Read a whole session into memory."""
     header = read_header(path)
-    with open_shard(path) as file:
+    with open_shard(path) as file, _damage_named(path):
         return Shard(
             header,
             counts=file["spikes/counts"][()],
@@ -259,7 +269,7 @@ def shard_problems(path: Path) -> list[str]:
 
 def _problems(path: Path, name: Path) -> list[str]:
     try:
-        with open_shard(path) as file:
+        with open_shard(path) as file, _damage_named(path):
             problems = _structure_problems(file, name)
             return problems or _content_problems(file, name)
     except ShardError as error:
@@ -276,8 +286,10 @@ def _structure_problems(file: h5py.File, name: Path) -> list[str]:
         return [f"{name}: {', '.join(missing)} missing. Prepare it again."]
     counts, problems = file["spikes/counts"], []
     if counts.ndim != 3 or counts.dtype not in (np.uint8, np.uint16):
-        return [f"{name}: spikes/counts is {counts.dtype} {counts.shape}, not uint8 or uint16 (trial, bin, neuron). "
-                "Prepare it again."]
+        return [
+            f"{name}: spikes/counts is {counts.dtype} {counts.shape}, not uint8 or uint16 (trial, bin, neuron). "
+            "Prepare it again."
+        ]
     n_trials, found, n_neurons = counts.shape
     expected = n_bins(file.attrs["window_s"], file.attrs["bin_size_s"])
     if found != expected:
