@@ -66,16 +66,17 @@ clean:
 
 # Six simulated mice. The models learn from four of them with two kinds of masking, are fine-tuned on the other two,
 # and are held against the best possible prediction, which a simulation knows.
-SMALL := --config conf/model/tiny.yaml --config conf/trainer/cpu.yaml --config conf/debug/demo.yaml
+SHORT := --config conf/trainer/cpu.yaml --config conf/debug/demo.yaml
+SMALL := --config conf/model/tiny.yaml $(SHORT)
 
 demo: demo-folder-is-new $(INSTALLED)
 	$(BIN)/python -m data_prep simulate --out $(DEMO)/data --n-sessions 6 --n-heldout 2
 	$(BIN)/neuromtm fit --config conf/pretrain.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/mtm/pretrain
 	$(BIN)/neuromtm fit --config conf/temporal.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/temporal/pretrain
-	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/mtm/finetune \
+	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SHORT) --data.root $(DEMO)/data --run_dir $(DEMO)/mtm/finetune \
 	  --model.pretrained $(DEMO)/mtm/pretrain/checkpoints/best.ckpt
-	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/temporal/finetune \
-	  --model.pretrained $(DEMO)/temporal/pretrain/checkpoints/best.ckpt
+	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SHORT) --data.root $(DEMO)/data --run_dir $(DEMO)/temporal/finetune \
+	  --model.pretrained $(DEMO)/temporal/pretrain/checkpoints/best.ckpt --model.objective.schemes '[temporal]'
 	$(BIN)/neuromtm test --config $(DEMO)/mtm/finetune/config.yaml --ckpt_path $(DEMO)/mtm/finetune/checkpoints/best.ckpt
 	$(BIN)/neuromtm test --config $(DEMO)/temporal/finetune/config.yaml --ckpt_path $(DEMO)/temporal/finetune/checkpoints/best.ckpt
 	$(BIN)/neuromtm ceiling --data $(DEMO)/data --out $(DEMO)/ceiling
