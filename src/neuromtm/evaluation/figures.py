@@ -13,7 +13,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from scipy.ndimage import gaussian_filter1d
 
 from neuromtm.evaluation.report import NeuronScores
 
@@ -154,8 +153,10 @@ def scores_figure(neurons: Sequence[NeuronScores]) -> Figure:
 
 
 def smooth(counts: np.ndarray, bin_size_s: float) -> np.ndarray:
-    """(bin, neuron) counts smoothed over bins with a Gaussian of `SMOOTHING_S`."""
-    return gaussian_filter1d(np.asarray(counts, np.float64), SMOOTHING_S / bin_size_s, axis=0, mode="nearest")
+    """(bin, neuron) counts smoothed over bins with a Gaussian of `SMOOTHING_S`, cut off at the trial's ends."""
+    time_s = bin_size_s * np.arange(len(counts))
+    weights = np.exp(-0.5 * np.square((time_s[:, None] - time_s) / SMOOTHING_S))
+    return weights / weights.sum(axis=1, keepdims=True) @ counts
 
 
 def neuron_order(activity: np.ndarray, regions: Sequence[str]) -> np.ndarray:

@@ -162,7 +162,7 @@ def fit_choice(projection: Projection, choice: np.ndarray) -> ChoiceReadout | Ab
     if projection.train.shape[1] == 0:
         return Absent("the rates are the same in every train trial")
     search = GridSearchCV(
-        LogisticRegression(tol=1e-6, max_iter=1000),
+        LogisticRegression(tol=1e-8, max_iter=2000),
         {"C": CHOICE_STRENGTHS},
         scoring="neg_log_loss",
         # interleaved like the splits themselves; the fixed seed makes it part of the method
@@ -188,7 +188,9 @@ def fit_trace(projection: Projection, trace: np.ndarray) -> TraceReadout | Absen
     if projection.train.shape[1] == 0:
         return Absent("the rates are the same in every train trial")
     # without `cv` scikit-learn leaves out one trial at a time, in closed form
-    return TraceReadout(projection, RidgeCV(TRACE_STRENGTHS).fit(projection.train[whole], trace[whole]))
+    with threadpool_limits(1):
+        model = RidgeCV(TRACE_STRENGTHS).fit(projection.train[whole], trace[whole])
+    return TraceReadout(projection, model)
 
 
 def decode(
@@ -208,16 +210,9 @@ def decode(
         choice: (trial,) -1 or +1, 0 unknown; None where the session has none.
         whisker: (trial, bin) motion energy, NaN where missing; None where the session has none.
     """
-    best_choice = best_whisker = _Tried(absent="the session has none")
-    for place, prompt in enumerate(prompts):
-        rates = rates_of(prompt)
-        projection = project(rates.train)
-        if choice is not None:
-            tried = _try(prompt, fit_choice(projection, choice.train), rates, choice, accuracy)
-            best_choice = tried if place == 0 or tried.validation > best_choice.validation else best_choice
-        if whisker is not None:
-            tried = _try(prompt, fit_trace(projection, whisker.train), rates, whisker, r2)
-            best_whisker = tried if place == 0 or tried.validation > best_whisker.validation else best_whisker
+    tried = [_try_prompt(prompt, rates_of(prompt), choice, whisker) for prompt in prompts]
+    best_choice = _best([one.choice for one in tried])
+    best_whisker = _best([one.whisker for one in tried])
     return BehaviorScores(
         choice_accuracy=best_choice.test,
         choice_chance=None if choice is None else majority_class_accuracy(choice.train, choice.test),
@@ -240,17 +235,46 @@ class _Tried:
     absent: str | None = None
 
 
+class _TriedPrompt(NamedTuple):
+    choice: _Tried
+    whisker: _Tried
+
+
+def _try_prompt(prompt: str, rates: Splits, choice: Splits | None, whisker: Splits | None) -> _TriedPrompt:
+    if len(rates.train) == 0:
+        reason = "the session has no train trials"
+    elif not all(np.isfinite(part).all() for part in rates):
+        reason = "the predicted rates are not finite"
+    else:
+        projection = project(rates.train)
+        components = Splits(projection.train, projection(rates.val), projection(rates.test))
+        return _TriedPrompt(
+            _try(prompt, fit_choice, projection, components, choice, accuracy),
+            _try(prompt, fit_trace, projection, components, whisker, r2),
+        )
+    return _TriedPrompt(_Tried(absent=reason), _Tried(absent=reason))
+
+
 def _try(
     prompt: str,
-    readout: ChoiceReadout | TraceReadout | Absent,
-    rates: Splits,
-    labels: Splits,
+    fit: Callable[[Projection, np.ndarray], ChoiceReadout | TraceReadout | Absent],
+    projection: Projection,
+    components: Splits,
+    labels: Splits | None,
     score: Callable[[np.ndarray, np.ndarray], float | None],
 ) -> _Tried:
+    if labels is None:
+        return _Tried(absent="the session has no such label")
+    readout = fit(projection, labels.train)
     if isinstance(readout, Absent):
         return _Tried(absent=readout.reason)
-    test = score(readout.predict(rates.test), labels.test)
+    # scikit-learn refuses to predict no trials
+    test = score(readout.model.predict(components.test), labels.test) if len(labels.test) else None
     if test is None:
-        return _Tried(absent="no test trial has a label, or the labels do not vary")
-    validation = score(readout.predict(rates.val), labels.val)
+        return _Tried(absent="no test trial has a label, or a trace that varies")
+    validation = score(readout.model.predict(components.val), labels.val) if len(labels.val) else None
     return _Tried(prompt=prompt, validation=-np.inf if validation is None else validation, test=test)
+
+
+def _best(tried: Sequence[_Tried]) -> _Tried:
+    return max(tried, key=lambda one: (one.test is not None, one.validation))
