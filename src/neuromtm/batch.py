@@ -43,7 +43,7 @@ class SessionGroup:
 
     eid: str
     counts: Tensor
-    """(trial, bin, neuron) spikes per bin, uint8 or uint16 as stored"""
+    """(trial, bin, neuron) spikes per bin; uint8, or int32 where a count needs it"""
     region: Tensor
     """(neuron,) int64, see `SessionInfo.region_index`"""
     trial: Tensor

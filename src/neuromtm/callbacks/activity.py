@@ -1,0 +1,103 @@
+"""Bits per spike of the four activity tasks: on some neurons while validating, on all of them in a test."""
+
+import lightning
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from neuromtm.batch import Batch
+from neuromtm.errors import ConfigError
+from neuromtm.evaluation.held_out import TASKS, Task, predict_task
+from neuromtm.evaluation.report import NeuronScores, activity_means
+from neuromtm.metrics.spikes import BitsPerSpike, RateR2
+from neuromtm.randomness import generator_for
+from neuromtm.training.masked_modeling import MaskedModeling
+
+
+class ActivityTasks(lightning.Callback):
+    """Scores held-out neurons, regions and the future; logs `val/<task>_bps`, means over sessions.
+
+    Args:
+        n_val_neurons: neurons a session that validation leaves out in turn, drawn once by the model's seed.
+            A test leaves out every neuron.
+    """
+
+    def __init__(self, *, n_val_neurons: int = 16):
+        if n_val_neurons < 1:
+            raise ConfigError(f"activity.n_val_neurons is {n_val_neurons}, less than 1.")
+        self.n_val_neurons = n_val_neurons
+        self.scores: list[NeuronScores] = []
+        """of the last validation or test, a session each"""
+        self._offsets: dict[str, int] = {}
+        self._bps: dict[Task, BitsPerSpike] = {}
+        self._r2: RateR2 | None = None
+
+    def _begin(self, module: MaskedModeling) -> None:
+        # every rank has room for every session: the sums of all ranks add up
+        self._offsets, total = {}, 0
+        for eid, session in module.trainer.datamodule.sessions.items():
+            self._offsets[eid] = total
+            total += session.n_neurons
+        self._bps = {task: BitsPerSpike(total).to(module.device) for task in TASKS}
+        self._r2 = RateR2(total).to(module.device)
+
+    def _update(self, module: MaskedModeling, batch: Batch, *, every_neuron: bool) -> None:
+        with module.trainer.precision_plugin.forward_context():
+            for group in batch.groups:
+                neurons = None if every_neuron else self._val_neurons(module, group.eid)
+                for task in TASKS:
+                    for held_out in predict_task(task, module.model, module.objective, group, neurons):
+                        places = held_out.neurons + self._offsets[group.eid]
+                        self._bps[task].update(held_out.log_rates, held_out.counts, neurons=places)
+                        if task == "co_smoothing":
+                            self._r2.update(held_out.log_rates, held_out.counts, neurons=places)
+
+    def _val_neurons(self, module: MaskedModeling, eid: str) -> Tensor:
+        n_neurons = module.model.sessions[eid].n_neurons
+        order = torch.randperm(n_neurons, generator=generator_for(module.seed, "validation neurons", eid))
+        return order[: self.n_val_neurons].sort().values.to(module.device)
+
+    def _finish(self, module: MaskedModeling) -> None:
+        bps = {task: _whole(metric) for task, metric in self._bps.items()}
+        r2 = _whole(self._r2)
+        self.scores = []
+        for eid, offset in self._offsets.items():
+            session = module.model.sessions[eid]
+            own = slice(offset, offset + session.n_neurons)
+            self.scores.append(
+                NeuronScores(
+                    eid=eid,
+                    uuid=session.neurons,
+                    region=session.regions,
+                    r2=r2[own],
+                    **{f"{task}_bps": values[own] for task, values in bps.items()},
+                )
+            )
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        self._begin(pl_module)
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        self._update(pl_module, batch, every_neuron=False)
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        self._finish(pl_module)
+        means = [activity_means(scores) for scores in self.scores]
+        for task in TASKS:
+            values = [mean[f"{task}_bps"] for mean in means if mean[f"{task}_bps"] is not None]
+            if values:
+                pl_module.log(f"val/{task}_bps", sum(values) / len(values))
+
+    def on_test_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        self._begin(pl_module)
+
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        self._update(pl_module, batch, every_neuron=True)
+
+    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        self._finish(pl_module)
+
+
+def _whole(metric: Metric) -> Tensor:
+    """(neuron,) the figure over all ranks, on the CPU."""
+    return metric.compute().cpu()

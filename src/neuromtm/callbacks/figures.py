@@ -1,0 +1,102 @@
+"""Observed counts beside predicted rates, a figure a session: to TensorBoard, and to `figures/` after a test."""
+
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+
+from neuromtm.batch import SessionGroup
+from neuromtm.callbacks.activity import ActivityTasks
+from neuromtm.errors import ConfigError
+from neuromtm.evaluation.figures import TaskPanel, scores_figure, task_figure
+from neuromtm.evaluation.held_out import TASKS, Task, n_forward_bins, predict_task
+from neuromtm.evaluation.report import activity_means, keep_previous
+from neuromtm.files import whole_file
+from neuromtm.training.masked_modeling import MaskedModeling
+
+
+class TaskFigures(lightning.Callback):
+    """Draws the four activity tasks on one trial of each session.
+
+    Args:
+        n_val_sessions: sessions drawn in a validation, the first ones; 0 for none. A test draws all.
+    """
+
+    def __init__(self, *, n_val_sessions: int = 4):
+        if n_val_sessions < 0:
+            raise ConfigError(f"figures.n_val_sessions is {n_val_sessions}, below 0.")
+        self.n_val_sessions = n_val_sessions
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            for eid in list(trainer.datamodule.sessions)[: self.n_val_sessions]:
+                _show(trainer, f"val/{eid}", self._draw(trainer, pl_module, eid, split="val"))
+
+    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir) / "figures"
+        for eid in trainer.datamodule.sessions:
+            figure = self._draw(trainer, pl_module, eid, split="test")
+            _show(trainer, f"test/{eid}", figure)
+            _save(figure, folder / f"{eid}.png")
+        figure = scores_figure(_activity(trainer).scores)
+        _show(trainer, "test/scores", figure)
+        _save(figure, folder / "scores.png")
+
+    def _draw(self, trainer: lightning.Trainer, module: MaskedModeling, eid: str, *, split: str) -> Figure:
+        data = trainer.datamodule
+        group = next(data.groups(eid, split))
+        first = SessionGroup(
+            eid=eid,
+            counts=group.counts[:1],
+            region=group.region,
+            trial=group.trial[:1],
+            choice=group.choice[:1],
+            behavior={},
+        ).to(module.device)
+        means = {scores.eid: activity_means(scores) for scores in _activity(trainer).scores}
+        with trainer.precision_plugin.forward_context():
+            panels = [
+                TaskPanel(
+                    task=task,
+                    predicted=_predicted(module, task, first).cpu().numpy(),
+                    bps=means[eid][f"{task}_bps"],
+                )
+                for task in TASKS
+            ]
+        return task_figure(
+            eid=eid,
+            counts=first.counts[0].cpu().numpy(),
+            regions=data.sessions[eid].regions,
+            panels=panels,
+            bin_size_s=data.bin_size_s,
+            window_s=data.headers[eid].window_s,
+        )
+
+
+def _predicted(module: MaskedModeling, task: Task, group: SessionGroup) -> torch.Tensor:
+    """(bin, neuron) rates per bin of the group's only trial, NaN where the task predicts nothing."""
+    n_bins, n_neurons = group.counts.shape[1:]
+    rates = torch.full((n_bins, n_neurons), torch.nan, device=module.device)
+    bins = slice(n_bins - n_forward_bins(n_bins), n_bins) if task == "forward_prediction" else slice(None)
+    for held_out in predict_task(task, module.model, module.objective, group):
+        rates[bins, held_out.neurons] = held_out.log_rates[0].float().exp()
+    return rates
+
+
+def _activity(trainer: lightning.Trainer) -> ActivityTasks:
+    return next(callback for callback in trainer.callbacks if isinstance(callback, ActivityTasks))
+
+
+def _show(trainer: lightning.Trainer, tag: str, figure: Figure) -> None:
+    if isinstance(trainer.logger, TensorBoardLogger):
+        trainer.logger.experiment.add_figure(tag, figure, trainer.global_step)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    keep_previous(path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)

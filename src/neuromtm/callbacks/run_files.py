@@ -1,0 +1,108 @@
+"""What a run leaves on disk: its configuration, a test's results, predicted rates."""
+
+from pathlib import Path
+
+import h5py
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from neuromtm.batch import Batch
+from neuromtm.callbacks.activity import ActivityTasks
+from neuromtm.callbacks.behavior import FIGURES, BehaviorReadout
+from neuromtm.errors import ConfigError
+from neuromtm.evaluation.report import SessionScores, activity_means, keep_previous, write_report
+from neuromtm.files import whole_file, write_whole
+from neuromtm.training.masked_modeling import MaskedModeling
+
+
+class RunConfig(lightning.Callback):
+    """Writes `config.yaml` when a training starts, `config.test.yaml` and the like for the other commands.
+
+    An earlier file with other content is renamed aside.
+
+    Args:
+        parser: of the command.
+        config: what it parsed.
+    """
+
+    def __init__(self, parser: LightningArgumentParser, config: object):
+        self.parser, self.config = parser, config
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        stage = getattr(stage, "value", stage)
+        path = Path(trainer.default_root_dir) / ("config.yaml" if stage == "fit" else f"config.{stage}.yaml")
+        text = self.parser.dump(self.config, skip_none=False)
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return
+        keep_previous(path)
+        write_whole(path, text)
+
+
+class TestResults(lightning.Callback):
+    """Writes `metrics.json` and `neurons.csv` after a test, and logs `test/<key>`, means over sessions.
+
+    Stands behind the callbacks that score.
+
+    Args:
+        activity: scores of neurons.
+        behavior: scores of read-outs.
+    """
+
+    __test__ = False  # for pytest, which takes it for a test class
+
+    def __init__(self, activity: ActivityTasks, behavior: BehaviorReadout):
+        self.activity, self.behavior = activity, behavior
+
+    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        sessions = []
+        for neurons in self.activity.scores:
+            decoded = self.behavior.scores[neurons.eid]
+            figures = {name: getattr(decoded, name) for name in FIGURES}
+            sessions.append(SessionScores(eid=neurons.eid, **activity_means(neurons), **figures))
+            for label, reason in (("choice", decoded.choice_absent), ("whisker", decoded.whisker_absent)):
+                if reason is not None:
+                    rank_zero_info(f"{neurons.eid}: no {label} read-out: {reason}.")
+        if trainer.is_global_zero:
+            run_dir = Path(trainer.default_root_dir)
+            metrics = write_report(run_dir, sessions, self.activity.scores)
+            pl_module.log_dict({f"test/{k}": v for k, v in metrics["mean"].items()}, rank_zero_only=True)
+            rank_zero_info(f"Results: {run_dir / 'metrics.json'} and {run_dir / 'neurons.csv'}")
+
+
+class RatePredictions(lightning.Callback):
+    """Writes `predictions/<eid>.h5` with the expected spikes per bin of the predicted trials, nothing hidden."""
+
+    def __init__(self):
+        self._rates: dict[str, dict[int, Tensor]] = {}
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        if trainer.world_size > 1:
+            raise ConfigError("predict runs on one device: add --trainer.devices 1 --trainer.num_nodes 1.")
+        self._rates = {eid: {} for eid in pl_module.model.sessions}
+
+    def on_predict_batch_end(self, trainer, pl_module, outputs, batch: Batch, batch_idx, dataloader_idx=0) -> None:
+        for group, rates in zip(batch.groups, outputs, strict=True):
+            self._rates[group.eid].update(zip(group.trial.tolist(), rates.cpu(), strict=True))
+
+    def on_predict_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        data, folder = trainer.datamodule, Path(trainer.default_root_dir) / "predictions"
+        for eid, by_trial in self._rates.items():
+            if not by_trial:
+                continue
+            keep_previous(folder / f"{eid}.h5")
+            session, trials = pl_module.model.sessions[eid], sorted(by_trial)
+            with whole_file(folder / f"{eid}.h5") as temporary, h5py.File(temporary, "w") as file:
+                file.attrs.update(eid=eid, bin_size_s=data.bin_size_s, window_s=data.headers[eid].window_s)
+                rates = torch.stack([by_trial[trial] for trial in trials]).numpy()
+                file.create_dataset("rates", data=rates, chunks=(1, *rates.shape[1:]), fletcher32=True)
+                file["trial"] = np.asarray(trials, np.int64)
+                text = h5py.string_dtype()
+                file.create_dataset("neurons/uuid", data=list(session.neurons), dtype=text)
+                file.create_dataset("neurons/region", data=list(session.regions), dtype=text)
+        rank_zero_info(f"Rates: {folder}")

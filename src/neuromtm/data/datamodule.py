@@ -1,0 +1,263 @@
+"""Streams sessions from a folder of shards to any number of ranks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from neuromtm.batch import Batch, SessionGroup, SessionInfo
+from neuromtm.data.dataset import SessionDataset, SessionSource
+from neuromtm.data.manifest import SessionEntry, read_manifest
+from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
+from neuromtm.data.shards import ShardHeader, open_shard, read_header
+from neuromtm.errors import ConfigError, DataError
+from neuromtm.randomness import numpy_generator_for
+
+Split = Literal["train", "val", "test"]
+
+
+class ResumableLoader(DataLoader):
+    """A loader that can start an epoch at a later batch: Lightning keeps its state in the checkpoint."""
+
+    def __init__(self, dataset: SessionDataset, sampler: SessionBatchSampler, **options):
+        super().__init__(dataset, batch_size=None, sampler=sampler, **options)
+        self._given = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._given = self.sampler.first_batch
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of this epoch have been given out."""
+        return {"given": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on behind those batches; at the end of an epoch, with the next one."""
+        self.sampler.first_batch = state["given"] if state["given"] < len(self.sampler) else 0
+
+
+class SessionDataModule(lightning.LightningDataModule):
+    """Trials of many sessions, in batches of one session or several.
+
+    Args:
+        root: folder with manifest.json and one shard a session.
+        sessions: eids to use; by default all of the role.
+        n_sessions: only so many of them. Nested: the first 4 are among the first 8, for every seed.
+        role: which sessions of the manifest: those for pretraining, those held out, or all.
+        batch_size: trials a batch and rank.
+        sessions_per_batch: sessions that share a batch; divides `batch_size`.
+        eval_batch_size: trials of one session a batch in validation, test and prediction.
+        min_firing_rate_hz: leaves out neurons that fire less.
+        regions: keeps only neurons of these regions (Beryl acronyms); by default all.
+        cache: `memory` keeps what has been read; `none` reads every trial from disk every time.
+        n_workers: processes a rank that read ahead; 0 reads in the training process.
+        pin_memory: page-locked batches, quicker to move to a GPU.
+        seed: of the order of trials and of the choice by `n_sessions`.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        sessions: list[str] | None = None,
+        n_sessions: int | None = None,
+        role: Literal["pretrain", "heldout", "all"] = "pretrain",
+        batch_size: int = 16,
+        sessions_per_batch: int = 1,
+        eval_batch_size: int = 64,
+        min_firing_rate_hz: float = 0.0,
+        regions: list[str] | None = None,
+        cache: Literal["none", "memory"] = "none",
+        n_workers: int = 0,
+        pin_memory: bool = False,
+        seed: int = 0,
+    ):
+        super().__init__()
+        problems = []
+        if sessions_per_batch < 1 or batch_size < 1 or batch_size % sessions_per_batch:
+            problems.append(f"batch_size {batch_size} is not a multiple of sessions_per_batch {sessions_per_batch}.")
+        if eval_batch_size < 1:
+            problems.append(f"eval_batch_size is {eval_batch_size}, less than 1.")
+        if n_sessions is not None and n_sessions < 1:
+            problems.append(f"n_sessions is {n_sessions}, less than 1.")
+        if n_workers < 0:
+            problems.append(f"n_workers is {n_workers}, less than 0.")
+        if problems:
+            raise ConfigError("data: " + " ".join(problems))
+        self.root = Path(root)
+        self.eids, self.n_sessions, self.role = sessions, n_sessions, role
+        self.batch_size, self.sessions_per_batch = batch_size, sessions_per_batch
+        self.eval_batch_size, self.min_firing_rate_hz = eval_batch_size, min_firing_rate_hz
+        self.regions, self.cache, self.n_workers = regions, cache, n_workers
+        self.pin_memory, self.seed = pin_memory, seed
+        self.headers: dict[str, ShardHeader] = {}
+        self.sessions: dict[str, SessionInfo] = {}
+        self._dataset: SessionDataset | None = None
+
+    @property
+    def n_bins(self) -> int:
+        """Bins a trial, the same for all sessions."""
+        return next(iter(self.headers.values())).n_bins
+
+    @property
+    def bin_size_s(self) -> float:
+        """Width of a bin, the same for all sessions."""
+        return next(iter(self.headers.values())).bin_size_s
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the manifest and the headers of the chosen sessions; no counts yet.
+
+        Raises:
+            ManifestError: if the folder holds no data.
+            ShardError: if a shard is damaged.
+            DataError: if the sessions cannot be used together or an eid does not exist.
+        """
+        if self._dataset is not None:
+            return
+        entries = self._chosen(read_manifest(self.root))
+        self.headers = {entry.eid: read_header(self.root / entry.file) for entry in entries}
+        _check_same_bins(self.headers)
+        sources = {}
+        for entry in entries:
+            header = self.headers[entry.eid]
+            neurons = self._neurons(header)
+            info = SessionInfo(
+                entry.eid,
+                tuple(str(u) for u in header.neurons.uuid[neurons]),
+                tuple(str(r) for r in header.neurons.region[neurons]),
+            )
+            self.sessions[entry.eid] = info
+            sources[entry.eid] = SessionSource(
+                info=info,
+                path=self.root / entry.file,
+                neurons=neurons,
+                choice=header.trials.choice,
+                behaviors=header.behaviors,
+            )
+        self._dataset = SessionDataset(sources, in_memory=self.cache == "memory")
+
+    def _chosen(self, entries: list[SessionEntry]) -> list[SessionEntry]:
+        by_eid = {entry.eid: entry for entry in entries}
+        if self.eids is not None:
+            unknown = [eid for eid in self.eids if eid not in by_eid]
+            if unknown or not self.eids:
+                raise DataError(
+                    f"{self.root}: no session {', '.join(map(repr, unknown)) or 'named in data.sessions'}. "
+                    f"There are: {', '.join(sorted(by_eid))}."
+                )
+            chosen = [by_eid[eid] for eid in dict.fromkeys(self.eids)]
+        else:
+            chosen = [entry for entry in entries if self.role in ("all", entry.role)]
+            if not chosen:
+                raise DataError(
+                    f"{self.root}: no session of the role {self.role!r}; there are "
+                    f"{', '.join(sorted({entry.role for entry in entries}))}. Set data.role or data.sessions."
+                )
+        if self.n_sessions is None:
+            return chosen
+        if self.n_sessions > len(chosen):
+            raise DataError(
+                f"{self.root}: data.n_sessions is {self.n_sessions}, but there are only {len(chosen)} to choose from."
+            )
+        # each session draws a number from its own name: more sessions in the folder do not reshuffle the rest
+        draws = {entry.eid: numpy_generator_for(self.seed, "subset", entry.eid).random() for entry in chosen}
+        return sorted(chosen, key=lambda entry: draws[entry.eid])[: self.n_sessions]
+
+    def _neurons(self, header: ShardHeader) -> np.ndarray:
+        keep = ~(header.neurons.firing_rate_hz < self.min_firing_rate_hz)  # an unknown rate (NaN) is kept
+        if self.regions is not None:
+            keep &= np.isin(header.neurons.region, self.regions)
+        if not keep.any():
+            raise DataError(
+                f"{header.eid}: no neuron is left with data.min_firing_rate_hz {self.min_firing_rate_hz} and "
+                f"data.regions {self.regions}; its regions are {', '.join(sorted(set(header.neurons.region)))}."
+            )
+        return np.flatnonzero(keep)
+
+    def trials(self, split: Split) -> dict[str, np.ndarray]:
+        """eid -> the split's trial numbers in the shard."""
+        return {eid: header.splits[split] for eid, header in self.headers.items()}
+
+    def mean_counts(self, eid: str) -> Tensor:
+        """(neuron,) mean spikes per bin over the training trials; half a spike is added, so that none is 0."""
+        total, n_entries = torch.zeros(self.sessions[eid].n_neurons, dtype=torch.float64), 0
+        for group in self.groups(eid, "train"):
+            total += group.counts.sum((0, 1), dtype=torch.float64)
+            n_entries += group.counts.shape[0] * group.counts.shape[1]
+        return ((total + 0.5) / max(n_entries, 1)).to(torch.float32)
+
+    def groups(self, eid: str, split: Split) -> Iterator[SessionGroup]:
+        """A session's trials in order, `eval_batch_size` at a time, read in this process."""
+        trials = self.headers[eid].splits[split]
+        for start in range(0, len(trials), self.eval_batch_size):
+            chosen = trials[start : start + self.eval_batch_size]
+            yield self._dataset.read(GroupPlan(eid, tuple(int(t) for t in chosen)))
+
+    def choice(self, eid: str) -> np.ndarray:
+        """(trial,) int8 choice of all trials of a session: -1, +1; 0 unknown."""
+        return self.headers[eid].trials.choice
+
+    def behavior(self, eid: str, name: str) -> np.ndarray | None:
+        """(trial, bin) float32 trace of all trials of a session; None if it was not recorded."""
+        if name not in self.headers[eid].behaviors:
+            return None
+        with open_shard(self._dataset.sources[eid].path) as file:
+            return file[f"behavior/{name}"][()]
+
+    def n_train_batches(self, n_ranks: int) -> int:
+        """Batches a rank and epoch."""
+        return len(self._sampler("train", rank=0, n_ranks=n_ranks))
+
+    def train_dataloader(self) -> ResumableLoader:
+        return self._loader("train")
+
+    def val_dataloader(self) -> ResumableLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> ResumableLoader:
+        return self._loader("test")
+
+    def predict_dataloader(self) -> ResumableLoader:
+        return self._loader("test")
+
+    def _loader(self, split: Split) -> ResumableLoader:
+        rank, n_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return ResumableLoader(
+            self._dataset,
+            self._sampler(split, rank=rank, n_ranks=n_ranks),
+            num_workers=self.n_workers,
+            persistent_workers=self.n_workers > 0,
+            pin_memory=self.pin_memory,
+        )
+
+    def _sampler(self, split: Split, *, rank: int, n_ranks: int) -> SessionBatchSampler:
+        trials = self.trials(split)
+        if not any(len(t) for t in trials.values()):
+            raise DataError(f"{self.root}: the chosen sessions have no trial in the split {split!r}.")
+        training = split == "train"
+        return SessionBatchSampler(
+            trials,
+            batch_size=self.batch_size if training else self.eval_batch_size,
+            sessions_per_batch=self.sessions_per_batch if training else 1,
+            shuffle=training,
+            seed=self.seed,
+            rank=rank,
+            n_ranks=n_ranks,
+        )
+
+
+def _check_same_bins(headers: dict[str, ShardHeader]) -> None:
+    kinds: dict[tuple[int, float], list[str]] = {}
+    for eid, header in headers.items():
+        kinds.setdefault((header.n_bins, header.bin_size_s), []).append(eid)
+    if len(kinds) > 1:
+        found = "; ".join(f"{n} bins of {size} s in {', '.join(eids)}" for (n, size), eids in kinds.items())
+        raise DataError(f"The sessions differ in their bins: {found}. Choose sessions of one kind or prepare again.")
+

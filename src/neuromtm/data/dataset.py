@@ -1,0 +1,94 @@
+"""Reads the batches that the sampler plans, from shards opened in the process that reads them."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from neuromtm.batch import Batch, SessionGroup, SessionInfo
+from neuromtm.data.sampler import BatchPlan, GroupPlan
+from neuromtm.data.shards import open_shard_file, read_trials
+
+MAX_OPEN_FILES = 32
+
+
+@dataclass(frozen=True)
+class SessionSource:
+    """Where a session's trials are read from, and which of its neurons."""
+
+    info: SessionInfo
+    """the chosen neurons"""
+    path: Path
+    neurons: np.ndarray
+    """(neuron,) places of the chosen neurons in the shard"""
+    choice: np.ndarray
+    """(trial,) int8 of the whole shard"""
+    behaviors: tuple[str, ...]
+    """traces to read"""
+
+
+class SessionDataset(Dataset[Batch]):
+    """Batch plans in, batches out.
+
+    Args:
+        sources: eid -> where to read.
+        in_memory: keep what has been read, uint8 as stored, for the life of the process.
+    """
+
+    def __init__(self, sources: Mapping[str, SessionSource], *, in_memory: bool = False):
+        self.sources = dict(sources)
+        self.in_memory = in_memory
+        self._files: OrderedDict[str, h5py.File] = OrderedDict()
+        self._arrays: dict[tuple[str, str], np.ndarray] = {}
+        self._process = os.getpid()
+
+    def __getitem__(self, plan: BatchPlan) -> Batch:
+        return Batch(tuple(self.read(group) for group in plan))
+
+    def read(self, plan: GroupPlan) -> SessionGroup:
+        """Read some trials of one session."""
+        source = self.sources[plan.eid]
+        trials = np.asarray(plan.trials, dtype=np.int64)
+        counts = self._values(plan.eid, "spikes/counts", trials)
+        if len(source.neurons) != counts.shape[-1]:
+            counts = counts[..., source.neurons]
+        if counts.dtype == np.uint16:
+            counts = counts.astype(np.int32)  # torch computes little in uint16
+        return SessionGroup(
+            eid=plan.eid,
+            counts=torch.from_numpy(counts),
+            region=source.info.region_index(),
+            trial=torch.from_numpy(trials),
+            choice=torch.from_numpy(source.choice[trials]),
+            behavior={
+                name: torch.from_numpy(self._values(plan.eid, f"behavior/{name}", trials))
+                for name in source.behaviors
+            },
+        )
+
+    def _values(self, eid: str, name: str, trials: Sequence[int]) -> np.ndarray:
+        if not self.in_memory:
+            return read_trials(self._file(eid)[name], trials)
+        if (eid, name) not in self._arrays:
+            self._arrays[eid, name] = self._file(eid)[name][()]
+        return self._arrays[eid, name][trials]
+
+    def _file(self, eid: str) -> h5py.File:
+        # a file opened before a fork must not be read in the child
+        if self._process != os.getpid():
+            self._files, self._process = OrderedDict(), os.getpid()
+        if eid not in self._files:
+            if len(self._files) >= MAX_OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+            self._files[eid] = open_shard_file(self.sources[eid].path)
+        self._files.move_to_end(eid)
+        return self._files[eid]
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_files": OrderedDict(), "_arrays": {}}

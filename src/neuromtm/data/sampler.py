@@ -1,0 +1,156 @@
+"""Which trials make up each batch: every trial once an epoch, the same number of batches on every rank."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from neuromtm.errors import ConfigError, DataError
+from neuromtm.randomness import numpy_generator_for
+
+
+class GroupPlan(NamedTuple):
+    """The trials of one session in a batch."""
+
+    eid: str
+    trials: tuple[int, ...]
+    """numbers in the shard"""
+
+
+BatchPlan = tuple[GroupPlan, ...]
+
+
+def plan_epoch(
+    trials: Mapping[str, Sequence[int]],
+    *,
+    batch_size: int,
+    sessions_per_batch: int,
+    n_ranks: int,
+    generator: np.random.Generator | None,
+) -> list[BatchPlan]:
+    """Divide all trials into batches, a multiple of `n_ranks` of them.
+
+    A session's trials are cut into pieces of nearly equal size; where the number of pieces does not fit the
+    ranks, the largest are halved, so that no trial is left out, seen twice or made up.
+
+    Args:
+        trials: eid -> trial numbers.
+        batch_size: most trials in a batch.
+        sessions_per_batch: pieces in a batch, of different sessions as long as there are any.
+        n_ranks: processes that share the batches.
+        generator: shuffles trials and batches; None keeps their order.
+
+    Raises:
+        DataError: if there are fewer trials than pieces needed.
+    """
+    pieces = []
+    for eid in sorted(trials):
+        own = np.asarray(trials[eid])
+        own = own if generator is None else generator.permutation(own)
+        n_pieces = -(-len(own) // (batch_size // sessions_per_batch))
+        pieces += [(eid, piece) for piece in np.array_split(own, n_pieces)] if n_pieces else []
+    _divide_until_even(pieces, sessions_per_batch * n_ranks)
+    return _combine(pieces, sessions_per_batch, generator)
+
+
+def _divide_until_even(pieces: list[tuple[str, np.ndarray]], multiple: int) -> None:
+    while len(pieces) % multiple:
+        largest = max(range(len(pieces)), key=lambda i: len(pieces[i][1]))
+        eid, trials = pieces[largest]
+        if len(trials) < 2:
+            n_trials = sum(len(t) for _, t in pieces)
+            raise DataError(
+                f"{n_trials} trials cannot be shared by {multiple} session groups a step; take fewer devices or "
+                "fewer data.sessions_per_batch."
+            )
+        pieces[largest : largest + 1] = [(eid, half) for half in np.array_split(trials, 2)]
+
+
+def _combine(
+    pieces: list[tuple[str, np.ndarray]], sessions_per_batch: int, generator: np.random.Generator | None
+) -> list[BatchPlan]:
+    if generator is not None:
+        pieces = [pieces[i] for i in generator.permutation(len(pieces))]
+    waiting: dict[str, list[GroupPlan]] = {}
+    for eid, trials in pieces:
+        waiting.setdefault(eid, []).append(GroupPlan(eid, tuple(int(t) for t in trials)))
+    if sessions_per_batch == 1:
+        plans = [(waiting[eid].pop(0),) for eid, _ in pieces]
+    else:
+        plans = []
+        while waiting:
+            plans.append(_draw_batch(waiting, sessions_per_batch))
+        if generator is not None:
+            plans = [plans[i] for i in generator.permutation(len(plans))]
+    return plans
+
+
+def _draw_batch(waiting: dict[str, list[GroupPlan]], n_groups: int) -> BatchPlan:
+    # the sessions with the most pieces left go first: so the last batches are not all of one session
+    batch = []
+    while len(batch) < n_groups:
+        for eid in sorted(waiting, key=lambda eid: -len(waiting[eid]))[: n_groups - len(batch)]:
+            batch.append(waiting[eid].pop(0))
+            if not waiting[eid]:
+                del waiting[eid]
+    return tuple(batch)
+
+
+class SessionBatchSampler(Sampler[BatchPlan]):
+    """Yields this rank's batches of an epoch; deterministic from (seed, epoch).
+
+    Args:
+        trials: eid -> trial numbers.
+        batch_size: most trials in a batch, over all its sessions.
+        sessions_per_batch: sessions in a batch; divides `batch_size`.
+        shuffle: whether every epoch draws another order.
+        seed: of the order.
+        rank: this process.
+        n_ranks: all processes.
+    """
+
+    def __init__(
+        self,
+        trials: Mapping[str, Sequence[int]],
+        *,
+        batch_size: int,
+        sessions_per_batch: int = 1,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        n_ranks: int = 1,
+    ):
+        if sessions_per_batch < 1 or batch_size < 1 or batch_size % sessions_per_batch:
+            raise ConfigError(
+                f"data.batch_size {batch_size} cannot be shared by data.sessions_per_batch {sessions_per_batch}; "
+                "make it a multiple."
+            )
+        self.trials = dict(trials)
+        self.batch_size, self.sessions_per_batch = batch_size, sessions_per_batch
+        self.shuffle, self.seed, self.rank, self.n_ranks = shuffle, seed, rank, n_ranks
+        self.epoch = 0
+        self.first_batch = 0
+        self._n_batches = len(self._plan())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order; Lightning calls it before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._n_batches // self.n_ranks
+
+    def __iter__(self) -> Iterator[BatchPlan]:
+        mine = self._plan()[self.rank :: self.n_ranks]
+        first, self.first_batch = self.first_batch, 0
+        yield from mine[first:]
+
+    def _plan(self) -> list[BatchPlan]:
+        generator = numpy_generator_for(self.seed, "batches", self.epoch) if self.shuffle else None
+        return plan_epoch(
+            self.trials,
+            batch_size=self.batch_size,
+            sessions_per_batch=self.sessions_per_batch,
+            n_ranks=self.n_ranks,
+            generator=generator,
+        )

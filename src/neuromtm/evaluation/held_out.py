@@ -1,0 +1,98 @@
+"""The four activity tasks: what is hidden at test, and what is scored. MtM, NeurIPS 2024, section 5."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from neuromtm.batch import SessionGroup
+from neuromtm.masking.objective import Objective
+from neuromtm.masking.schemes import Scheme, hide_last_bins, hide_region, regions_for
+from neuromtm.models.stitching import StitchedModel, VisibleGroup
+
+Task = Literal["co_smoothing", "forward_prediction", "intra_region", "inter_region"]
+TASKS: tuple[Task, ...] = get_args(Task)
+PROMPTS: dict[Task, Scheme] = {
+    "co_smoothing": "neuron",
+    "forward_prediction": "causal",
+    "intra_region": "intra_region",
+    "inter_region": "inter_region",
+}
+FORWARD_FRACTION = 0.1
+"""share of the bins, the last ones, that forward prediction hides"""
+
+
+class HeldOut(NamedTuple):
+    """Predictions of entries that the model did not see."""
+
+    log_rates: Tensor
+    """(trial, bin', neuron') log of the expected spikes per bin"""
+    counts: Tensor
+    """(trial, bin', neuron') what was really there"""
+    neurons: Tensor
+    """(neuron',) int64, places in the session"""
+
+
+def n_forward_bins(n_bins: int) -> int:
+    """How many bins forward prediction hides."""
+    return max(1, round(FORWARD_FRACTION * n_bins))
+
+
+def predict_task(
+    task: Task, model: StitchedModel, objective: Objective, group: SessionGroup, neurons: Tensor | None = None
+) -> Iterator[HeldOut]:
+    """Hide what the task hides and predict it.
+
+    Args:
+        task: which one.
+        model: in evaluation mode.
+        objective: what the model was trained with; selects the prompt.
+        group: some trials of one session.
+        neurons: (neuron',) int64, the neurons to leave out in turn in `co_smoothing` and `intra_region`; all
+            by default. The other two tasks hide many neurons at once and predict all of them.
+
+    Yields:
+        Predictions, each neuron in one of them at most: neurons of unknown region are in no region task, a
+        neuron alone in its region not in `intra_region`.
+    """
+    scheme = objective.stand_in(PROMPTS[task])
+    if neurons is None:
+        neurons = torch.arange(group.counts.shape[2], device=group.counts.device)
+    match task:
+        case "co_smoothing":
+            yield _left_out(model, scheme, group, group.counts, neurons)
+        case "forward_prediction":
+            yield _forward(model, scheme, group)
+        case "intra_region":
+            for region in regions_for("intra_region", group.region):
+                inside = group.region == region
+                chosen = neurons[inside[neurons]]
+                if len(chosen):
+                    yield _left_out(model, scheme, group, group.counts * inside, chosen)
+        case "inter_region":
+            for region in regions_for("inter_region", group.region):
+                masked = hide_region(group.counts, group.region, drawn_region=region)
+                log_rates = model([VisibleGroup(group.eid, masked.visible)], scheme).log_rates[0]
+                members = (group.region == region).nonzero()[:, 0]
+                yield HeldOut(log_rates[..., members], group.counts[..., members], members)
+
+
+def _left_out(
+    model: StitchedModel, scheme: Scheme, group: SessionGroup, visible: Tensor, neurons: Tensor
+) -> HeldOut:
+    log_rates = model.left_out(VisibleGroup(group.eid, visible), scheme, neurons)
+    return HeldOut(log_rates, group.counts[..., neurons], neurons)
+
+
+def _forward(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> HeldOut:
+    n_hidden = n_forward_bins(group.counts.shape[1])
+    masked = hide_last_bins(group.counts, n_bins=n_hidden)
+    log_rates = model([VisibleGroup(group.eid, masked.visible)], scheme).log_rates[0]
+    every = torch.arange(group.counts.shape[2], device=group.counts.device)
+    return HeldOut(log_rates[:, -n_hidden:], group.counts[:, -n_hidden:], every)
+
+
+def rates_of(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> Tensor:
+    """(trial, bin, neuron) expected spikes per bin with nothing hidden: what behaviour is decoded from."""
+    return model([VisibleGroup(group.eid, group.counts)], scheme).log_rates[0].float().exp()

@@ -1,0 +1,119 @@
+"""Pieces that transformers share: attention with optional rotary positions, pre-norm blocks."""
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def rotate(x: Tensor, position: Tensor) -> Tensor:
+    """Rotary position embedding (Su et al. 2021, equation 34), in pairs (i, i + dim / 2).
+
+    Args:
+        x: (trial, head, token, dim) queries or keys; dim is even.
+        position: (token,) position of each token.
+    """
+    half = x.shape[-1] // 2
+    frequency = 10_000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angle = torch.outer(position.to(torch.float32), frequency)
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
+
+
+def prefix_attention_mask(n_prefix: int, n_bins: int, *, causal: bool, device: torch.device) -> Tensor | None:
+    """(token, token) bool, True where the row's token sees the column's; None where every token sees all.
+
+    Under causal attention a bin sees the prefix, itself and the past. The prefix sees only itself: if it saw
+    the bins, a later layer would carry the future through it into the past.
+    """
+    if not causal:
+        return None
+    n_tokens = n_prefix + n_bins
+    sees = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=device).tril()
+    sees[:n_prefix, :n_prefix] = True
+    return sees
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention.
+
+    Args:
+        width: size of a token.
+        n_heads: number of heads; divides `width`.
+        dropout: on the attention weights, while training.
+    """
+
+    def __init__(self, *, width: int, n_heads: int, dropout: float):
+        super().__init__()
+        self.n_heads, self.dropout = n_heads, dropout
+        self.to_qkv = nn.Linear(width, 3 * width)
+        self.to_out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, sees: Tensor | None, position: Tensor | None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (trial, token, width).
+            sees: (token, token) bool or None, see `prefix_attention_mask`.
+            position: (token,) rotary positions, or None for no rotation.
+        """
+        heads = "trial token (part head dim) -> part trial head token dim"
+        query, key, value = rearrange(self.to_qkv(x), heads, part=3, head=self.n_heads)
+        if position is not None:
+            query, key = rotate(query, position), rotate(key, position)
+        dropout = self.dropout if self.training else 0.0
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=sees, dropout_p=dropout)
+        return self.to_out(rearrange(mixed, "trial head token dim -> trial token (head dim)"))
+
+
+class Block(nn.Module):
+    """Attention and a two-layer perceptron, each behind a LayerNorm and beside a residual path."""
+
+    def __init__(self, *, width: int, n_heads: int, mlp_width: int, dropout: float):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width=width, n_heads=n_heads, dropout=dropout)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, mlp_width), nn.GELU(), nn.Dropout(dropout), nn.Linear(mlp_width, width)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, sees: Tensor | None, position: Tensor | None) -> Tensor:
+        """Transform (trial, token, width) tokens; arguments as in `Attention.forward`."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), sees, position))
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+
+
+class Encoder(nn.Module):
+    """A stack of blocks with a closing LayerNorm."""
+
+    def __init__(self, *, width: int, n_layers: int, n_heads: int, mlp_width: int, dropout: float):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(width=width, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout) for _ in range(n_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, sees: Tensor | None, position: Tensor | None) -> Tensor:
+        """Transform (trial, token, width) tokens; arguments as in `Attention.forward`."""
+        for block in self.blocks:
+            x = block(x, sees, position)
+        return self.norm(x)
+
+
+def prepend(prefix: list[Tensor], tokens: Tensor) -> Tensor:
+    """Put one token for each of `prefix` before (trial, bin, width) tokens.
+
+    Args:
+        prefix: each (width,) for all trials, or (trial, width).
+        tokens: (trial, bin, width).
+    """
+    rows = [
+        repeat(token, "width -> trial 1 width", trial=len(tokens))
+        if token.ndim == 1
+        else rearrange(token, "trial width -> trial 1 width")
+        for token in prefix
+    ]
+    return torch.cat((*(row.to(tokens.dtype) for row in rows), tokens), dim=1)

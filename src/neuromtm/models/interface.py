@@ -1,0 +1,95 @@
+"""What an architecture must offer: a `Backbone` with the shared weights, and a stitcher for each session.
+
+A new architecture is one file with a subclass of `Backbone`; `model.backbone.class_path` names it.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from neuromtm.masking.schemes import Scheme
+
+
+class SessionInput(NamedTuple):
+    """Some trials of one session, as the model sees them."""
+
+    stitcher: nn.Module
+    """the session's own weights, made by `Backbone.make_stitcher`"""
+    visible: Tensor
+    """(trial, bin, neuron) counts with the hidden entries set to 0"""
+
+
+class Output(NamedTuple):
+    """What a model makes of its inputs."""
+
+    log_rates: list[Tensor]
+    """for each input, (trial, bin, neuron) log of the expected spikes per bin"""
+    own_loss: Tensor | None = None
+    """a scalar that the architecture adds to the reconstruction loss (a KL term), if it has one"""
+
+
+class Backbone(nn.Module, ABC):
+    """The shared part of a model.
+
+    Every constructor argument of a subclass is keyword-only, of a plain type, and kept as an attribute of the
+    same name: `options` reads them back, and a checkpoint rebuilds the architecture from them.
+    """
+
+    @abstractmethod
+    def make_stitcher(self, mean_counts: Tensor) -> nn.Module:
+        """Make the weights of one session.
+
+        Args:
+            mean_counts: (neuron,) mean spikes per bin over the training trials: before any training the model
+                predicts these rates.
+        """
+
+    @abstractmethod
+    def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
+        """Predict the rates of several sessions' trials at once; all have the same number of bins.
+
+        Args:
+            inputs: the sessions.
+            scheme: selects the prompt token and whether attention is causal.
+        """
+
+    @property
+    def max_n_bins(self) -> int | None:
+        """The longest trial it can take, in bins; None for any."""
+        return None
+
+    def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
+        """Predict each of some neurons with only that neuron hidden in addition.
+
+        This plain version runs one pass over all outputs for each neuron. An architecture may override it by
+        something quicker that gives the same numbers.
+
+        Args:
+            session: one session's trials.
+            scheme: the prompt.
+            neurons: (left_out,) int64, the neurons to leave out in turn.
+
+        Returns:
+            (trial, bin, left_out) log-rates.
+        """
+        predicted = []
+        for neuron in neurons.tolist():
+            visible = session.visible.clone()
+            visible[..., neuron] = 0
+            log_rates = self([session._replace(visible=visible)], scheme).log_rates[0]
+            predicted.append(log_rates[..., neuron])
+        return torch.stack(predicted, dim=-1)
+
+    @property
+    def options(self) -> dict[str, object]:
+        """The constructor's arguments, in plain types."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    @property
+    def class_path(self) -> str:
+        """The class by its full name."""
+        return f"{type(self).__module__}.{type(self).__qualname__}"

@@ -1,0 +1,141 @@
+"""NDT1 with stitchers: one token for each time bin. Ye & Pandarinath 2021; MtM, NeurIPS 2024, section 4."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+from einops import einsum, rearrange, repeat
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neuromtm.errors import ConfigError
+from neuromtm.masking.schemes import Scheme, attends_causally
+from neuromtm.models.blocks import Encoder, prefix_attention_mask, prepend
+from neuromtm.models.interface import Backbone, Output, SessionInput
+from neuromtm.models.stitching import LinearStitcher
+
+TOKENS_PER_PASS = 2**15
+"""Leaving neurons out in turn works on so many tokens at once: enough to fill a device, not its memory."""
+
+
+class NDT1(Backbone):
+    """A transformer over time bins.
+
+    Args:
+        width: size of a token.
+        n_layers: number of transformer blocks.
+        n_heads: attention heads a block.
+        mlp_width: hidden size of each block's perceptron.
+        dropout: in the blocks.
+        embedding_dropout: on the embedded bins.
+        prompt: whether a learned token of the masking scheme is prepended.
+        session_token: whether a learned token of the session is prepended.
+        rope: rotary positions in place of learned ones.
+        max_bins: number of learned positions, in bins; a trial may be shorter. Without meaning for `rope`.
+
+    Raises:
+        ConfigError: if the sizes do not fit together.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 512,
+        n_layers: int = 5,
+        n_heads: int = 8,
+        mlp_width: int = 1024,
+        dropout: float = 0.4,
+        embedding_dropout: float = 0.2,
+        prompt: bool = True,
+        session_token: bool = True,
+        rope: bool = False,
+        max_bins: int = 128,
+    ):
+        super().__init__()
+        if width % n_heads or (rope and width // n_heads % 2):
+            raise ConfigError(
+                f"model.backbone: width {width} in {n_heads} heads gives {width / n_heads:g} a head; it must be "
+                "a whole number, and an even one with rope."
+            )
+        self.width, self.n_layers, self.n_heads, self.mlp_width = width, n_layers, n_heads, mlp_width
+        self.dropout, self.embedding_dropout = dropout, embedding_dropout
+        self.prompt, self.session_token, self.rope, self.max_bins = prompt, session_token, rope, max_bins
+        self.embed = nn.Linear(width, width)
+        self.embed_dropout = nn.Dropout(embedding_dropout)
+        self.encoder = Encoder(
+            width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout
+        )
+        if not rope:
+            self.position = nn.Embedding(max_bins, width)
+            nn.init.normal_(self.position.weight, std=0.02)
+        if prompt:
+            # one parameter a scheme: the ones a run never asks for get no gradient and stay as they are
+            tokens = {scheme: nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02)) for scheme in get_args(Scheme)}
+            self.prompts = nn.ParameterDict(tokens)
+
+    @property
+    def max_n_bins(self) -> int | None:
+        return None if self.rope else self.max_bins
+
+    def make_stitcher(self, mean_counts: Tensor) -> LinearStitcher:
+        return LinearStitcher(width=self.width, mean_counts=mean_counts)
+
+    def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
+        drive = torch.cat([session.stitcher.read_in(session.visible) for session in inputs])
+        n_trials = [len(session.visible) for session in inputs]
+        tokens = [
+            repeat(session.stitcher.token, "width -> trial width", trial=n)
+            for session, n in zip(inputs, n_trials, strict=True)
+        ]
+        encoded = self.encode(drive, torch.cat(tokens), scheme)
+        pieces = zip(inputs, encoded.split(n_trials), strict=True)
+        return Output([session.stitcher.read_out(piece) for session, piece in pieces])
+
+    def encode(self, drive: Tensor, session_token: Tensor, scheme: Scheme) -> Tensor:
+        """From the read-in of the counts to the state before the read-out.
+
+        Args:
+            drive: (trial, bin, width) what the stitchers made of the visible counts.
+            session_token: (trial, width) or (width,).
+            scheme: selects prompt and attention.
+
+        Returns:
+            (trial, bin, width).
+        """
+        n_bins = drive.shape[1]
+        x = self.embed(functional.softsign(drive) * self.width**0.5)
+        if not self.rope:
+            x = x + self.position.weight[:n_bins]
+        x = self.embed_dropout(x)
+        prefix = [self.prompts[scheme]] if self.prompt else []
+        prefix += [session_token] if self.session_token else []
+        sees = prefix_attention_mask(
+            len(prefix), n_bins, causal=attends_causally(scheme), device=drive.device
+        )
+        # the prefix shares the place of the first bin; its own learned vectors tell it apart
+        position = torch.arange(-len(prefix), n_bins, device=drive.device).clamp(min=0) if self.rope else None
+        return self.encoder(prepend(prefix, x), sees, position)[:, len(prefix) :]
+
+    def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
+        # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
+        # computed. Many neurons go through the encoder as one batch.
+        stitcher, visible = session
+        drive = stitcher.read_in(visible)
+        n_trials, n_bins, _ = visible.shape
+        predicted = []
+        for some in neurons.split(max(1, TOKENS_PER_PASS // (n_trials * n_bins))):
+            share = einsum(
+                visible[..., some],
+                stitcher.read_in.weight[:, some].to(drive.dtype),
+                "trial bin neuron, width neuron -> neuron trial bin width",
+            )
+            without = rearrange(drive - share, "neuron trial bin width -> (neuron trial) bin width")
+            encoded = self.encode(without, stitcher.token, scheme)
+            encoded = rearrange(encoded, "(neuron trial) bin width -> neuron trial bin width", neuron=len(some))
+            log_rates = einsum(
+                encoded,
+                stitcher.read_out.weight[some].to(encoded.dtype),
+                "neuron trial bin width, neuron width -> trial bin neuron",
+            )
+            predicted.append(log_rates + stitcher.read_out.bias[some])
+        return torch.cat(predicted, dim=-1)

@@ -1,0 +1,86 @@
+"""A backbone with one stitcher for each session, kept by eid."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from neuromtm.batch import SessionInfo
+from neuromtm.masking.schemes import Scheme
+from neuromtm.models.interface import Backbone, Output, SessionInput
+from neuromtm.randomness import seed_from
+
+
+def module_key(eid: str) -> str:
+    """A module name for an eid: names may hold no dot and must not be those of a ModuleDict's own methods."""
+    return "session:" + eid.replace("%", "%25").replace(".", "%2E")
+
+
+class LinearStitcher(nn.Module):
+    """Linear maps between a session's neurons and the model's width, and the session's token.
+
+    Args:
+        width: the model's width.
+        mean_counts: (neuron,) mean spikes per bin. The read-out starts with zero weights and the logarithm of
+            these as bias, so that training starts at zero bits per spike.
+    """
+
+    def __init__(self, *, width: int, mean_counts: Tensor):
+        super().__init__()
+        n_neurons = len(mean_counts)
+        self.read_in = nn.Linear(n_neurons, width)
+        self.read_out = nn.Linear(width, n_neurons)
+        self.token = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
+        nn.init.zeros_(self.read_out.weight)
+        with torch.no_grad():
+            self.read_out.bias.copy_(mean_counts.log())
+
+
+class VisibleGroup(NamedTuple):
+    """Some trials of one session, by name."""
+
+    eid: str
+    visible: Tensor
+    """(trial, bin, neuron) counts with the hidden entries set to 0"""
+
+
+class StitchedModel(nn.Module):
+    """One backbone for all animals, one stitcher for each.
+
+    Args:
+        backbone: the shared weights.
+    """
+
+    def __init__(self, backbone: Backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.stitchers = nn.ModuleDict()
+        self.sessions: dict[str, SessionInfo] = {}
+
+    def add_session(self, session: SessionInfo, mean_counts: Tensor | None = None) -> None:
+        """Give a session its own weights; nothing of the other sessions changes.
+
+        Args:
+            session: who is recorded.
+            mean_counts: (neuron,) mean spikes per bin over the training trials, above 0. Without it 1 is taken,
+                which is right only where trained weights are loaded afterwards.
+        """
+        if mean_counts is None:
+            mean_counts = torch.ones(session.n_neurons)
+        with torch.random.fork_rng(devices=[]):
+            # from the name, not from a running stream: who else is there does not matter
+            torch.manual_seed(seed_from(torch.initial_seed(), "stitcher", session.eid))
+            self.stitchers[module_key(session.eid)] = self.backbone.make_stitcher(mean_counts)
+        self.sessions[session.eid] = session
+
+    def forward(self, groups: Sequence[VisibleGroup], scheme: Scheme) -> Output:
+        """Log-rates of each group, of the shape of its counts; see `Backbone.forward`."""
+        return self.backbone([self._input(*group) for group in groups], scheme)
+
+    def left_out(self, group: VisibleGroup, scheme: Scheme, neurons: Tensor) -> Tensor:
+        """(trial, bin, left_out) log-rates of neurons each hidden in turn; see `Backbone.left_out`."""
+        return self.backbone.left_out(self._input(*group), scheme, neurons)
+
+    def _input(self, eid: str, visible: Tensor) -> SessionInput:
+        return SessionInput(self.stitchers[module_key(eid)], visible.to(torch.float32))

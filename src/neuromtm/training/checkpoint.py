@@ -1,0 +1,164 @@
+"""What a checkpoint says of itself, in plain types, so that it opens without the data and `weights_only`."""
+
+import importlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
+
+from neuromtm.batch import SessionInfo
+from neuromtm.errors import CheckpointError
+from neuromtm.files import whole_file
+from neuromtm.models.interface import Backbone
+from neuromtm.models.stitching import StitchedModel
+
+KEY = "neuromtm"
+FORMAT_VERSION = 1
+MODEL_PREFIX = "model."
+BACKBONE_PREFIX = "model.backbone."
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """The model's own part of a checkpoint."""
+
+    class_path: str
+    """of the backbone"""
+    options: dict[str, Any]
+    """the backbone's constructor arguments"""
+    sessions: tuple[SessionInfo, ...]
+    n_bins: int
+    bin_size_s: float
+
+    @classmethod
+    def of(cls, model: StitchedModel, *, n_bins: int, bin_size_s: float) -> "CheckpointRecord":
+        """Describe a model."""
+        backbone = model.backbone
+        return cls(backbone.class_path, backbone.options, tuple(model.sessions.values()), n_bins, bin_size_s)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The record in types that `torch.load(weights_only=True)` accepts."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "backbone": {"class_path": self.class_path, "init_args": dict(self.options)},
+            "sessions": [
+                {"eid": s.eid, "neurons": list(s.neurons), "regions": list(s.regions)} for s in self.sessions
+            ],
+            "n_bins": self.n_bins,
+            "bin_size_s": self.bin_size_s,
+        }
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Mapping[str, Any], *, name: str) -> "CheckpointRecord":
+        """Read a loaded checkpoint's record.
+
+        Args:
+            checkpoint: as loaded by torch.
+            name: of the file, for messages.
+
+        Raises:
+            CheckpointError: if it is not ours or of another version.
+        """
+        plain = checkpoint.get(KEY)
+        if plain is None:
+            raise CheckpointError(f"{name}: not a checkpoint of neuromtm; it has no entry {KEY!r}.")
+        if plain.get("format_version") != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{name}: checkpoint format version {plain.get('format_version')!r}, but this program reads "
+                f"{FORMAT_VERSION}. Use the version of neuromtm that wrote it."
+            )
+        sessions = tuple(
+            SessionInfo(s["eid"], tuple(s["neurons"]), tuple(s["regions"])) for s in plain["sessions"]
+        )
+        backbone = plain["backbone"]
+        return cls(
+            backbone["class_path"], backbone["init_args"], sessions, plain["n_bins"], plain["bin_size_s"]
+        )
+
+    def build_backbone(self, *, name: str) -> Backbone:
+        """Make the architecture again, with untrained weights.
+
+        Args:
+            name: of the file, for messages.
+
+        Raises:
+            CheckpointError: if the class is not to be found or is no backbone.
+        """
+        module, _, qualname = self.class_path.rpartition(".")
+        try:
+            cls = getattr(importlib.import_module(module), qualname)
+        except (ImportError, AttributeError) as error:
+            raise CheckpointError(
+                f"{name}: its architecture {self.class_path} cannot be imported ({error}). Install the package "
+                "that has it."
+            ) from error
+        if not (isinstance(cls, type) and issubclass(cls, Backbone)):
+            raise CheckpointError(f"{name}: its architecture {self.class_path} is no Backbone.")
+        return cls(**self.options)
+
+    def require_backbone(self, backbone: Backbone, *, name: str) -> None:
+        """Check that the checkpoint's architecture is the given one.
+
+        Raises:
+            CheckpointError: naming every difference.
+        """
+        if self.class_path != backbone.class_path:
+            raise CheckpointError(
+                f"{name}: holds a model of another class, {self.class_path}, but model.backbone is "
+                f"{backbone.class_path}. Leave model.backbone out to take the checkpoint's."
+            )
+        mine = backbone.options
+        differing = [
+            f"{option} {self.options.get(option)!r} there and {mine.get(option)!r} here"
+            for option in sorted(set(mine) | set(self.options))
+            if self.options.get(option) != mine.get(option)
+        ]
+        if differing:
+            raise CheckpointError(
+                f"{name}: holds another model: {'; '.join(differing)}. Leave model.backbone out to take the "
+                "checkpoint's."
+            )
+
+
+def load_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Load a checkpoint onto the CPU without running anything that it holds.
+
+    Raises:
+        CheckpointError: if it is missing, cut short or holds other than tensors and plain types.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint, perhaps cut short ({reason}).") from error
+
+
+def backbone_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The shared weights of a loaded checkpoint."""
+    weights = checkpoint["state_dict"]
+    return {k.removeprefix(BACKBONE_PREFIX): v for k, v in weights.items() if k.startswith(BACKBONE_PREFIX)}
+
+
+class WholeFileCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints under a temporary name and renames them; reads them with `weights_only`."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with whole_file(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return load_checkpoint(path)
+
+
+def newest_checkpoint(run_dir: Path) -> Path | None:
+    """The checkpoint a stopped run goes on from: the newest of `last.ckpt` and those written on a requeue."""
+    found = [*run_dir.glob("checkpoints/last.ckpt"), *run_dir.glob("hpc_ckpt_*.ckpt")]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
