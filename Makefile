@@ -66,6 +66,9 @@ clean:
 
 # Six simulated mice. The models learn from four of them with two kinds of masking, are fine-tuned on the other two,
 # and are held against the best possible prediction, which a simulation knows.
+# One thread: a tiny model gains nothing from two (40 steps: 8 s either way on two idle cores), and waiting threads
+# that spin cost much where others use the machine too (33-44 s instead of 9 s on two busy ones).
+demo: export OMP_NUM_THREADS ?= 1
 SHORT := --config conf/trainer/cpu.yaml --config conf/debug/demo.yaml
 SMALL := --config conf/model/tiny.yaml $(SHORT)
 
