@@ -1,0 +1,140 @@
+"""What a user can get wrong: one line that says so, and an exit code."""
+
+import json
+import subprocess
+import sys
+
+import h5py
+import pytest
+
+from data_prep.__main__ import main
+from neuromtm.data.manifest import folder_problems
+
+
+@pytest.fixture
+def folder(simulated, tmp_path):
+    """A copy of the simulated sessions that a test may damage."""
+    for path in simulated.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def error_line(capsys) -> str:
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("neuromtm-prep: ")
+    return lines[0]
+
+
+def test_check_finds_nothing_wrong_with_what_was_prepared(simulated, capsys):
+    assert main(["check", str(simulated)]) == 0
+    assert "2 sessions, 0 bad files" in capsys.readouterr().out
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def rename_version(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 2
+
+
+@pytest.mark.parametrize("damage", [cut, flip, rename_version, lambda path: path.unlink()])
+def test_check_names_every_bad_file(folder, capsys, damage):
+    for path in folder.glob("*.h5"):
+        damage(path)
+    assert main(["check", str(folder)]) == 1
+    err = capsys.readouterr().err
+    assert {"sim-0-00.h5", "sim-0-01.h5"} == folder_problems(folder).keys()
+    assert all(name in err for name in ("sim-0-00.h5", "sim-0-01.h5"))
+
+
+def test_check_names_a_shard_that_the_manifest_lacks(folder, capsys):
+    (folder / "other.h5").write_bytes((folder / "sim-0-00.h5").read_bytes())
+    assert main(["check", str(folder)]) == 1
+    assert "other.h5: not in the manifest" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "no manifest.json in it"),
+        ("{", "not a readable manifest"),
+        ("[]", "not a readable manifest"),
+        ('{"format": "neuromtm-manifest", "format_version": 1, "sessions": []}', "lists no session"),
+        ('{"format": "neuromtm-manifest", "format_version": 2, "sessions": []}', "version 2"),
+        ('{"format": "neuromtm-manifest", "format_version": 1, "sessions": [{"eid": "a"}]}', "not a readable manifest"),
+    ],
+)
+def test_a_bad_manifest_is_one_sentence(tmp_path, capsys, text, sentence):
+    if text is not None:
+        (tmp_path / "manifest.json").write_text(text)
+    assert main(["check", str(tmp_path)]) == 2
+    assert sentence in error_line(capsys)
+
+
+def test_a_manifest_without_sessions_can_be_filled(tmp_path, tiny):
+    empty = {"format": "neuromtm-manifest", "format_version": 1, "sessions": []}
+    (tmp_path / "manifest.json").write_text(json.dumps(empty))
+    assert main(["simulate", "--out", str(tmp_path), *tiny]) == 0
+    assert folder_problems(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["check", "{tmp}/nowhere"], "no such folder"),
+        (["simulate", "--out", "{tmp}/o", "--bin-size-s", "0.03"], "does not divide the window"),
+        (["simulate", "--out", "{tmp}/o", "--n-regions", "1"], "--n-regions 1"),
+        (["simulate", "--out", "{tmp}/o", "--format", "alf", "--overwrite"], "--overwrite replaces shards only"),
+        (["ibl", "--out", "{tmp}/o", "--mode", "local"], "needs --cache-dir"),
+        (["ibl", "--out", "{tmp}/o", "--mode", "local", "--cache-dir", "{tmp}/nowhere"], "no such folder"),
+        (["ibl", "--out", "{tmp}/o", "--mode", "local", "--cache-dir", "{tmp}"], "Index the folder first"),
+        (["ibl", "--out", "{tmp}/o", "--eids-file", "{tmp}/nowhere"], "cannot be read"),
+        (["ibl", "--out", "{tmp}/o", "--split-fractions", "0.5", "0.5", "0.5"], "sum to 1"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_and_leaves_nothing(tmp_path, capsys, args, sentence):
+    assert main([arg.format(tmp=tmp_path) for arg in args]) == 2
+    assert sentence in error_line(capsys)
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("command", ["simulate", "ibl"])
+def test_an_abbreviated_option_is_not_guessed(command, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--out", str(tmp_path), "--bin", "0.02"])
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("command", ["simulate", "ibl", "check"])
+def test_help_is_printed_and_names_the_exit_codes(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert "Exit code" in capsys.readouterr().out
+
+
+def test_help_says_the_unit_of_every_quantity(capsys):
+    with pytest.raises(SystemExit):
+        main(["ibl", "--help"])
+    text = " ".join(capsys.readouterr().out.split("Prepare sessions")[1].split())
+    for option, unit in {"-s": "in seconds", "-hz": "in Hz"}.items():
+        for part in text.split(" --")[1:]:
+            if part.split()[0].endswith(option):
+                assert unit in part, part
+
+
+def test_the_module_runs_and_exits_with_the_code(tmp_path):
+    command = [sys.executable, "-m", "data_prep", "check", str(tmp_path)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("neuromtm-prep: ")
+    assert "Traceback" not in finished.stderr

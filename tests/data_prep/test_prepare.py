@@ -1,0 +1,122 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data_prep.options import PrepareOptions
+from data_prep.prepare import prepare
+from data_prep.recording import WHISKER, Trace
+from neuromtm.data.shards import read_shard, write_shard
+from neuromtm.errors import SourceError
+
+OPTIONS = PrepareOptions(window_s=(-0.1, 0.1), bin_size_s=0.02)
+
+
+def shard_of(recording, options=OPTIONS):
+    return prepare(recording, options=options, preparation={}).shard
+
+
+def test_a_spike_just_after_the_event_falls_into_the_bin_that_starts_there(recording):
+    counts = shard_of(recording).counts
+    assert counts.shape == (5, 10, 3)
+    assert (counts[:, 5] == 1).all()
+    assert counts.sum() == 15
+
+
+def test_a_shard_is_what_was_prepared(recording, tmp_path):
+    shard = shard_of(recording)
+    write_shard(tmp_path / "a.h5", shard)
+    found = read_shard(tmp_path / "a.h5")
+    np.testing.assert_array_equal(found.counts, shard.counts)
+    np.testing.assert_array_equal(found.behavior[WHISKER], shard.behavior[WHISKER])
+    assert found.header.window_s == (-0.1, 0.1)
+    assert found.header.info.regions == ("CA1", "root", "VISp")
+    assert found.header.trials.contrast.tolist() == [-0.25, 0.5, -1.0, 1.0, 0.0]
+    assert found.header.trials.choice.tolist() == [-1, 1, 1, -1, 1]
+
+
+def test_removed_trials_are_counted_and_the_others_keep_their_row(recording, with_trial):
+    prepared = prepare(replace(recording, trials=with_trial("choice", 1, 0.0)), options=OPTIONS, preparation={})
+    assert prepared.removed_trials == {"choice unknown": 1}
+    assert prepared.shard.header.trials.index.tolist() == [0, 2, 3, 4]
+
+
+def test_whisker_at_a_bin_is_the_trace_at_its_centre(recording):
+    shard = shard_of(recording)
+    centres_s = shard.header.trials.stimulus_onset_s[:, None] - 0.1 + 0.02 * (np.arange(10) + 0.5)
+    np.testing.assert_allclose(shard.behavior[WHISKER], centres_s, rtol=1e-6)
+
+
+@pytest.mark.parametrize("hole", [False, True])
+def test_a_trial_whose_whisker_trace_ends_early_or_has_a_hole_is_dropped(recording, hole):
+    trace = recording.traces[WHISKER]
+    if hole:
+        values = np.where(np.abs(trace.times_s - 50) < 0.02, np.nan, trace.values)
+        trace = replace(trace, values=values)
+    else:
+        trace = Trace(times_s=trace.times_s[:5005], values=trace.values[:5005])
+    prepared = prepare(replace(recording, traces={WHISKER: trace}), options=OPTIONS, preparation={})
+    assert prepared.removed_trials == {"whisker trace": 1}
+    assert np.isfinite(prepared.shard.behavior[WHISKER]).all()
+
+
+def test_a_session_without_a_camera_keeps_its_trials_and_has_no_trace(recording):
+    shard = shard_of(replace(recording, traces={}))
+    assert shard.header.n_trials == 5
+    assert shard.behavior == {}
+
+
+def test_neurons_below_the_label_are_dropped_and_unknown_quality_is_not_good(recording):
+    options = replace(OPTIONS, min_label=0.5)
+    assert shard_of(recording, options).header.neurons.uuid.tolist() == ["a"]
+    assert shard_of(recording).header.n_neurons == 3
+
+
+def test_the_firing_rate_is_the_mean_over_the_kept_windows_and_filters_by_it(recording):
+    quiet = replace(recording, spike_neuron=np.where(recording.spike_neuron == 2, 0, recording.spike_neuron))
+    assert shard_of(quiet).header.neurons.firing_rate_hz == pytest.approx([10.0, 5.0, 0.0])
+    options = replace(OPTIONS, min_firing_rate_hz=6.0)
+    assert shard_of(quiet, options).header.neurons.uuid.tolist() == ["a"]
+
+
+def test_true_rates_follow_the_kept_trials_and_neurons(recording, with_trial):
+    rates = np.arange(5 * 10 * 3, dtype=np.float16).reshape(5, 10, 3)
+    changed = replace(recording, true_rates=rates, trials=with_trial("choice", 1, 0.0))
+    shard = shard_of(changed, replace(OPTIONS, min_label=0.5))
+    np.testing.assert_array_equal(shard.true_rates, rates[[0, 2, 3, 4]][:, :, [0]])
+
+
+def test_too_few_trials_left_is_a_reason_that_says_what_removed_them(recording, table):
+    late = replace(table, first_movement_s=table.first_movement_s + np.array([9, 9, 9, 0, 0]))
+    with pytest.raises(SourceError, match=r"2 of 5 trials left.*reaction time 3"):
+        shard_of(replace(recording, trials=late))
+
+
+def test_no_neuron_left_is_a_reason(recording):
+    with pytest.raises(SourceError, match="none of 3 neurons"):
+        shard_of(recording, replace(OPTIONS, min_firing_rate_hz=1000.0))
+
+
+def test_no_spike_in_any_window_is_a_reason(recording):
+    with pytest.raises(SourceError, match="no spikes in the windows"):
+        shard_of(replace(recording, spike_times_s=recording.spike_times_s + 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"spike_times_s": np.array([]), "spike_neuron": np.array([], int)}, "no spikes"),
+        ({"spike_neuron": np.zeros(3, int)}, "15 spike times"),
+        ({"spike_neuron": np.full(15, 3)}, "only 3 neurons"),
+        ({"spike_times_s": np.arange(15.0)[::-1]}, "not sorted"),
+        ({"spike_times_s": np.full(15, np.nan)}, "not numbers"),
+    ],
+)
+def test_a_recording_whose_parts_do_not_fit_is_refused(recording, change, reason):
+    with pytest.raises(SourceError, match=reason):
+        replace(recording, **change)
+
+
+def test_a_trial_table_of_unequal_columns_is_refused(table):
+    with pytest.raises(SourceError, match="differ in length"):
+        replace(table, choice=np.zeros(4))
