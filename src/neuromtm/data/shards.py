@@ -202,7 +202,7 @@ def open_shard_file(path: Path) -> h5py.File:
     if found != (FORMAT, FORMAT_VERSION):
         file.close()
         raise ShardError(
-            f"{path}: format {found[0]!r} version {found[1]!r}, but this program reads {FORMAT!r} version "
+            f"{path}: format {found[0]!r} version {found[1]}, but this program reads {FORMAT!r} version "
             f"{FORMAT_VERSION}. Prepare it again with this version."
         )
     return file
