@@ -21,6 +21,12 @@ from neuromtm.evaluation.readout import (
 N_BINS, N_NEURONS = 12, 8
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with threadpool_limits(1):
+        yield
+
+
 def draw(seed=0, trials=60):
     """Rates (trial, bin, neuron) that carry a choice and a trace, with both."""
     generator = np.random.default_rng(seed)
@@ -53,9 +59,8 @@ def standardised(rates, train):
 def test_the_reduced_choice_readout_is_the_direct_fit_on_all_features(seed):
     (rates, choice, _), (other, _, _) = draw(seed, trials=40), draw(seed + 1, trials=20)
     readout = fit_choice(project(rates), choice)
-    with threadpool_limits(1):
-        direct = LogisticRegression(C=readout.model.C, tol=1e-8, max_iter=2000)
-        direct.fit(standardised(rates, rates), choice)
+    direct = LogisticRegression(C=readout.model.C, tol=1e-8, max_iter=2000)
+    direct.fit(standardised(rates, rates), choice)
     expected = direct.decision_function(standardised(other, rates))
     found = readout.model.decision_function(readout.projection(other))
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 
 from neuromtm.evaluation.report import NeuronScores
 
@@ -98,7 +99,8 @@ def task_figure(
         hidden = HIDDEN[panel.task].format(hidden_ms=hidden_ms)
         top.set_title(f"{TITLES[panel.task]}: {_bps_text(panel.bps)}\n{hidden}", fontsize=9)
         _mean_over_predicted(below, time_s, observed, rates)
-    means[-1].legend(fontsize=7, frameon=False, loc="lower right", ncols=2)
+    lines = [Line2D([], [], color=colour) for colour in ("black", ACCENT)]
+    means[-1].legend(lines, ["observed", "predicted"], fontsize=7, frameon=False, loc="lower right", ncols=2)
     _mark_regions(maps, names)
     for axes in [*maps, *means]:
         if window_s[0] < 0 < window_s[1]:
@@ -236,8 +238,8 @@ def _mean_over_predicted(axes: Axes, time_s: np.ndarray, observed: np.ndarray, r
     neurons = np.isfinite(rates).any(axis=0)
     bins = np.isfinite(rates).any(axis=1)
     if neurons.any():
-        axes.plot(time_s, observed[:, neurons].mean(axis=1), color="black", linewidth=1, label="observed")
-        axes.plot(time_s[bins], rates[np.ix_(bins, neurons)].mean(axis=1), color=ACCENT, label="predicted")
+        axes.plot(time_s, observed[:, neurons].mean(axis=1), color="black", linewidth=1)
+        axes.plot(time_s[bins], rates[np.ix_(bins, neurons)].mean(axis=1), color=ACCENT, linewidth=1.2)
 
 
 def _mark_regions(maps: Sequence[Axes], names: Sequence[str]) -> None:

@@ -168,10 +168,7 @@ def fit_choice(projection: Projection, choice: np.ndarray) -> ChoiceReadout | Ab
         # interleaved like the splits themselves; the fixed seed makes it part of the method
         cv=StratifiedKFold(N_FOLDS, shuffle=True, random_state=0),
     )
-    # products this small are many times faster on one thread, above all beside other processes
-    with threadpool_limits(1):
-        search.fit(projection.train[known], choice[known])
-    return ChoiceReadout(projection, search.best_estimator_)
+    return ChoiceReadout(projection, search.fit(projection.train[known], choice[known]).best_estimator_)
 
 
 def fit_trace(projection: Projection, trace: np.ndarray) -> TraceReadout | Absent:
@@ -188,9 +185,7 @@ def fit_trace(projection: Projection, trace: np.ndarray) -> TraceReadout | Absen
     if projection.train.shape[1] == 0:
         return Absent("the rates are the same in every train trial")
     # without `cv` scikit-learn leaves out one trial at a time, in closed form
-    with threadpool_limits(1):
-        model = RidgeCV(TRACE_STRENGTHS).fit(projection.train[whole], trace[whole])
-    return TraceReadout(projection, model)
+    return TraceReadout(projection, RidgeCV(TRACE_STRENGTHS).fit(projection.train[whole], trace[whole]))
 
 
 def decode(
@@ -240,6 +235,8 @@ class _TriedPrompt(NamedTuple):
     whisker: _Tried
 
 
+# products this small gain nothing from threads, and lose several times over beside other busy processes
+@threadpool_limits.wrap(limits=1)
 def _try_prompt(prompt: str, rates: Splits, choice: Splits | None, whisker: Splits | None) -> _TriedPrompt:
     if len(rates.train) == 0:
         reason = "the session has no train trials"

@@ -1,0 +1,71 @@
+"""Runs side by side: readable in a log file, honest about what is missing."""
+
+import io
+
+from rich.console import Console
+
+from neuromtm.evaluation.comparison import comparison_table, print_comparison, summary
+
+FIGURES = {
+    "co_smoothing_bps": 0.987,
+    "forward_prediction_bps": -0.012,
+    "intra_region_bps": 0.43,
+    "inter_region_bps": 0.84,
+    "choice_accuracy": 0.871,
+    "choice_chance": 0.62,
+    "whisker_r2": 0.67,
+    "whisker_chance": 0.44,
+}
+
+
+def metrics(mean=FIGURES, eids=("a",)):
+    return {"sessions": dict.fromkeys(eids, mean), "mean": mean}
+
+
+def printed(runs):
+    file = io.StringIO()
+    print_comparison(runs, file)
+    return file.getvalue()
+
+
+def test_a_log_file_gets_plain_lines_of_markdown_within_110_columns():
+    text = printed({"temporal": metrics(), "mtm": metrics()})
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 110
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 4  # heading, rule, two runs
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_a_row_shows_every_figure_with_its_chance_level():
+    (row,) = (line for line in printed({"mtm": metrics()}).splitlines() if line.startswith("| mtm"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == ["mtm", "1", "0.99", "-0.01", "0.43", "0.84", "0.87 (0.62)", "0.67 (0.44)"]
+
+
+def test_a_figure_that_a_run_lacks_is_a_dash():
+    (row,) = (line for line in printed({"x": metrics({"co_smoothing_bps": 1.0})}).splitlines() if "| x" in line)
+    assert row.count(" - ") == 5
+
+
+def test_a_long_or_bracketed_name_is_shown_whole():
+    name = "runs/2026-11-21/[heldout]/finetuned_from_34_sessions_with_a_long_name_" + "x" * 60
+    assert name in printed({name: metrics()})
+
+
+def test_runs_of_different_sessions_are_said_not_to_compare():
+    assert "do not compare" in printed({"a": metrics(), "b": metrics(eids=("other",))})
+    assert "do not compare" not in printed({"a": metrics(), "b": metrics()})
+
+
+def test_a_terminal_of_100_columns_shows_the_table_unfolded():
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    console.print(comparison_table({"temporal": metrics()}))
+    assert "0.67 (0.44)" in console.file.getvalue()
+
+
+def test_the_summary_is_the_means_by_run():
+    assert summary({"temporal": metrics(), "mtm": metrics({"whisker_r2": 0.5})}) == {
+        "temporal": FIGURES,
+        "mtm": {"whisker_r2": 0.5},
+    }

@@ -1,0 +1,159 @@
+"""metrics.json and neurons.csv: the keys, no NaN, nothing overwritten, and errors that say what to do."""
+
+import csv
+import json
+import os
+
+import pytest
+import torch
+
+from neuromtm.errors import UserError
+from neuromtm.evaluation.report import (
+    KEYS,
+    NEURON_COLUMNS,
+    NeuronScores,
+    SessionScores,
+    activity_means,
+    keep_previous,
+    metrics_of,
+    metrics_text,
+    read_metrics,
+    write_report,
+)
+
+NAN = float("nan")
+
+
+def neurons(eid="a", **figures):
+    """Three neurons' scores; figures not given are undefined."""
+    names = ("co_smoothing_bps", "forward_prediction_bps", "intra_region_bps", "inter_region_bps", "r2")
+    return NeuronScores(
+        eid=eid,
+        uuid=("u1", "u2", "u3"),
+        region=("CA1", "root", "LP"),
+        **{name: torch.tensor(figures.get(name, [NAN] * 3), dtype=torch.float64) for name in names},
+    )
+
+
+def test_the_keys_are_the_contracts():
+    assert KEYS == (
+        "co_smoothing_bps",
+        "forward_prediction_bps",
+        "intra_region_bps",
+        "inter_region_bps",
+        "choice_accuracy",
+        "choice_chance",
+        "whisker_r2",
+        "whisker_chance",
+    )
+
+
+def test_a_key_is_absent_where_the_session_has_no_figure():
+    metrics = metrics_of([SessionScores(eid="a", co_smoothing_bps=0.5, choice_chance=0.0)])
+    assert metrics["sessions"] == {"a": {"co_smoothing_bps": 0.5, "choice_chance": 0.0}}
+
+
+def test_the_mean_is_over_the_sessions_that_have_the_figure():
+    metrics = metrics_of(
+        [
+            SessionScores(eid="a", co_smoothing_bps=0.5, whisker_r2=0.2),
+            SessionScores(eid="b", co_smoothing_bps=-0.1),
+        ]
+    )
+    assert metrics["mean"] == pytest.approx({"co_smoothing_bps": 0.2, "whisker_r2": 0.2})
+
+
+def test_a_task_without_a_scored_neuron_has_no_mean():
+    means = activity_means(neurons(co_smoothing_bps=[0.2, NAN, 0.4]))
+    assert means["co_smoothing_bps"] == pytest.approx(0.3)
+    assert means["intra_region_bps"] is None
+
+
+@pytest.mark.parametrize("value", [NAN, float("inf"), -float("inf")])
+def test_a_figure_that_is_not_finite_is_refused_by_name_and_earlier_results_stay(tmp_path, value):
+    write_report(tmp_path, [SessionScores(eid="a", co_smoothing_bps=1.0)], [neurons()])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    scores = [SessionScores(eid="a", co_smoothing_bps=1.0), SessionScores(eid="b", whisker_r2=value)]
+    with pytest.raises(UserError, match="whisker_r2 of b"):
+        write_report(tmp_path, scores, [neurons()])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_text_of_metrics_can_hold_no_nan():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        metrics_text({"sessions": {}, "mean": {"whisker_r2": NAN}})
+
+
+def test_what_is_written_is_what_is_read(tmp_path):
+    scores = [SessionScores(eid="a", co_smoothing_bps=1 / 3), SessionScores(eid="b", choice_accuracy=0.9)]
+    written = write_report(tmp_path, scores, [neurons("a"), neurons("b")])
+    assert read_metrics(tmp_path) == read_metrics(tmp_path / "metrics.json") == written
+    assert json.loads((tmp_path / "metrics.json").read_text()) == written
+
+
+def test_neurons_csv_has_a_row_a_neuron_and_is_empty_where_undefined(tmp_path):
+    tables = [neurons("a", co_smoothing_bps=[0.5, NAN, -1.25], r2=[0.1, 0.2, NAN]), neurons("b")]
+    write_report(tmp_path, [], tables)
+    with (tmp_path / "neurons.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == NEURON_COLUMNS
+    assert [row["uuid"] for row in rows] == ["u1", "u2", "u3"] * 2
+    assert [row["eid"] for row in rows] == ["a"] * 3 + ["b"] * 3
+    assert [row["co_smoothing_bps"] for row in rows] == ["0.5", "", "-1.25", "", "", ""]
+    assert [row["r2"] for row in rows[:3]] == ["0.1", "0.2", ""]
+    assert rows[1]["region"] == "root"
+
+
+def test_an_earlier_test_is_renamed_after_its_time_not_overwritten(tmp_path):
+    for value in (0.1, 0.2):
+        write_report(tmp_path, [SessionScores(eid="a", co_smoothing_bps=value)], [neurons()])
+        os.utime(tmp_path / "metrics.json", (1795246812, 1795246812))
+        os.utime(tmp_path / "neurons.csv", (1795246812, 1795246812))
+    assert read_metrics(tmp_path)["mean"]["co_smoothing_bps"] == 0.2
+    assert read_metrics(tmp_path / "metrics.2026-11-21T07-40-12.json")["mean"]["co_smoothing_bps"] == 0.1
+    assert (tmp_path / "neurons.2026-11-21T07-40-12.csv").exists()
+
+
+def test_two_results_of_one_second_are_both_kept(tmp_path):
+    path, kept = tmp_path / "metrics.json", []
+    for text in ("first", "second", "third"):
+        path.write_text(text)
+        os.utime(path, (1795246812, 1795246812))
+        kept.append(keep_previous(path))
+    assert [one.read_text() for one in kept] == ["first", "second", "third"]
+    assert not path.exists()
+
+
+def test_without_an_earlier_result_there_is_nothing_to_keep(tmp_path):
+    assert keep_previous(tmp_path / "metrics.json") is None
+
+
+def test_a_run_without_a_test_says_to_run_the_test(tmp_path):
+    with pytest.raises(UserError, match=r"neuromtm test --config .*config\.yaml --ckpt_path .*best\.ckpt"):
+        read_metrics(tmp_path)
+    with pytest.raises(UserError, match="neuromtm test"):
+        read_metrics(tmp_path / "metrics.json")
+
+
+def test_a_run_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: no such run directory"):
+        read_metrics(tmp_path / "nowhere" / "metrics.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"sessions": {',
+        "[]",
+        '{"mean": {}}',
+        '{"sessions": {"a": 3}, "mean": {}}',
+        '{"sessions": {}, "mean": {"whisker_r2": NaN}}',
+        '{"sessions": {"a": {"whisker_r2": "0.5"}}, "mean": {}}',
+        '{"sessions": {"a": {"whisker_r2": null}}, "mean": {}}',
+    ],
+)
+def test_a_damaged_metrics_file_is_one_sentence_with_its_name(tmp_path, text):
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(UserError, match=r"metrics\.json: .*Test the run again"):
+        read_metrics(tmp_path)
