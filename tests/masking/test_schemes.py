@@ -1,0 +1,232 @@
+"""What every masking scheme hides, and what the loss scores of it."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from neuromtm.masking.objective import Objective
+from neuromtm.masking.schemes import (
+    Masked,
+    applicable,
+    draw,
+    hide_bins,
+    hide_last_bins,
+    hide_neurons,
+    hide_region,
+    hide_tokens,
+    hide_within_region,
+    regions_for,
+)
+
+SCHEMES = ("temporal", "neuron", "causal", "intra_region", "inter_region", "random_token")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ones(n_trials: int, n_bins: int, n_neurons: int, dtype: torch.dtype = torch.uint8) -> Tensor:
+    """Counts of 1: what is 0 afterwards was hidden."""
+    return torch.ones(n_trials, n_bins, n_neurons, dtype=dtype)
+
+
+@st.composite
+def sessions(draw_value):
+    """Counts above 0 of any size and type, and regions that may be unknown."""
+    shape = tuple(draw_value(st.integers(1, largest)) for largest in (5, 7, 9))
+    dtype = draw_value(st.sampled_from([torch.uint8, torch.int32]))
+    largest = 255 if dtype == torch.uint8 else 60_000
+    seed = draw_value(st.integers(0, 2**31))
+    counts = torch.randint(1, largest + 1, shape, generator=seeded(seed)).to(dtype)
+    region = torch.tensor(draw_value(st.lists(st.integers(-1, 2), min_size=shape[2], max_size=shape[2])))
+    return counts, region
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(session=sessions(), seed=st.integers(0, 2**31), ratio=st.floats(0.01, 0.99))
+def test_what_is_hidden_is_0_what_is_shown_is_unchanged_and_targets_are_hidden(scheme, session, seed, ratio):
+    counts, region = session
+    if not applicable([scheme], [region]):
+        return
+    names = ("temporal_ratio", "neuron_ratio", "causal_ratio", "intra_region_ratio", "token_ratio")
+    objective = Objective(neurons_per_token=4, **dict.fromkeys(names, ratio))
+    before = counts.clone()
+    masked = objective.hide(scheme, counts, region, seeded(seed))
+    assert torch.equal(counts, before)
+    assert masked.visible.dtype == counts.dtype
+    assert masked.visible.shape == masked.hidden.shape == masked.target.shape == counts.shape
+    assert masked.hidden.dtype == masked.target.dtype == torch.bool
+    assert not masked.visible[masked.hidden].any()
+    assert torch.equal(masked.visible[~masked.hidden], counts[~masked.hidden])
+    assert masked.target.any()
+    assert not (masked.target & ~masked.hidden).any()
+    if scheme != "intra_region":
+        assert torch.equal(masked.target, masked.hidden)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(session=sessions(), seed=st.integers(0, 2**31))
+def test_equal_generators_hide_the_same(scheme, session, seed):
+    counts, region = session
+    if not applicable([scheme], [region]):
+        return
+    first, second = (Objective().hide(scheme, counts, region, seeded(seed)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_other_generators_hide_something_else(scheme):
+    counts, region = ones(4, 20, 12), torch.arange(12) % 4
+    hidden = {Objective().hide(scheme, counts, region, seeded(seed)).hidden.numpy().tobytes() for seed in range(8)}
+    assert len(hidden) > 1
+
+
+@pytest.mark.parametrize("scheme", ["temporal", "neuron", "causal", "random_token"])
+def test_one_trial_of_one_neuron_and_one_bin_still_has_a_target(scheme):
+    for seed in range(20):
+        assert Objective().hide(scheme, ones(1, 1, 1), torch.tensor([-1]), seeded(seed)).target.all()
+
+
+def test_a_draw_is_never_empty_and_its_one_place_is_drawn():
+    drawn = torch.stack([draw((2, 3), ratio=1e-9, generator=seeded(seed)) for seed in range(200)])
+    assert (drawn.sum((1, 2)) == 1).all()
+    assert drawn.any(0).all()
+
+
+def hidden_share(masked: Masked) -> float:
+    return masked.hidden.double().mean().item()
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.6])
+def test_the_ratio_is_the_share_hidden(ratio):
+    generator = seeded()
+    counts = ones(100, 100, 100)
+    n_draws = 100 * 100
+    tolerance = 5 * (ratio * (1 - ratio) / n_draws) ** 0.5
+    for masked in (
+        hide_bins(counts, ratio=ratio, generator=generator),
+        hide_neurons(counts, ratio=ratio, generator=generator),
+        hide_tokens(counts, ratio=ratio, neurons_per_token=25, generator=generator),
+    ):
+        assert hidden_share(masked) == pytest.approx(ratio, abs=tolerance)
+    region = torch.arange(100) % 2
+    masked = hide_within_region(counts, region, drawn_region=0, ratio=ratio, generator=generator)
+    assert masked.target[..., region == 0].double().mean().item() == pytest.approx(ratio, abs=2 * tolerance)
+
+
+def test_each_scheme_of_an_objective_has_its_own_ratio():
+    objective = Objective(
+        temporal_ratio=0.1, neuron_ratio=0.3, causal_ratio=0.5, intra_region_ratio=0.7, token_ratio=0.9
+    )
+    counts, region = ones(60, 60, 60), torch.zeros(60, dtype=torch.int64)
+    expected = {"temporal": 0.1, "neuron": 0.3, "causal": 0.5, "intra_region": 0.7, "random_token": 0.9}
+    found = {scheme: hidden_share(objective.hide(scheme, counts, region, seeded())) for scheme in expected}
+    assert found == pytest.approx(expected, abs=0.05)
+
+
+def is_constant(mask: Tensor, axis: int) -> bool:
+    return bool((mask == mask.narrow(axis, 0, 1)).all())
+
+
+def test_hidden_bins_hide_all_neurons_and_differ_between_trials():
+    hidden = hide_bins(ones(8, 30, 5), ratio=0.5, generator=seeded()).hidden
+    assert is_constant(hidden, 2)
+    assert not is_constant(hidden, 0)
+    assert not is_constant(hidden, 1)
+
+
+def test_hidden_neurons_are_hidden_in_all_bins_and_differ_between_trials():
+    hidden = hide_neurons(ones(8, 5, 30), ratio=0.5, generator=seeded()).hidden
+    assert is_constant(hidden, 1)
+    assert not is_constant(hidden, 0)
+    assert not is_constant(hidden, 2)
+
+
+@given(n_neurons=st.integers(1, 12), neurons_per_token=st.integers(1, 14))
+def test_hidden_tokens_hide_whole_groups_of_neighbours_in_one_bin(n_neurons, neurons_per_token):
+    hidden = hide_tokens(
+        ones(20, 10, n_neurons), ratio=0.5, neurons_per_token=neurons_per_token, generator=seeded()
+    ).hidden
+    groups = hidden.split(neurons_per_token, dim=2)
+    assert all(is_constant(group, 2) for group in groups)
+    assert not is_constant(hidden, 1)
+    assert not is_constant(hidden, 0)
+    for one, other in zip(groups, groups[1:], strict=False):
+        assert (one[..., 0] != other[..., 0]).any()
+
+
+def test_intra_region_shows_one_region_only_and_scores_hidden_neurons_of_it():
+    region = torch.tensor([0, 1, 1, -1, 1, 2, 1, 1])
+    masked = hide_within_region(ones(50, 4, 8), region, drawn_region=1, ratio=0.3, generator=seeded())
+    inside = region == 1
+    assert masked.hidden[..., ~inside].all()
+    assert not masked.target[..., ~inside].any()
+    assert torch.equal(masked.hidden[..., inside], masked.target[..., inside])
+    assert is_constant(masked.target, 1)
+    assert not is_constant(masked.target, 0)
+    assert (masked.visible[..., inside].sum((1, 2)) > 0).any()
+
+
+def test_inter_region_hides_a_region_whole_and_nothing_else():
+    region = torch.tensor([0, 1, 1, -1, 1, 2])
+    masked = hide_region(ones(3, 4, 6), region, drawn_region=1)
+    assert torch.equal(masked.hidden, (region == 1).expand(3, 4, 6))
+
+
+@given(n_bins=st.integers(1, 10), data=st.data())
+def test_the_last_bins_are_hidden_of_all_neurons(n_bins, data):
+    n_hidden = data.draw(st.integers(1, n_bins))
+    masked = hide_last_bins(ones(2, n_bins, 3), n_bins=n_hidden)
+    assert masked.hidden[:, n_bins - n_hidden :].all()
+    assert not masked.hidden[:, : n_bins - n_hidden].any()
+
+
+def drawn_regions(scheme: str, region: Tensor, n_draws: int) -> Tensor:
+    """(region,) how often each was drawn."""
+    generator, found = seeded(), []
+    for _ in range(n_draws):
+        target = Objective().hide(scheme, ones(1, 1, len(region)), region, generator).target
+        of_target = region[target[0, 0]].unique()
+        assert len(of_target) == 1
+        found.append(of_target)
+    return torch.bincount(torch.cat(found), minlength=int(region.max()) + 1)
+
+
+@pytest.mark.parametrize("scheme", ["intra_region", "inter_region"])
+def test_regions_are_drawn_alike_whatever_their_size_and_unknown_ones_never(scheme):
+    region = torch.tensor([-1] * 30 + [0] * 2 + [1] * 40 + [2] * 3)
+    times = drawn_regions(scheme, region, 600)  # bincount refuses -1
+    assert times.sum() == 600
+    assert ((times - 200).abs() < 5 * (600 * 1 / 3 * 2 / 3) ** 0.5).all()
+
+
+def test_a_neuron_alone_in_its_region_is_never_a_target_within_it():
+    region = torch.tensor([0, 1, 1, 2])
+    assert regions_for("intra_region", region) == [1]
+    assert drawn_regions("intra_region", region, 50).tolist() == [0, 50, 0]
+
+
+def test_the_only_region_can_be_hidden_only_where_something_else_is_seen():
+    assert regions_for("inter_region", torch.tensor([0, 0, 0])) == []
+    assert regions_for("inter_region", torch.tensor([0, 0, -1])) == [0]
+    assert regions_for("inter_region", torch.tensor([-1, -1])) == []
+
+
+@given(st.lists(st.integers(-1, 4), min_size=1, max_size=12))
+def test_regions_are_offered_just_where_a_target_and_an_input_remain(numbers):
+    region = torch.tensor(numbers)
+    known = sorted(set(numbers) - {-1})
+    assert regions_for("intra_region", region) == [r for r in known if numbers.count(r) > 1]
+    assert regions_for("inter_region", region) == [r for r in known if set(numbers) != {r}]
+
+
+def test_a_scheme_is_applicable_only_if_every_session_of_the_batch_allows_it():
+    one_region, singles, both = torch.tensor([0, 0]), torch.tensor([0, 1]), torch.tensor([0, 0, 1])
+    unknown = torch.tensor([-1, -1])
+    assert applicable(SCHEMES, [both]) == list(SCHEMES)
+    assert applicable(SCHEMES, [both, one_region]) == [s for s in SCHEMES if s != "inter_region"]
+    assert applicable(SCHEMES, [singles, both]) == [s for s in SCHEMES if s != "intra_region"]
+    assert applicable(SCHEMES, [both, unknown]) == [s for s in SCHEMES if "region" not in s]
+    assert applicable(["inter_region"], [one_region, both]) == []
