@@ -82,8 +82,9 @@ def _parser() -> argparse.ArgumentParser:
             "ibl",
             _ibl,
             "Prepare sessions of the International Brain Laboratory. Read through ONE-api; the defaults are the "
-            f"paper's. The remote mode needs an account: {CREDENTIALS}. The remote mode is written to ONE-api's "
-            "documentation and has not been run against the database.",
+            "paper's. A trial is dropped if its whisker trace ends early or has a hole; a session without a camera "
+            f"keeps its trials and has no trace. The remote mode needs an account: {CREDENTIALS}. It is written to "
+            "ONE-api's documentation and has not been run against the database.",
             PREPARE_EXIT_CODES,
         )
     )

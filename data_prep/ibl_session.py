@@ -42,7 +42,7 @@ def read_session(one: Any, one_eid: str, *, eid: str, subject: str, lab: str) ->
         SourceError: if it has no spikes, no trials or no regions, or a file cannot be read.
     """
     trials = _trials(one, one_eid)
-    probes = [_Probe(one, one_eid, probe, collection) for probe, collection in _sortings(one, one_eid).items()]
+    probes = [_Probe(one, one_eid, eid, probe, collection) for probe, collection in _sortings(one, one_eid).items()]
     offsets = np.cumsum([0] + [probe.n_neurons for probe in probes])
     times_s = np.concatenate([probe.spike_times_s for probe in probes])
     neuron = np.concatenate([p.spike_neuron + offset for p, offset in zip(probes, offsets[:-1], strict=True)])
@@ -141,9 +141,10 @@ def _sortings(one: Any, one_eid: str) -> dict[str, str]:
 class _Probe:
     """The neurons and spikes of one probe."""
 
-    def __init__(self, one: Any, one_eid: str, name: str, collection: str):
+    def __init__(self, one: Any, one_eid: str, eid: str, name: str, collection: str):
         spikes = _load(one, one_eid, "spikes", collection, ["times", "clusters"])
-        clusters = _load(one, one_eid, "clusters", collection)
+        # named one by one, because the waveforms that lie beside them are large to download
+        clusters = _load(one, one_eid, "clusters", collection, ["channels", "depths", "metrics", "uuids"])
         if missing := [f"spikes.{a}" for a in ("times", "clusters") if a not in spikes] + [
             f"clusters.{a}" for a in ("channels",) if a not in clusters
         ]:
@@ -157,7 +158,7 @@ class _Probe:
         if len(channels) and not 0 <= channels.min() <= channels.max() < len(locations):
             raise SourceError(f"{collection}: clusters on channel {channels.max()}, but {len(locations)} channels.")
         self.region = beryl_acronyms(locations[channels])
-        unnamed = [f"{one_eid}-{name}-{cluster}" for cluster in range(self.n_neurons)]
+        unnamed = [f"{eid}-{name}-{cluster}" for cluster in range(self.n_neurons)]
         self.uuid = np.asarray(clusters.get("uuids", unnamed)).astype(str).ravel()
         self.depth_um = np.asarray(clusters.get("depths", np.full(self.n_neurons, np.nan)), np.float64).ravel()
         self.label = np.full(self.n_neurons, np.nan)

@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -281,6 +282,18 @@ def test_labels_are_joined_by_the_number_of_the_neuron_and_not_by_the_row(tree):
     np.testing.assert_array_equal(np.delete(label[: len(metrics)], 1), metrics["label"].drop(index=1))
 
 
+def test_without_labels_depths_and_uuids_neurons_still_have_lasting_names(tree):
+    for name in ("metrics.pqt", "depths.npy", "uuids.csv"):
+        for file in alf(tree).rglob(f"clusters.{name}"):
+            file.unlink()
+    index(tree)
+    neurons = read(open_one(mode="local", cache_dir=tree)).neurons
+    assert np.isnan(neurons.label).all()
+    assert np.isnan(neurons.depth_um).all()
+    assert len(set(neurons.uuid)) == len(neurons.uuid)
+    assert all(uuid.startswith(FIRST) for uuid in neurons.uuid)
+
+
 def read(one):
     session = find_sessions(one, (FIRST,))[0]
     return read_session(one, session.one_eid, eid=FIRST, subject=session.subject, lab=session.lab)
@@ -291,6 +304,40 @@ def test_regions_are_those_of_the_beryl_atlas_in_both_hemispheres():
     assert beryl_acronyms(np.array([385, -385, 778, 0])).tolist() == ["VISp", "VISp", "VISp", "void"]
     with pytest.raises(SourceError, match="987654321"):
         beryl_acronyms(np.array([385, 987654321]))
+
+
+class Database:
+    """Answers as ONE-api does in remote mode."""
+
+    mode = "remote"
+    sessions = MappingProxyType(
+        {eid: ("lab_a", f"M_{n}", "2020-01-02", n) for n, eid in enumerate(PRETRAIN_EIDS[:3], 1)}
+    )
+
+    def get_details(self, eid):
+        if eid not in self.sessions:
+            raise ConnectionError("404") if eid == "offline" else ValueError(f"{eid} is no eid")
+        return dict(zip(("lab", "subject", "date", "number"), self.sessions[eid], strict=True))
+
+    def search(self, *, date_range, number):
+        assert date_range[0] == date_range[1]
+        return [eid for eid, s in self.sessions.items() if s[2] == date_range[0] and s[3] == number]
+
+
+def test_the_remote_database_finds_a_session_by_either_of_its_names():
+    by_eid, by_path = find_sessions(Database(), (PRETRAIN_EIDS[0], "lab_a_M_2_2020-01-02_002"))
+    assert (by_eid.one_eid, by_eid.path_eid) == (PRETRAIN_EIDS[0], "lab_a_M_1_2020-01-02_001")
+    assert (by_path.one_eid, by_path.subject, by_path.lab) == (PRETRAIN_EIDS[1], "M_2", "lab_a")
+
+
+def test_sessions_that_the_remote_database_lacks_are_all_named_at_once():
+    with pytest.raises(ConfigError, match=r"lab_b_M_2_2020-01-02_002, nobody not in the database"):
+        find_sessions(Database(), ("lab_b_M_2_2020-01-02_002", PRETRAIN_EIDS[0], "nobody"))
+
+
+def test_a_database_that_goes_away_is_one_sentence():
+    with pytest.raises(ConfigError, match="cannot be asked for offline"):
+        find_sessions(Database(), ("offline",))
 
 
 def test_remote_mode_without_an_account_says_how_to_bring_one(tmp_path, monkeypatch):

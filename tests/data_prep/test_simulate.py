@@ -11,6 +11,7 @@ from data_prep.options import PrepareOptions
 from data_prep.prepare import prepare
 from data_prep.recording import WHISKER
 from data_prep.simulate import SimulationOptions, _task, simulate_session
+from neuromtm.data.shards import read_header, read_shard, write_shard
 from neuromtm.errors import ConfigError
 from neuromtm.randomness import numpy_generator_for
 
@@ -61,12 +62,12 @@ def test_counts_are_poisson_about_the_stored_truth(shards):
         assert ((counts - rates) ** 2 / rates)[rates > 0.02].mean() == pytest.approx(1, abs=0.05)
 
 
-def test_counts_come_out_exactly_as_drawn(shards, monkeypatch):
+def test_counts_come_out_exactly_as_drawn_from_the_stored_rates(tmp_path, monkeypatch):
     drawn = {}
 
     class Generator(np.random.Generator):
         def poisson(self, rates):
-            drawn["counts"] = super().poisson(rates)
+            drawn["rates"], drawn["counts"] = rates, super().poisson(rates)
             return drawn["counts"]
 
     from data_prep import simulate
@@ -77,6 +78,9 @@ def test_counts_come_out_exactly_as_drawn(shards, monkeypatch):
     recording = simulate_session(0, simulation=simulation, options=OPTIONS)
     shard = prepare(recording, options=OPTIONS, preparation={}).shard
     np.testing.assert_array_equal(shard.counts, drawn["counts"][shard.header.trials.index])
+    write_shard(tmp_path / "a.h5", shard)
+    stored = read_shard(tmp_path / "a.h5").true_rates
+    np.testing.assert_array_equal(stored, drawn["rates"][shard.header.trials.index])
 
 
 def test_every_session_has_the_trials_asked_for_and_the_filter_had_something_to_remove(shards):
@@ -166,8 +170,6 @@ def test_with_four_regions_or_more_some_pair_is_unconnected():
 
 
 def test_the_true_connections_are_in_every_shard(simulated):
-    from neuromtm.data.shards import read_header
-
     for path in simulated.glob("*.h5"):
         assert read_header(path).preparation["connections"] == [["VISp", "CA1", 0.04], ["LP", "MOs", 0.04]]
 
