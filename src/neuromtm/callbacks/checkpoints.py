@@ -1,0 +1,66 @@
+"""Which checkpoints a run keeps: the best by validation, and the last to go on from."""
+
+import time
+from pathlib import Path
+
+import lightning
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+
+
+def best_checkpoint(folder: Path) -> ModelCheckpoint:
+    """Keeps `best.ckpt`, the one of least validation loss."""
+    return ModelCheckpoint(
+        dirpath=folder, filename="best", monitor="val/loss", mode="min", enable_version_counter=False
+    )
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps `last.ckpt`, from which a stopped run goes on at the very batch.
+
+    Written after every validation, at the last step of a training, and in between at the end of an epoch or after
+    a step when the one before is old. Lightning's own `save_last` writes only when the best one improves.
+
+    Args:
+        folder: where to.
+        every_s: age in seconds of the one before.
+    """
+
+    def __init__(self, folder: Path, *, every_s: float = 300.0):
+        self.folder, self.every_s = Path(folder), every_s
+        self._saved_at_s = 0.0
+        self._saved_step = -1
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._saved_at_s = time.monotonic()
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx: int) -> None:
+        # The last batch of an epoch waits for what ends the epoch: a run that goes on must not miss its validation
+        if trainer.fit_loop._should_accumulate() or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        stops = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if stops or (trainer.global_step % trainer.log_every_n_steps == 0 and self._is_old(trainer)):
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        # an epoch that max_steps or a signal broke off ends here too: that one was saved behind its last batch
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        stops = trainer.should_stop or trainer.global_step == trainer.max_steps
+        last = trainer.fit_loop.epoch_progress.current.processed == trainer.max_epochs
+        if stops or last or self._is_old(trainer):
+            self._save(trainer)
+
+    def _is_old(self, trainer: lightning.Trainer) -> bool:
+        old = time.monotonic() - self._saved_at_s >= self.every_s
+        return old if trainer.world_size == 1 else trainer.strategy.broadcast(old)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        if self._saved_step == trainer.global_step or trainer.fast_dev_run:
+            return
+        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
+        self._saved_step, self._saved_at_s = trainer.global_step, time.monotonic()
