@@ -46,9 +46,7 @@ class CheckpointRecord:
         return {
             "format_version": FORMAT_VERSION,
             "backbone": {"class_path": self.class_path, "init_args": dict(self.options)},
-            "sessions": [
-                {"eid": s.eid, "neurons": list(s.neurons), "regions": list(s.regions)} for s in self.sessions
-            ],
+            "sessions": [{"eid": s.eid, "neurons": list(s.neurons), "regions": list(s.regions)} for s in self.sessions],
             "n_bins": self.n_bins,
             "bin_size_s": self.bin_size_s,
         }
@@ -64,21 +62,20 @@ class CheckpointRecord:
         Raises:
             CheckpointError: if it is not ours or of another version.
         """
-        plain = checkpoint.get(KEY)
-        if plain is None:
+        plain = checkpoint.get(KEY) if isinstance(checkpoint, Mapping) else None
+        if not isinstance(plain, Mapping):
             raise CheckpointError(f"{name}: not a checkpoint of neuromtm; it has no entry {KEY!r}.")
         if plain.get("format_version") != FORMAT_VERSION:
             raise CheckpointError(
                 f"{name}: checkpoint format version {plain.get('format_version')!r}, but this program reads "
                 f"{FORMAT_VERSION}. Use the version of neuromtm that wrote it."
             )
-        sessions = tuple(
-            SessionInfo(s["eid"], tuple(s["neurons"]), tuple(s["regions"])) for s in plain["sessions"]
-        )
-        backbone = plain["backbone"]
-        return cls(
-            backbone["class_path"], backbone["init_args"], sessions, plain["n_bins"], plain["bin_size_s"]
-        )
+        try:
+            sessions = tuple(SessionInfo(s["eid"], tuple(s["neurons"]), tuple(s["regions"])) for s in plain["sessions"])
+            backbone = plain["backbone"]
+            return cls(backbone["class_path"], backbone["init_args"], sessions, plain["n_bins"], plain["bin_size_s"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{name}: its entry {KEY!r} is not whole ({error!r}). Use another one.") from error
 
     def build_backbone(self, *, name: str) -> Backbone:
         """Make the architecture again, with untrained weights.
@@ -92,14 +89,20 @@ class CheckpointRecord:
         module, _, qualname = self.class_path.rpartition(".")
         try:
             cls = getattr(importlib.import_module(module), qualname)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, ValueError) as error:
             raise CheckpointError(
                 f"{name}: its architecture {self.class_path} cannot be imported ({error}). Install the package "
                 "that has it."
             ) from error
         if not (isinstance(cls, type) and issubclass(cls, Backbone)):
             raise CheckpointError(f"{name}: its architecture {self.class_path} is no Backbone.")
-        return cls(**self.options)
+        try:
+            return cls(**self.options)
+        except TypeError as error:
+            raise CheckpointError(
+                f"{name}: its architecture {self.class_path} takes other options now ({error}). Use the version of "
+                "neuromtm that wrote it."
+            ) from error
 
     def require_backbone(self, backbone: Backbone, *, name: str) -> None:
         """Check that the checkpoint's architecture is the given one.
@@ -136,7 +139,12 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError as error:
+        # torch's own words advise to switch the safety off
+        raise CheckpointError(
+            f"{path}: not a checkpoint of neuromtm; it is damaged or holds other than tensors and plain types."
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, ImportError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: not a readable checkpoint, perhaps cut short ({reason}).") from error
 
@@ -155,7 +163,9 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, temporary)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return load_checkpoint(path)
+        checkpoint = load_checkpoint(path)
+        CheckpointRecord.from_checkpoint(checkpoint, name=str(path))  # before Lightning takes it for one of its own
+        return checkpoint
 
 
 def newest_checkpoint(run_dir: Path) -> Path | None:

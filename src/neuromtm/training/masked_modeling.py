@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from neuromtm.batch import Batch, SessionGroup
+from neuromtm.batch import Batch, Scheme, SessionGroup
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import CheckpointError, ConfigError
 from neuromtm.evaluation.held_out import PROMPTS, rates_of
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import Masked, Scheme, applicable
+from neuromtm.masking.schemes import Masked, applicable
 from neuromtm.metrics.spikes import poisson_nll
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
@@ -60,26 +60,24 @@ class MaskedModeling(lightning.LightningModule):
         self.lr, self.weight_decay = lr, weight_decay
         self.schedule, self.warmup_fraction, self.seed = schedule, warmup_fraction, seed
         self.model = StitchedModel(backbone) if backbone is not None else None
-        # float64, so that ranks and batches of any size add up to the same figure
-        self.val_losses = nn.ModuleDict({s: MeanMetric().set_dtype(torch.float64) for s in objective.schemes})
+        # float64, so that ranks and batches of any size add up to the same figure; NaN, so that rates that
+        # diverged show, is not left out
+        self.val_losses = nn.ModuleDict(
+            {s: MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for s in objective.schemes}
+        )
 
     # ---- sessions and checkpoints
 
     def setup(self, stage: str) -> None:
-        """Give every session of the data its weights; in `fit` only, else they come with the checkpoint."""
+        """Give every session of the data its weights when training begins; else they come with the checkpoint."""
         data = self._data()
-        if stage != "fit":
+        if stage != "fit" or self.trainer.ckpt_path is not None:
             return
         if self.pretrained is not None:
             self._load_pretrained(data)
         if self.model is None:
             raise ConfigError("model: neither a backbone nor a pretrained checkpoint is given. Set model.backbone.")
-        most = self.model.backbone.max_n_bins
-        if most is not None and data.n_bins > most:
-            raise ConfigError(
-                f"The data have {data.n_bins} bins a trial, but the model takes at most {most}. Raise "
-                "model.backbone.max_bins."
-            )
+        _check_n_bins(self.model.backbone, data)
         for eid, session in data.sessions.items():
             if eid not in self.model.sessions:
                 self.model.add_session(session, data.mean_counts(eid))
@@ -107,23 +105,18 @@ class MaskedModeling(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build what the checkpoint holds, and check it against the options and the data."""
-        name = "The checkpoint"
+        attached = self._trainer is not None
+        name = str(self.trainer.ckpt_path) if attached else "The checkpoint"
         record = CheckpointRecord.from_checkpoint(checkpoint, name=name)
-        if self.model is None:
-            self.model = StitchedModel(record.build_backbone(name=name))
-        record.require_backbone(self.model.backbone, name=name)
-        theirs = {session.eid: session for session in record.sessions}
-        absent = [eid for eid in self.model.sessions if eid not in theirs]
-        if absent:
-            raise CheckpointError(
-                f"{name} to resume from has no session {', '.join(absent)}. Resume with the same data, or "
-                "fine-tune with model.pretrained."
-            )
-        for eid, session in theirs.items():
-            if eid not in self.model.sessions:
-                self.model.add_session(session)
-        if self._trainer is not None:
+        backbone = record.build_backbone(name=name) if self.model is None else self.model.backbone
+        record.require_backbone(backbone, name=name)
+        # in the checkpoint's order, by which the optimiser's state belongs to the weights
+        self.model = StitchedModel(backbone)
+        for session in record.sessions:
+            self.model.add_session(session)
+        if attached:
             _check_bin_size(record, self._data(), name=name)
+            _check_n_bins(backbone, self._data())
             self._check_sessions()
 
     def _check_sessions(self) -> None:
@@ -220,16 +213,17 @@ class MaskedModeling(lightning.LightningModule):
                 yield scheme, group, Masked(*(torch.cat(parts) for parts in zip(*each, strict=True)))
 
     def on_validation_epoch_end(self) -> None:
-        regions = [session.region_index() for session in self._data().sessions.values()]
+        data = self._data()
+        regions = [s.region_index() for eid, s in data.sessions.items() if len(data.headers[eid].splits["val"])]
         losses = {}
         for scheme, metric in self.val_losses.items():
             loss = metric.compute()
             metric.reset()
             if any(applicable([scheme], [region]) for region in regions):
                 losses[f"val/loss/{scheme}"] = loss
-        self.log_dict(losses)
-        self.log("val/loss", torch.stack(list(losses.values())).mean(), prog_bar=True)
-
+        # the same number on every rank already; Lightning would have it said
+        self.log_dict(losses, sync_dist=True)
+        self.log("val/loss", torch.stack(list(losses.values())).mean(), prog_bar=True, sync_dist=True)
 
     # ---- test and prediction: the callbacks score, draw and write
 
@@ -240,6 +234,15 @@ class MaskedModeling(lightning.LightningModule):
         """For each group, (trial, bin, neuron) expected spikes per bin with nothing hidden."""
         prompt = self.objective.stand_in(PROMPTS["co_smoothing"])
         return [rates_of(self.model, prompt, group) for group in batch.groups]
+
+
+def _check_n_bins(backbone: Backbone, data: SessionDataModule) -> None:
+    most = backbone.max_n_bins
+    if most is not None and data.n_bins > most:
+        raise ConfigError(
+            f"The data have {data.n_bins} bins a trial, but the model takes at most {most}. Train a model with a "
+            "larger model.backbone.max_bins, or prepare shorter trials."
+        )
 
 
 def _check_bin_size(record: CheckpointRecord, data: SessionDataModule, *, name: str) -> None:
