@@ -86,7 +86,8 @@ class ActivityTasks(lightning.Callback):
         for task in TASKS:
             values = [mean[f"{task}_bps"] for mean in means if mean[f"{task}_bps"] is not None]
             if values:
-                pl_module.log(f"val/{task}_bps", sum(values) / len(values))
+                # the same on every rank; `sync_dist` keeps Lightning from doubting it
+                pl_module.log(f"val/{task}_bps", sum(values) / len(values), sync_dist=True)
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         self._begin(pl_module)

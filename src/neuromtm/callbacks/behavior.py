@@ -5,9 +5,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neuromtm.batch import Scheme
 from neuromtm.evaluation.held_out import PROMPTS, rates_of
 from neuromtm.evaluation.readout import BehaviorScores, Splits, decode
-from neuromtm.masking.schemes import Scheme
 from neuromtm.training.masked_modeling import MaskedModeling
 
 FIGURES = ("choice_accuracy", "choice_chance", "whisker_r2", "whisker_chance")
@@ -37,7 +37,8 @@ class BehaviorReadout(lightning.Callback):
         for name in FIGURES:
             values = [getattr(s, name) for s in scores.values() if getattr(s, name) is not None]
             if values:
-                pl_module.log(f"val/{name}", sum(values) / len(values))
+                # the same on every rank; `sync_dist` keeps Lightning from doubting it
+                pl_module.log(f"val/{name}", sum(values) / len(values), sync_dist=True)
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         stand_ins = [pl_module.objective.stand_in(prompt) for prompt in PROMPTS.values()]
@@ -73,10 +74,9 @@ class BehaviorReadout(lightning.Callback):
         )
 
     @staticmethod
-    def _rates(
-        trainer: lightning.Trainer, module: MaskedModeling, eid: str, prompt: Scheme, split: str
-    ) -> np.ndarray:
-        parts: list[Tensor] = []
+    def _rates(trainer: lightning.Trainer, module: MaskedModeling, eid: str, prompt: Scheme, split: str) -> np.ndarray:
+        n_neurons = trainer.datamodule.sessions[eid].n_neurons
+        parts: list[Tensor] = [torch.empty(0, trainer.datamodule.n_bins, n_neurons)]  # a split may be empty
         with trainer.precision_plugin.forward_context():
             for group in trainer.datamodule.groups(eid, split):
                 parts.append(rates_of(module.model, prompt, group.to(module.device)).cpu())

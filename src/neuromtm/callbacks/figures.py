@@ -31,14 +31,14 @@ class TaskFigures(lightning.Callback):
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
-            for eid in list(trainer.datamodule.sessions)[: self.n_val_sessions]:
+            for eid in _with_trials(trainer, "val")[: self.n_val_sessions]:
                 _show(trainer, f"val/{eid}", self._draw(trainer, pl_module, eid, split="val"))
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir) / "figures"
-        for eid in trainer.datamodule.sessions:
+        for eid in _with_trials(trainer, "test"):
             figure = self._draw(trainer, pl_module, eid, split="test")
             _show(trainer, f"test/{eid}", figure)
             _save(figure, folder / f"{eid}.png")
@@ -75,6 +75,10 @@ class TaskFigures(lightning.Callback):
             bin_size_s=data.bin_size_s,
             window_s=data.headers[eid].window_s,
         )
+
+
+def _with_trials(trainer: lightning.Trainer, split: str) -> list[str]:
+    return [eid for eid, trials in trainer.datamodule.trials(split).items() if len(trials)]
 
 
 def _predicted(module: MaskedModeling, task: Task, group: SessionGroup) -> torch.Tensor:

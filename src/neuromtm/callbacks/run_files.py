@@ -7,7 +7,8 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 
 from neuromtm.batch import Batch
@@ -19,8 +20,16 @@ from neuromtm.files import whole_file, write_whole
 from neuromtm.training.masked_modeling import MaskedModeling
 
 
+class EventsOnly(TensorBoardLogger):
+    """TensorBoard events without Lightning's `hparams.yaml`: the options of a run are in `config.yaml`."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        self.experiment.flush()
+
+
 class RunConfig(lightning.Callback):
-    """Writes `config.yaml` when a training starts, `config.test.yaml` and the like for the other commands.
+    """Writes `config.yaml` once a training can start, `config.test.yaml` and the like for the other commands.
 
     An earlier file with other content is renamed aside.
 
@@ -33,10 +42,18 @@ class RunConfig(lightning.Callback):
         self.parser, self.config = parser, config
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        stage = getattr(stage, "value", stage)
+        if stage != "fit":
+            self._write(trainer, f"config.{stage}.yaml")
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        # not in `setup`: a run that was refused there, for data or a checkpoint that do not fit, is no run yet
+        self._write(trainer, "config.yaml")
+
+    def _write(self, trainer: lightning.Trainer, name: str) -> None:
         if not trainer.is_global_zero:
             return
-        stage = getattr(stage, "value", stage)
-        path = Path(trainer.default_root_dir) / ("config.yaml" if stage == "fit" else f"config.{stage}.yaml")
+        path = Path(trainer.default_root_dir) / name
         text = self.parser.dump(self.config, skip_none=False)
         if path.exists() and path.read_text(encoding="utf-8") == text:
             return
@@ -76,7 +93,7 @@ class TestResults(lightning.Callback):
 
 
 class RatePredictions(lightning.Callback):
-    """Writes `predictions/<eid>.h5` with the expected spikes per bin of the predicted trials, nothing hidden."""
+    """Writes `predictions/<eid>.h5` with the expected spikes per bin of the test trials, nothing hidden."""
 
     def __init__(self):
         self._rates: dict[str, dict[int, Tensor]] = {}
@@ -84,25 +101,30 @@ class RatePredictions(lightning.Callback):
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if trainer.world_size > 1:
             raise ConfigError("predict runs on one device: add --trainer.devices 1 --trainer.num_nodes 1.")
-        self._rates = {eid: {} for eid in pl_module.model.sessions}
+        self._rates = {}
 
     def on_predict_batch_end(self, trainer, pl_module, outputs, batch: Batch, batch_idx, dataloader_idx=0) -> None:
         for group, rates in zip(batch.groups, outputs, strict=True):
-            self._rates[group.eid].update(zip(group.trial.tolist(), rates.cpu(), strict=True))
+            by_trial = self._rates.setdefault(group.eid, {})
+            by_trial.update(zip(group.trial.tolist(), rates.cpu(), strict=True))
+            # one session after the other: only one is held in memory
+            if len(by_trial) == len(trainer.datamodule.headers[group.eid].splits["test"]):
+                self._write(trainer, pl_module, group.eid)
 
     def on_predict_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
-        data, folder = trainer.datamodule, Path(trainer.default_root_dir) / "predictions"
-        for eid, by_trial in self._rates.items():
-            if not by_trial:
-                continue
-            keep_previous(folder / f"{eid}.h5")
-            session, trials = pl_module.model.sessions[eid], sorted(by_trial)
-            with whole_file(folder / f"{eid}.h5") as temporary, h5py.File(temporary, "w") as file:
-                file.attrs.update(eid=eid, bin_size_s=data.bin_size_s, window_s=data.headers[eid].window_s)
-                rates = torch.stack([by_trial[trial] for trial in trials]).numpy()
-                file.create_dataset("rates", data=rates, chunks=(1, *rates.shape[1:]), fletcher32=True)
-                file["trial"] = np.asarray(trials, np.int64)
-                text = h5py.string_dtype()
-                file.create_dataset("neurons/uuid", data=list(session.neurons), dtype=text)
-                file.create_dataset("neurons/region", data=list(session.regions), dtype=text)
-        rank_zero_info(f"Rates: {folder}")
+        for eid in list(self._rates):
+            self._write(trainer, pl_module, eid)
+        rank_zero_info(f"Rates: {Path(trainer.default_root_dir) / 'predictions'}")
+
+    def _write(self, trainer: lightning.Trainer, module: MaskedModeling, eid: str) -> None:
+        by_trial, session, data = self._rates.pop(eid), module.model.sessions[eid], trainer.datamodule
+        path = Path(trainer.default_root_dir) / "predictions" / f"{eid}.h5"
+        trials, text = sorted(by_trial), h5py.string_dtype()
+        keep_previous(path)
+        with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs.update(eid=eid, split="test", bin_size_s=data.bin_size_s, window_s=data.headers[eid].window_s)
+            rates = torch.stack([by_trial[trial] for trial in trials]).numpy()
+            file.create_dataset("rates", data=rates, chunks=(1, *rates.shape[1:]), fletcher32=True)
+            file["trial"] = np.asarray(trials, np.int64)
+            file.create_dataset("neurons/uuid", data=list(session.neurons), dtype=text)
+            file.create_dataset("neurons/region", data=list(session.regions), dtype=text)
