@@ -1,25 +1,36 @@
 """The command line: `neuromtm fit | validate | test | predict` by LightningCLI, and tools beside them."""
 
+import logging
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.behavior import BehaviorReadout
+from neuromtm.callbacks.checkpoints import LastCheckpoint, best_checkpoint
 from neuromtm.callbacks.figures import TaskFigures
-from neuromtm.callbacks.run_files import RatePredictions, RunConfig, TestResults
+from neuromtm.callbacks.run_files import EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.throughput import Throughput
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError, UserError
+from neuromtm.evaluation.tools import TOOLS
 from neuromtm.training.checkpoint import WholeFileCheckpointIO, newest_checkpoint
 from neuromtm.training.masked_modeling import MaskedModeling
+
+COMMANDS = {
+    "fit": "Train: pretrain on many sessions, or fine-tune a pretrained model on sessions it has not seen.",
+    "validate": "Score a checkpoint on the validation trials, and print the figures.",
+    "test": "Score a checkpoint on the test trials: metrics.json, neurons.csv and figures/ in the run's folder.",
+    "predict": "Write the expected spikes per bin of the test trials, nothing hidden: predictions/EID.h5 in the "
+    "run's folder, with rates (trial, bin, neuron) and the trials' numbers.",
+}
 
 
 class Parser(LightningArgumentParser):
@@ -34,15 +45,36 @@ class NeuromtmCLI(LightningCLI):
     """LightningCLI with one place for all that a run leaves, and with the evaluation always on."""
 
     def __init__(self, args: Sequence[str] | None = None):
+        self._resumes_from: str | None = None
+        tools = "; ".join(f"{name}, {tool.summary}" for name, tool in TOOLS.items())
         super().__init__(
             MaskedModeling,
             SessionDataModule,
             args=args,
             parser_class=Parser,
+            parser_kwargs={
+                "description": "Multi-task masked models of spiking neurons: train, fine-tune, test.",
+                "epilog": f"Tools beside these: {tools}. They have a --help of their own.",
+                **{name: {"description": text} for name, text in COMMANDS.items()},
+            },
+            # the sampler divides the trials among the ranks itself
+            trainer_defaults={"use_distributed_sampler": False},
             save_config_callback=None,
             auto_configure_optimizers=False,
             seed_everything_default=0,
         )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The commands, each with the arguments of the Trainer's method that are no options."""
+        # checkpoints are always read with weights_only
+        skipped = {"weights_only", "return_predictions"}
+        return {name: arguments | skipped for name, arguments in LightningCLI.subcommands().items()}
+
+    def setup_parser(self, *args, **kwargs) -> None:
+        super().setup_parser(*args, **kwargs)
+        for choice in self.parser._subcommands_action._choices_actions:
+            choice.help = COMMANDS[choice.dest]  # Lightning gives its own docstrings, cut in mid-sentence
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -66,65 +98,66 @@ class NeuromtmCLI(LightningCLI):
         run_dir = Path(self._get(self.config, "run_dir"))
         options = self.config[self.subcommand]
         if options.get("ckpt_path") in ("last", "best"):
-            options["ckpt_path"] = self._named_checkpoint(options["ckpt_path"], run_dir)
-        if self.subcommand == "fit" and rank_zero_only.rank == 0:
-            _require_free(run_dir, resumes=options.get("ckpt_path") is not None)
-
-    @staticmethod
-    def _named_checkpoint(name: str, run_dir: Path) -> str | None:
-        if name == "best":
-            return str(run_dir / "checkpoints" / "best.ckpt")
-        newest = newest_checkpoint(run_dir)
-        if newest is None:
-            rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
-        return None if newest is None else str(newest)
+            options["ckpt_path"] = _named_checkpoint(options["ckpt_path"], run_dir)
+        if self.subcommand == "fit":
+            # not into config.yaml: a later test with it must not take the checkpoint that training went on from
+            self._resumes_from, options["ckpt_path"] = options["ckpt_path"], None
+            if rank_zero_only.rank == 0 and self._resumes_from is None:
+                _require_free(run_dir)
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
         run_dir = Path(self._get(self.config_init, "run_dir"))
         options = self._get(self.config_init, "trainer")
-        logger = options["logger"]
-        if logger in (None, True):
-            kwargs["logger"] = TensorBoardLogger(run_dir, name="", version="")
-        plugins = options["plugins"] or []
-        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeFileCheckpointIO()]
-        activity, behavior = self._get(self.config_init, "activity"), self._get(self.config_init, "behavior")
+        if options["logger"] in (None, True):
+            kwargs["logger"] = EventsOnly(run_dir, name="", version="")
+        kwargs["plugins"] = [*_listed(options["plugins"]), WholeFileCheckpointIO()]
         callbacks = [
-            *(options["callbacks"] or []),
-            RunConfig(self._parser(self.subcommand), self._get_config()),
+            *_listed(options["callbacks"]),
+            RunConfig(self._parser(self.subcommand), self.config[self.subcommand]),
             Throughput(),
         ]
         if options["enable_checkpointing"] is not False:
-            callbacks.append(_checkpoints(run_dir))
-        if logger is not False:
+            callbacks += [best_checkpoint(run_dir / "checkpoints"), LastCheckpoint(run_dir / "checkpoints")]
+        if options["logger"] is not False and not options["fast_dev_run"]:
             callbacks.append(LearningRateMonitor(logging_interval="step"))
-        # behind those that score: activity, behavior and figures stand among the callbacks by their order here
         kwargs["callbacks"] = callbacks
+        # behind those that score: activity, behavior and figures stand among the callbacks by their order here
+        activity, behavior = self._get(self.config_init, "activity"), self._get(self.config_init, "behavior")
         self.trainer_defaults["callbacks"] = [TestResults(activity, behavior), RatePredictions()]
         trainer = super().instantiate_trainer(**kwargs)
         if isinstance(trainer.strategy, DDPStrategy):
             # a batch uses the stitchers and the prompt of its own sessions and scheme only
             trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+        if self.subcommand == "predict" and trainer.world_size > 1:
+            raise ConfigError("predict runs on one device: add --trainer.devices 1 --trainer.num_nodes 1.")
         return trainer
 
-    def _get_config(self):
-        return self.config.get(str(self.subcommand), self.config)
+    def fit(self, **arguments) -> None:
+        """Train, from a checkpoint if one was named."""
+        self.trainer.ckpt_path = self._resumes_from  # this way the module knows before its `setup`
+        self.trainer.fit(**arguments)
+
+    def predict(self, **arguments) -> None:
+        """Write predictions, and keep none of them in memory."""
+        self.trainer.predict(**arguments, return_predictions=False)
 
 
-def _checkpoints(run_dir: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=run_dir / "checkpoints",
-        filename="best",
-        monitor="val/loss",
-        mode="min",
-        save_last=True,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
+def _listed(value: object) -> list:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
-def _require_free(run_dir: Path, *, resumes: bool) -> None:
-    if resumes:
-        return
+def _named_checkpoint(name: str, run_dir: Path) -> str | None:
+    if name == "best":
+        return str(run_dir / "checkpoints" / "best.ckpt")
+    newest = newest_checkpoint(run_dir)
+    if newest is None:
+        rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
+    return None if newest is None else str(newest)
+
+
+def _require_free(run_dir: Path) -> None:
     used = [name for name in ("config.yaml", "checkpoints") if (run_dir / name).exists()]
     if used:
         raise ConfigError(
@@ -133,20 +166,17 @@ def _require_free(run_dir: Path, *, resumes: bool) -> None:
         )
 
 
-def _ceiling(args: Sequence[str]) -> None:
-    from neuromtm.evaluation import truth
-
-    truth.main(args)
-
-
-def _compare(args: Sequence[str]) -> None:
-    from neuromtm.evaluation import comparison
-
-    comparison.main(args)
+def _quieten() -> None:
+    """Leave out what Lightning says of its own products and of its own code."""
+    warnings.filterwarnings("ignore", message=".*LeafSpec", module="lightning")
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    if _is_no_tip not in logger.filters:
+        logger.addFilter(_is_no_tip)
 
 
-TOOLS: dict[str, Callable[[Sequence[str]], None]] = {"ceiling": _ceiling, "compare": _compare}
-"""commands beside Lightning's; their modules are imported when called"""
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return "Tip: For seamless cloud" not in record.getMessage()
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -158,11 +188,12 @@ def main(args: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if args is None else list(args)
     try:
         if given and given[0] in TOOLS:
-            TOOLS[given[0]](given[1:])
+            TOOLS[given[0]].run(given[1:])
         else:
+            _quieten()
             NeuromtmCLI(args)
     except UserError as error:
-        print(f"neuromtm: {error}", file=sys.stderr)
+        print(f"neuromtm: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
 
 
