@@ -10,6 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
+from tests.running import pretrained, sessions_dir  # noqa: F401 (fixtures of several folders)
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # A busy machine must not fail a property test for being slow; and what fails for one person must fail for the next.

@@ -1,0 +1,175 @@
+"""Checkpoints: whole, plain, of the right model, and open without the data."""
+
+import shutil
+
+import pytest
+import torch
+
+from neuromtm.data.manifest import read_manifest
+from neuromtm.data.shards import read_header
+from neuromtm.errors import CheckpointError
+from neuromtm.models.ndt1 import NDT1
+from neuromtm.models.stitching import module_key
+from neuromtm.training.checkpoint import (
+    KEY,
+    CheckpointRecord,
+    WholeFileCheckpointIO,
+    load_checkpoint,
+    newest_checkpoint,
+)
+from neuromtm.training.masked_modeling import MaskedModeling
+from tests.running import EIDS, HELDOUT, finetune, neuromtm
+
+
+@pytest.fixture
+def best(pretrained):
+    return pretrained / "checkpoints" / "best.ckpt"
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_a_checkpoint_holds_tensors_and_plain_types_only(pretrained, name):
+    torch.load(pretrained / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def test_a_checkpoint_names_its_sessions_with_their_neurons_and_regions(best, sessions_dir):
+    plain = load_checkpoint(best)[KEY]
+    assert plain["format_version"] == 1
+    headers = [read_header(sessions_dir / e.file) for e in read_manifest(sessions_dir) if e.role == "pretrain"]
+    assert plain["sessions"] == [
+        {"eid": h.eid, "neurons": h.neurons.uuid.tolist(), "regions": h.neurons.region.tolist()} for h in headers
+    ]
+    assert (plain["n_bins"], plain["bin_size_s"]) == (20, 0.02)
+
+
+def test_a_checkpoint_opens_without_the_data(best, tmp_path):
+    alone = tmp_path / "alone.ckpt"
+    shutil.copy(best, alone)
+    module = MaskedModeling.load_from_checkpoint(alone)
+    assert tuple(module.model.sessions) == EIDS
+    weights = load_checkpoint(alone)["state_dict"]
+    assert all(torch.equal(value, weights[name]) for name, value in module.state_dict().items())
+
+
+def test_an_interrupted_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    WholeFileCheckpointIO().save_checkpoint({"step": 1}, path)
+
+    def half(checkpoint, file):
+        file.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        WholeFileCheckpointIO().save_checkpoint({"step": 2}, path)
+    assert load_checkpoint(path) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_newest_of_last_and_requeue_checkpoints_is_gone_on_from(tmp_path):
+    import os
+
+    assert newest_checkpoint(tmp_path) is None
+    (tmp_path / "checkpoints").mkdir()
+    last, requeued = tmp_path / "checkpoints" / "last.ckpt", tmp_path / "hpc_ckpt_1.ckpt"
+    for path, time_s in ((last, 100), (requeued, 200)):
+        path.touch()
+        os.utime(path, (time_s, time_s))
+    assert newest_checkpoint(tmp_path) == requeued
+    os.utime(last, (300, 300))
+    assert newest_checkpoint(tmp_path) == last
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_a_checkpoint_cut_short_is_refused(best, tmp_path, share):
+    content = best.read_bytes()
+    (tmp_path / "short.ckpt").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(CheckpointError, match=r"short\.ckpt: not a"):
+        load_checkpoint(tmp_path / "short.ckpt")
+
+
+@pytest.mark.parametrize("other", [torch.zeros(3), [1, 2], {"state_dict": {}}, {KEY: 3}])
+def test_a_torch_file_that_is_not_ours_is_refused(tmp_path, other):
+    torch.save(other, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"other\.pt: not a checkpoint of neuromtm"):
+        WholeFileCheckpointIO().load_checkpoint(tmp_path / "other.pt")
+
+
+def test_a_pickled_object_is_refused_without_advice_to_trust_it(tmp_path):
+    torch.save(NDT1(width=16, n_layers=1, n_heads=2), tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="not a checkpoint of neuromtm") as refused:
+        load_checkpoint(tmp_path / "model.pt")
+    assert "weights_only" not in str(refused.value)
+
+
+def changed(record, **changes):
+    return {KEY: record.to_plain() | changes}
+
+
+def test_a_record_of_another_version_or_not_whole_is_refused(best):
+    record = CheckpointRecord.from_checkpoint(load_checkpoint(best), name="x")
+    with pytest.raises(CheckpointError, match="format version 2"):
+        CheckpointRecord.from_checkpoint(changed(record, format_version=2), name="x")
+    with pytest.raises(CheckpointError, match="not whole"):
+        CheckpointRecord.from_checkpoint(changed(record, sessions=[{"eid": "a"}]), name="x")
+
+
+@pytest.mark.parametrize(
+    ("class_path", "options", "message"),
+    [
+        ("nowhere.Model", {}, "cannot be imported"),
+        ("Model", {}, "cannot be imported"),
+        ("torch.nn.Linear", {}, "is no Backbone"),
+        ("neuromtm.models.ndt1.NDT1", {"flavour": 1}, "takes other options"),
+    ],
+)
+def test_an_architecture_that_is_not_to_be_had_is_named(class_path, options, message):
+    record = CheckpointRecord(class_path, options, (), 20, 0.02)
+    with pytest.raises(CheckpointError, match=message):
+        record.build_backbone(name="x")
+
+
+def test_every_difference_to_the_options_is_named(best):
+    record = CheckpointRecord.from_checkpoint(load_checkpoint(best), name="best.ckpt")
+    other = NDT1(width=32, n_layers=2, n_heads=2, mlp_width=32, max_bins=32)
+    with pytest.raises(CheckpointError, match=r"n_layers 1 there and 2 here; width 16 there and 32 here"):
+        record.require_backbone(other, name="best.ckpt")
+
+
+@pytest.fixture(scope="module")
+def finetuned(root, sessions_dir, pretrained, tmp_path_factory):
+    """Fine-tuned by no step at all: a learning rate of almost nothing."""
+    run_dir = tmp_path_factory.mktemp("finetuned") / "run"
+    neuromtm(
+        *finetune(root, sessions_dir, pretrained / "checkpoints" / "best.ckpt"),
+        *("--run_dir", run_dir, "--model.lr", "1e-30", "--model.weight_decay", "0"),
+    )
+    return run_dir
+
+
+def test_fine_tuning_starts_from_the_shared_weights(finetuned, best):
+    before, after = (
+        load_checkpoint(best)["state_dict"],
+        load_checkpoint(finetuned / "checkpoints/last.ckpt")["state_dict"],
+    )
+    shared = [name for name in before if name.startswith("model.backbone.")]
+    assert shared
+    for name in shared:
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-20)
+
+
+def test_fine_tuning_keeps_none_of_the_pretraining_sessions(finetuned):
+    checkpoint = load_checkpoint(finetuned / "checkpoints" / "last.ckpt")
+    assert [s["eid"] for s in checkpoint[KEY]["sessions"]] == [HELDOUT]
+    stitchers = {name.split(".")[2] for name in checkpoint["state_dict"] if name.startswith("model.stitchers.")}
+    assert stitchers == {module_key(HELDOUT)}
+
+
+def test_a_new_session_starts_at_its_mean_rates(finetuned, sessions_dir):
+    from neuromtm.data.datamodule import SessionDataModule
+
+    data = SessionDataModule(root=str(sessions_dir), role="heldout")
+    data.setup()
+    weights = load_checkpoint(finetuned / "checkpoints" / "last.ckpt")["state_dict"]
+    prefix = f"model.stitchers.{module_key(HELDOUT)}.read_out"
+    torch.testing.assert_close(weights[f"{prefix}.bias"], data.mean_counts(HELDOUT).log())
+    assert weights[f"{prefix}.weight"].abs().max() < 1e-20

@@ -1,0 +1,150 @@
+"""A run that was stopped goes on as if it had not been: the same batches, masks, dropout, rates and weights."""
+
+from contextlib import suppress
+from itertools import pairwise
+
+import lightning
+import pytest
+import torch
+
+from neuromtm.callbacks.checkpoints import LastCheckpoint
+from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.models.ndt1 import NDT1
+from neuromtm.training.checkpoint import WholeFileCheckpointIO
+from neuromtm.training.masked_modeling import MaskedModeling
+
+N_BATCHES = 6
+"""three sessions of 28 training trials, 16 a batch"""
+
+
+class Trace(lightning.Callback):
+    """Keeps step, loss and learning rate of every step."""
+
+    def __init__(self):
+        self.steps: list[tuple[int, float, float]] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.steps.append((trainer.global_step, float(outputs["loss"]), trainer.optimizers[0].param_groups[0]["lr"]))
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a run."""
+
+
+class Stop(lightning.Callback):
+    """Ends a run in the middle: before a step, or when an epoch begins."""
+
+    def __init__(self, *, before_step: int | None = None, at_epoch: int | None = None):
+        self.before_step, self.at_epoch = before_step, at_epoch
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.before_step:
+            raise Stopped
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.at_epoch:
+            raise Stopped
+
+
+def train(
+    data_dir,
+    folder,
+    *callbacks,
+    n_workers=0,
+    from_last=False,
+    max_epochs=3,
+    schedule="one_cycle",
+    every_s=0.0,
+    **options,
+):
+    """Train a small model; gives the trace and the weights."""
+    lightning.seed_everything(0)
+    module = MaskedModeling(
+        NDT1(width=16, n_layers=1, n_heads=2, mlp_width=32, dropout=0.3, embedding_dropout=0.2, max_bins=32),
+        lr=1e-2,
+        schedule=schedule,
+        warmup_fraction=0.15 if schedule == "one_cycle" else 0.0,
+    )
+    data = SessionDataModule(root=str(data_dir), n_workers=n_workers)
+    trace = Trace()
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        default_root_dir=folder,
+        max_epochs=max_epochs,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        gradient_clip_val=1.0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[WholeFileCheckpointIO()],
+        callbacks=[trace, *callbacks, LastCheckpoint(folder, every_s=every_s)],
+        **options,
+    )
+    with suppress(Stopped):
+        trainer.fit(module, data, ckpt_path=folder / "last.ckpt" if from_last else None)
+    return trace.steps, {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def assert_goes_on(data_dir, tmp_path, stop, *, every_s=0.0, **options):
+    whole, weights = train(data_dir, tmp_path / "whole", every_s=every_s, **options)
+    first, _ = train(data_dir, tmp_path / "stopped", stop, every_s=every_s, **options)
+    rest, resumed = train(data_dir, tmp_path / "stopped", from_last=True, every_s=every_s, **options)
+    assert 0 < len(first) < len(whole)
+    assert [*first, *rest] == whole
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+    assert weights.keys() == resumed.keys()
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_a_run_stopped_in_mid_epoch_goes_on_at_the_very_batch(sessions_dir, tmp_path, n_workers):
+    assert_goes_on(sessions_dir, tmp_path, Stop(before_step=N_BATCHES + 2), n_workers=n_workers)
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_a_run_stopped_behind_an_epoch_goes_on_with_the_next(sessions_dir, tmp_path, n_workers):
+    assert_goes_on(sessions_dir, tmp_path, Stop(at_epoch=1), n_workers=n_workers)
+
+
+def test_a_run_stopped_behind_the_last_batch_of_an_epoch_goes_on_with_the_next(sessions_dir, tmp_path):
+    # saved without a validation, since only every second epoch has one
+    assert_goes_on(sessions_dir, tmp_path, Stop(at_epoch=1), check_val_every_n_epoch=2)
+
+
+def test_a_run_saved_at_a_validation_in_mid_epoch_goes_on_there(sessions_dir, tmp_path):
+    assert_goes_on(sessions_dir, tmp_path, Stop(before_step=N_BATCHES + 2), every_s=1e9, val_check_interval=2)
+
+
+def test_epochs_cut_short_go_on_at_their_own_batches(sessions_dir, tmp_path):
+    assert_goes_on(sessions_dir, tmp_path, Stop(at_epoch=1), limit_train_batches=4)
+    assert_goes_on(sessions_dir, tmp_path / "mid", Stop(before_step=6), limit_train_batches=4)
+
+
+def test_accumulated_gradients_go_on(sessions_dir, tmp_path):
+    assert_goes_on(sessions_dir, tmp_path, Stop(before_step=5), accumulate_grad_batches=2)
+
+
+def test_more_steps_after_max_steps_in_mid_epoch_go_on_at_the_very_batch(sessions_dir, tmp_path):
+    options = {"max_epochs": -1, "schedule": "constant", "every_s": 1e9}
+    whole, weights = train(sessions_dir, tmp_path / "whole", max_steps=N_BATCHES + 4, **options)
+    first, _ = train(sessions_dir, tmp_path / "stopped", max_steps=N_BATCHES + 2, **options)
+    rest, resumed = train(sessions_dir, tmp_path / "stopped", from_last=True, max_steps=N_BATCHES + 4, **options)
+    assert [*first, *rest] == whole
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+
+
+@pytest.mark.parametrize("check_val_every_n_epoch", [1, 2], ids=["validated", "not validated"])
+def test_more_epochs_after_the_last_go_on_with_the_next(sessions_dir, tmp_path, check_val_every_n_epoch):
+    options = {"schedule": "constant", "every_s": 1e9, "check_val_every_n_epoch": check_val_every_n_epoch}
+    whole, _ = train(sessions_dir, tmp_path / "whole", max_epochs=2, **options)
+    first, _ = train(sessions_dir, tmp_path / "stopped", max_epochs=1, **options)
+    rest, _ = train(sessions_dir, tmp_path / "stopped", max_epochs=2, from_last=True, **options)
+    assert [*first, *rest] == whole
+
+
+def test_the_learning_rate_moves_at_every_step(sessions_dir, tmp_path):
+    steps, _ = train(sessions_dir, tmp_path)
+    rates = [lr for _, _, lr in steps]
+    assert all(before != after for before, after in pairwise(rates))
+    assert max(rates) <= 1e-2
