@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+Scheme = Literal["temporal", "neuron", "causal", "intra_region", "inter_region", "random_token"]
+"""What is hidden from the model, and so what it is asked for; `masking.schemes` says what each hides."""
+
 UNKNOWN_REGIONS = frozenset({"root", "void"})
 """Acronyms of neurons that lie in no known region. They are input like any other neuron, but no region task
 draws or scores them."""
+
+
+def attends_causally(scheme: Scheme) -> bool:
+    """Whether a bin sees itself and the past only."""
+    return scheme == "causal"
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class SessionGroup:
     def pin_memory(self) -> SessionGroup:
         return self._map(lambda tensor: tensor.pin_memory())
 
-    def _map(self, change) -> SessionGroup:
+    def _map(self, change: Callable[[Tensor], Tensor]) -> SessionGroup:
         return replace(
             self,
             counts=change(self.counts),

@@ -40,7 +40,7 @@ def test_the_same_generator_draws_the_same_schemes():
 
 
 def test_sessions_that_allow_none_of_the_schemes_are_an_error_in_one_sentence_that_says_the_mend():
-    with pytest.raises(DataError, match="inter_region can be used.*leave that session out") as error:
+    with pytest.raises(DataError, match=r"inter_region can be used.*leave that session out") as error:
         drawn(Objective(schemes=["inter_region"]), [TWO_REGIONS, ONE_REGION])
     assert "\n" not in str(error.value)
 

@@ -1,5 +1,7 @@
 """What every masking scheme hides, and what the loss scores of it."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -153,7 +155,7 @@ def test_hidden_tokens_hide_whole_groups_of_neighbours_in_one_bin(n_neurons, neu
     assert all(is_constant(group, 2) for group in groups)
     assert not is_constant(hidden, 1)
     assert not is_constant(hidden, 0)
-    for one, other in zip(groups, groups[1:], strict=False):
+    for one, other in pairwise(groups):
         assert (one[..., 0] != other[..., 0]).any()
 
 

@@ -7,9 +7,10 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.masking import schemes as s
-from neuromtm.masking.schemes import MTM, Masked, Scheme
+from neuromtm.masking.schemes import MTM, Masked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,11 @@ class Objective:
         if len(set(self.schemes)) != len(self.schemes):
             problems.append("schemes names one twice.")
         ratios = ("temporal_ratio", "neuron_ratio", "causal_ratio", "intra_region_ratio", "token_ratio")
-        problems += [f"{name} is {getattr(self, name)}, not above 0 and below 1." for name in ratios
-                     if not 0 < getattr(self, name) < 1]
+        problems += [
+            f"{name} is {getattr(self, name)}, not above 0 and below 1."
+            for name in ratios
+            if not 0 < getattr(self, name) < 1
+        ]
         if self.neurons_per_token < 1:
             problems.append(f"neurons_per_token is {self.neurons_per_token}, less than 1.")
         if problems:

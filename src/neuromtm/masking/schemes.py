@@ -5,14 +5,14 @@ the objective of NDT (Ye & Pandarinath 2021), random tokens that of NDT2 (Ye et 
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-Scheme = Literal["temporal", "neuron", "causal", "intra_region", "inter_region", "random_token"]
-SCHEMES: tuple[Scheme, ...] = ("temporal", "neuron", "causal", "intra_region", "inter_region", "random_token")
+from neuromtm.batch import Scheme
+
 MTM: tuple[Scheme, ...] = ("neuron", "causal", "intra_region", "inter_region")
 
 
@@ -25,11 +25,6 @@ class Masked(NamedTuple):
     """(trial, bin, neuron) bool, the entries the model does not see"""
     target: Tensor
     """(trial, bin, neuron) bool, the hidden entries that the loss scores"""
-
-
-def attends_causally(scheme: Scheme) -> bool:
-    """Whether a bin sees itself and the past only."""
-    return scheme == "causal"
 
 
 def mask(counts: Tensor, hidden: Tensor, target: Tensor | None = None) -> Masked:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from neuromtm.masking.schemes import Scheme
+from neuromtm.batch import Scheme
 
 
 class SessionInput(NamedTuple):
