@@ -8,8 +8,8 @@ from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neuromtm.batch import Scheme, attends_causally
 from neuromtm.errors import ConfigError
-from neuromtm.masking.schemes import Scheme, attends_causally
 from neuromtm.models.blocks import Encoder, prefix_attention_mask, prepend
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.stitching import LinearStitcher
@@ -34,7 +34,7 @@ class NDT1(Backbone):
         max_bins: number of learned positions, in bins; a trial may be shorter. Without meaning for `rope`.
 
     Raises:
-        ConfigError: if the sizes do not fit together.
+        ConfigError: if an option is out of its range or the sizes do not fit together.
     """
 
     def __init__(
@@ -52,25 +52,34 @@ class NDT1(Backbone):
         max_bins: int = 128,
     ):
         super().__init__()
-        if width % n_heads or (rope and width // n_heads % 2):
-            raise ConfigError(
-                f"model.backbone: width {width} in {n_heads} heads gives {width / n_heads:g} a head; it must be "
-                "a whole number, and an even one with rope."
+        sizes = {"width": width, "n_layers": n_layers, "n_heads": n_heads, "mlp_width": mlp_width, "max_bins": max_bins}
+        problems = [f"{name} is {size}, less than 1." for name, size in sizes.items() if size < 1]
+        problems += [
+            f"{name} is {share}, not from 0 to below 1."
+            for name, share in {"dropout": dropout, "embedding_dropout": embedding_dropout}.items()
+            if not 0 <= share < 1
+        ]
+        if n_heads > 0 and (width % n_heads or (rope and width // n_heads % 2)):
+            problems.append(
+                f"width {width} in {n_heads} heads gives {width / n_heads:g} a head; it must be a whole number, and "
+                "an even one with rope."
             )
+        if problems:
+            raise ConfigError("model.backbone: " + " ".join(problems))
         self.width, self.n_layers, self.n_heads, self.mlp_width = width, n_layers, n_heads, mlp_width
         self.dropout, self.embedding_dropout = dropout, embedding_dropout
         self.prompt, self.session_token, self.rope, self.max_bins = prompt, session_token, rope, max_bins
         self.embed = nn.Linear(width, width)
         self.embed_dropout = nn.Dropout(embedding_dropout)
-        self.encoder = Encoder(
-            width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout
-        )
+        self.encoder = Encoder(width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout)
         if not rope:
             self.position = nn.Embedding(max_bins, width)
             nn.init.normal_(self.position.weight, std=0.02)
         if prompt:
             # one parameter a scheme: the ones a run never asks for get no gradient and stay as they are
-            tokens = {scheme: nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02)) for scheme in get_args(Scheme)}
+            tokens = {
+                scheme: nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02)) for scheme in get_args(Scheme)
+            }
             self.prompts = nn.ParameterDict(tokens)
 
     @property
@@ -109,9 +118,7 @@ class NDT1(Backbone):
         x = self.embed_dropout(x)
         prefix = [self.prompts[scheme]] if self.prompt else []
         prefix += [session_token] if self.session_token else []
-        sees = prefix_attention_mask(
-            len(prefix), n_bins, causal=attends_causally(scheme), device=drive.device
-        )
+        sees = prefix_attention_mask(len(prefix), n_bins, causal=attends_causally(scheme), device=drive.device)
         # the prefix shares the place of the first bin; its own learned vectors tell it apart
         position = torch.arange(-len(prefix), n_bins, device=drive.device).clamp(min=0) if self.rope else None
         return self.encoder(prepend(prefix, x), sees, position)[:, len(prefix) :]
@@ -120,15 +127,19 @@ class NDT1(Backbone):
         # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
         # computed. Many neurons go through the encoder as one batch.
         stitcher, visible = session
-        drive = stitcher.read_in(visible)
         n_trials, n_bins, _ = visible.shape
+        # no autocast: the rounding of a difference in half precision would still tell of the neuron taken out
+        full_precision = torch.autocast(visible.device.type, enabled=False)
+        with full_precision:
+            drive = stitcher.read_in(visible)
         predicted = []
         for some in neurons.split(max(1, TOKENS_PER_PASS // (n_trials * n_bins))):
-            share = einsum(
-                visible[..., some],
-                stitcher.read_in.weight[:, some].to(drive.dtype),
-                "trial bin neuron, width neuron -> neuron trial bin width",
-            )
+            with full_precision:
+                share = einsum(
+                    visible[..., some],
+                    stitcher.read_in.weight[:, some],
+                    "trial bin neuron, width neuron -> neuron trial bin width",
+                )
             without = rearrange(drive - share, "neuron trial bin width -> (neuron trial) bin width")
             encoded = self.encode(without, stitcher.token, scheme)
             encoded = rearrange(encoded, "(neuron trial) bin width -> neuron trial bin width", neuron=len(some))

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from neuromtm.batch import SessionInfo
-from neuromtm.masking.schemes import Scheme
+from neuromtm.batch import Scheme, SessionInfo
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.randomness import seed_from
 
@@ -83,4 +82,6 @@ class StitchedModel(nn.Module):
         return self.backbone.left_out(self._input(*group), scheme, neurons)
 
     def _input(self, eid: str, visible: Tensor) -> SessionInput:
-        return SessionInput(self.stitchers[module_key(eid)], visible.to(torch.float32))
+        stitcher = self.stitchers[module_key(eid)]
+        # in the precision of the weights, which the trainer may have chosen
+        return SessionInput(stitcher, visible.to(next(stitcher.parameters()).dtype))

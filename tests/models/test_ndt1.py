@@ -1,0 +1,182 @@
+"""NDT1: quick paths against slow ones, its parts, and its options."""
+
+import pytest
+import torch
+from small_models import N_BINS, make_group, make_model, make_session
+
+from neuromtm.errors import ConfigError
+from neuromtm.models import ndt1
+from neuromtm.models.blocks import prefix_attention_mask, rotate
+from neuromtm.models.interface import Backbone, SessionInput
+from neuromtm.models.ndt1 import NDT1
+from neuromtm.models.stitching import StitchedModel, VisibleGroup
+
+SMALL = {"width": 12, "n_layers": 1, "n_heads": 2, "mlp_width": 16}
+
+
+def plain_and_quick(model: StitchedModel, neurons: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    group = make_group(model.sessions["a"])
+    session = SessionInput(model.stitchers["session:a"], group.counts.to(next(model.parameters()).dtype))
+    return tuple(
+        left_out(model.backbone, session, "neuron", neurons) for left_out in (Backbone.left_out, NDT1.left_out)
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"rope": True}, {"prompt": False, "session_token": False}])
+@pytest.mark.parametrize("tokens_per_pass", [1, 70, 2**15])
+def test_leaving_neurons_out_together_equals_one_pass_for_each(options, tokens_per_pass, monkeypatch):
+    monkeypatch.setattr(ndt1, "TOKENS_PER_PASS", tokens_per_pass)  # 3 trials of 10 bins: 1, 2 or all neurons a pass
+    plain, quick = plain_and_quick(make_model(**options), torch.tensor([5, 0, 2, 3, 6]))
+    torch.testing.assert_close(quick, plain, rtol=1e-10, atol=1e-12)
+
+
+def test_leaving_out_passes_hold_no_more_tokens_than_allowed(monkeypatch):
+    monkeypatch.setattr(ndt1, "TOKENS_PER_PASS", 70)
+    n_tokens = []
+    encode = NDT1.encode
+    monkeypatch.setattr(
+        NDT1, "encode", lambda self, x, *rest: n_tokens.append(x[..., 0].numel()) or encode(self, x, *rest)
+    )
+    model = make_model()
+    model.left_out(VisibleGroup("a", make_group(model.sessions["a"]).counts), "neuron", torch.arange(7))
+    assert n_tokens == [60, 60, 60, 30]
+
+
+def test_half_precision_tells_nothing_of_a_neuron_left_out():
+    model = make_model().float()
+    few = make_group(model.sessions["a"]).counts
+    many = few.clone()
+    many[..., 2] += 200
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        one, other = (model.left_out(VisibleGroup("a", c), "neuron", torch.tensor([2])) for c in (few, many))
+    assert (one - other).abs().max() < 0.05 * one.std()
+
+
+@pytest.mark.parametrize("scheme", ["neuron", "causal"])
+def test_sessions_in_one_batch_give_what_each_gives_alone(scheme):
+    sessions = [make_session("a"), make_session("b"), make_session("c", ["CA1", "MOs"])]
+    model = make_model(sessions)
+    groups = [make_group(s, n_trials=n, seed=n) for n, s in enumerate(sessions, start=1)]
+    visible = [VisibleGroup(g.eid, g.counts) for g in groups]
+    together = model(visible, scheme).log_rates
+    assert [rates.shape for rates in together] == [g.counts.shape for g in groups]
+    for rates, own in zip(together, visible, strict=True):
+        torch.testing.assert_close(rates, model([own], scheme).log_rates[0], rtol=1e-10, atol=1e-12)
+
+
+def test_the_session_token_and_the_stitcher_are_the_session_s_own():
+    model, group = make_model(), make_group(make_session("a"))
+    a, b = (model([VisibleGroup(eid, group.counts)], "neuron").log_rates[0] for eid in "ab")
+    assert not torch.allclose(a, b)
+    model.stitchers["session:b"].load_state_dict(
+        model.stitchers["session:a"].state_dict() | {"token": model.stitchers["session:b"].token}
+    )
+    only_token_differs = model([VisibleGroup("b", group.counts)], "neuron").log_rates[0]
+    assert not torch.allclose(a, only_token_differs)
+
+
+def test_the_prompt_changes_what_is_predicted_and_without_one_only_attention_does():
+    group = make_group(make_session("a"))
+    for prompt in (True, False):
+        model = make_model(prompt=prompt)
+        neuron, region = (model([VisibleGroup("a", group.counts)], s).log_rates[0] for s in ("neuron", "intra_region"))
+        assert torch.allclose(neuron, region) != prompt
+
+
+def test_a_prompt_that_a_batch_does_not_ask_for_gets_no_gradient():
+    model, group = make_model(), make_group(make_session("a"))
+    model([VisibleGroup("a", group.counts)], "causal").log_rates[0].sum().backward()
+    gradients = {scheme: prompt.grad for scheme, prompt in model.backbone.prompts.items()}
+    assert gradients.pop("causal").abs().sum() > 0
+    assert set(gradients.values()) == {None}
+
+
+def test_other_sessions_get_no_gradient():
+    model, group = make_model(), make_group(make_session("a"))
+    model([VisibleGroup("a", group.counts)], "neuron").log_rates[0].sum().backward()
+    assert all(p.grad is not None for p in model.stitchers["session:a"].parameters())
+    assert all(p.grad is None for p in model.stitchers["session:b"].parameters())
+
+
+def test_rotating_keeps_norms():
+    x = torch.randn(2, 3, 5, 8, generator=torch.Generator().manual_seed(0)).double()
+    turned = rotate(x, torch.tensor([0, 3, 50, 7, 1]))
+    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1), rtol=1e-6, atol=0)
+    torch.testing.assert_close(turned[:, :, 0], x[:, :, 0])
+    assert not torch.allclose(turned[:, :, 1], x[:, :, 1])
+
+
+def test_the_product_of_rotated_vectors_depends_on_their_distance_only():
+    query, key = torch.randn(2, 1, 1, 1, 8, generator=torch.Generator().manual_seed(0)).double()
+
+    def product(here: int, there: int) -> float:
+        return (rotate(query, torch.tensor([here])) * rotate(key, torch.tensor([there]))).sum().item()
+
+    for distance in (-3, 0, 1, 20):
+        expected = product(distance, 0)
+        assert [product(at + distance, at) for at in (3, 17, 60)] == pytest.approx([expected] * 3, abs=1e-5)
+    assert abs(product(1, 0) - product(2, 0)) > 1e-3
+
+
+def test_rope_tells_the_order_of_bins():
+    model, group = make_model(rope=True), make_group(make_session("a"))
+    forward, backward = (
+        model([VisibleGroup("a", counts)], "neuron").log_rates[0] for counts in (group.counts, group.counts.flip(1))
+    )
+    assert not torch.allclose(forward, backward.flip(1))
+
+
+def test_without_prefix_the_causal_mask_is_a_triangle_and_a_prefix_sees_no_bin():
+    assert torch.equal(
+        prefix_attention_mask(0, 4, causal=True, device=torch.device("cpu")), torch.ones(4, 4).tril().bool()
+    )
+    sees = prefix_attention_mask(2, 3, causal=True, device=torch.device("cpu"))
+    assert sees.int().tolist() == [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
+    assert prefix_attention_mask(2, 3, causal=False, device=torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"width": 24, "n_layers": 3, "n_heads": 3, "mlp_width": 20, "dropout": 0.1, "embedding_dropout": 0.3},
+        {"rope": True, "prompt": False, "session_token": False, "max_bins": 7},
+    ],
+)
+def test_a_class_made_again_from_its_options_is_the_same_architecture(options):
+    backbone = NDT1(**SMALL | options)
+    again = type(backbone)(**backbone.options)
+    assert backbone.options.items() >= (SMALL | options).items()
+    assert again.options == backbone.options
+    assert repr(again) == repr(backbone)
+    shapes, shapes_again = ({k: v.shape for k, v in b.state_dict().items()} for b in (backbone, again))
+    assert shapes == shapes_again
+    again.load_state_dict(backbone.state_dict())
+    assert all(isinstance(value, bool | int | float) for value in backbone.options.values())
+    assert backbone.class_path == "neuromtm.models.ndt1.NDT1"
+
+
+def test_the_longest_trial_is_that_of_the_learned_positions():
+    assert NDT1(**SMALL, max_bins=7).max_n_bins == 7
+    assert NDT1(**SMALL, rope=True, max_bins=7).max_n_bins is None
+    model, group = make_model(rope=True, max_bins=2), make_group(make_session("a"))
+    assert model([VisibleGroup("a", group.counts)], "neuron").log_rates[0].shape[1] == N_BINS
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"width": 10, "n_heads": 3}, "10 in 3 heads"),
+        ({"width": 6, "n_heads": 2, "rope": True}, "even"),
+        ({"n_heads": 0}, "n_heads is 0"),
+        ({"width": 0}, "width is 0"),
+        ({"n_layers": 0}, "n_layers is 0"),
+        ({"mlp_width": -1}, "mlp_width is -1"),
+        ({"max_bins": 0}, "max_bins is 0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"embedding_dropout": -0.1}, "embedding_dropout is -0.1"),
+    ],
+)
+def test_a_bad_option_is_named(options, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        NDT1(**SMALL | options)
