@@ -15,7 +15,7 @@ from neuromtm.data.dataset import SessionDataset, SessionSource
 from neuromtm.data.manifest import SessionEntry, read_manifest
 from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
 from neuromtm.data.shards import ShardHeader, open_shard, read_header
-from neuromtm.errors import ConfigError, DataError
+from neuromtm.errors import ConfigError, DataError, UserError
 from neuromtm.randomness import numpy_generator_for
 
 Split = Literal["train", "val", "test"]
@@ -30,17 +30,25 @@ class ResumableLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         self._given = self.sampler.first_batch
-        for batch in super().__iter__():
-            self._given += 1
-            yield batch
+        try:
+            for batch in super().__iter__():
+                self._given += 1
+                yield batch
+        except UserError as error:
+            # a worker's error comes as a traceback, whose last line is "class: sentence"
+            last = str(error).strip().splitlines()[-1]
+            raise type(error)(last.partition("Error: ")[2] or last) from error
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of this epoch have been given out."""
-        return {"given": self._given}
+        """The epoch, and how many of its batches have been given out."""
+        return {"epoch": self.sampler.epoch, "given": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on behind those batches; at the end of an epoch, with the next one."""
-        self.sampler.first_batch = state["given"] if state["given"] < len(self.sampler) else 0
+        self._given = state["given"]
+        self.sampler.set_epoch(state["epoch"])
+        if state["given"] < len(self.sampler):
+            self.sampler.resume(epoch=state["epoch"], first_batch=state["given"])
 
 
 class SessionDataModule(lightning.LightningDataModule):
@@ -87,6 +95,8 @@ class SessionDataModule(lightning.LightningDataModule):
             problems.append(f"eval_batch_size is {eval_batch_size}, less than 1.")
         if n_sessions is not None and n_sessions < 1:
             problems.append(f"n_sessions is {n_sessions}, less than 1.")
+        if not min_firing_rate_hz >= 0:
+            problems.append(f"min_firing_rate_hz is {min_firing_rate_hz}, less than 0.")
         if n_workers < 0:
             problems.append(f"n_workers is {n_workers}, less than 0.")
         if problems:
@@ -124,6 +134,7 @@ class SessionDataModule(lightning.LightningDataModule):
         entries = self._chosen(read_manifest(self.root))
         self.headers = {entry.eid: read_header(self.root / entry.file) for entry in entries}
         _check_same_bins(self.headers)
+        self._check_regions()
         sources = {}
         for entry in entries:
             header = self.headers[entry.eid]
@@ -170,6 +181,15 @@ class SessionDataModule(lightning.LightningDataModule):
         draws = {entry.eid: numpy_generator_for(self.seed, "subset", entry.eid).random() for entry in chosen}
         return sorted(chosen, key=lambda entry: draws[entry.eid])[: self.n_sessions]
 
+    def _check_regions(self) -> None:
+        there = {str(name) for header in self.headers.values() for name in header.neurons.region}
+        unknown = sorted(set(self.regions or ()) - there)
+        if unknown:
+            raise DataError(
+                f"{self.root}: data.regions names {', '.join(map(repr, unknown))}, but the chosen sessions have only "
+                f"{', '.join(sorted(there))}."
+            )
+
     def _neurons(self, header: ShardHeader) -> np.ndarray:
         keep = ~(header.neurons.firing_rate_hz < self.min_firing_rate_hz)  # an unknown rate (NaN) is kept
         if self.regions is not None:
@@ -182,7 +202,7 @@ class SessionDataModule(lightning.LightningDataModule):
         return np.flatnonzero(keep)
 
     def trials(self, split: Split) -> dict[str, np.ndarray]:
-        """eid -> the split's trial numbers in the shard."""
+        """Eid -> the split's trial numbers in the shard."""
         return {eid: header.splits[split] for eid, header in self.headers.items()}
 
     def mean_counts(self, eid: str) -> Tensor:
@@ -260,4 +280,3 @@ def _check_same_bins(headers: dict[str, ShardHeader]) -> None:
     if len(kinds) > 1:
         found = "; ".join(f"{n} bins of {size} s in {', '.join(eids)}" for (n, size), eids in kinds.items())
         raise DataError(f"The sessions differ in their bins: {found}. Choose sessions of one kind or prepare again.")
-

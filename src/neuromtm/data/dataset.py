@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from neuromtm.batch import Batch, SessionGroup, SessionInfo
 from neuromtm.data.sampler import BatchPlan, GroupPlan
 from neuromtm.data.shards import open_shard_file, read_trials
+from neuromtm.errors import ShardError
 
 MAX_OPEN_FILES = 32
 
@@ -52,12 +53,16 @@ class SessionDataset(Dataset[Batch]):
         return Batch(tuple(self.read(group) for group in plan))
 
     def read(self, plan: GroupPlan) -> SessionGroup:
-        """Read some trials of one session."""
+        """Read some trials of one session.
+
+        Raises:
+            ShardError: if the shard is damaged there.
+        """
         source = self.sources[plan.eid]
         trials = np.asarray(plan.trials, dtype=np.int64)
         counts = self._values(plan.eid, "spikes/counts", trials)
         if len(source.neurons) != counts.shape[-1]:
-            counts = counts[..., source.neurons]
+            counts = counts.take(source.neurons, axis=-1)
         if counts.dtype == np.uint16:
             counts = counts.astype(np.int32)  # torch computes little in uint16
         return SessionGroup(
@@ -67,16 +72,22 @@ class SessionDataset(Dataset[Batch]):
             trial=torch.from_numpy(trials),
             choice=torch.from_numpy(source.choice[trials]),
             behavior={
-                name: torch.from_numpy(self._values(plan.eid, f"behavior/{name}", trials))
-                for name in source.behaviors
+                name: torch.from_numpy(self._values(plan.eid, f"behavior/{name}", trials)) for name in source.behaviors
             },
         )
 
     def _values(self, eid: str, name: str, trials: Sequence[int]) -> np.ndarray:
-        if not self.in_memory:
-            return read_trials(self._file(eid)[name], trials)
-        if (eid, name) not in self._arrays:
-            self._arrays[eid, name] = self._file(eid)[name][()]
+        if (eid, name) in self._arrays:
+            return self._arrays[eid, name][trials]
+        dataset = self._file(eid)[name]
+        try:
+            if not self.in_memory:
+                return read_trials(dataset, trials)
+            self._arrays[eid, name] = dataset[()]
+        except OSError as error:
+            raise ShardError(
+                f"{self.sources[eid].path}: {name} is damaged ({error}). Delete it and prepare it again."
+            ) from error
         return self._arrays[eid, name][trials]
 
     def _file(self, eid: str) -> h5py.File:

@@ -61,8 +61,8 @@ def _divide_until_even(pieces: list[tuple[str, np.ndarray]], multiple: int) -> N
         if len(trials) < 2:
             n_trials = sum(len(t) for _, t in pieces)
             raise DataError(
-                f"{n_trials} trials cannot be shared by {multiple} session groups a step; take fewer devices or "
-                "fewer data.sessions_per_batch."
+                f"The number of trials, {n_trials}, cannot be shared by {multiple} session groups a step; take fewer "
+                "devices, fewer data.sessions_per_batch or larger batches."
             )
         pieces[largest : largest + 1] = [(eid, half) for half in np.array_split(trials, 2)]
 
@@ -70,27 +70,27 @@ def _divide_until_even(pieces: list[tuple[str, np.ndarray]], multiple: int) -> N
 def _combine(
     pieces: list[tuple[str, np.ndarray]], sessions_per_batch: int, generator: np.random.Generator | None
 ) -> list[BatchPlan]:
+    groups = [GroupPlan(eid, tuple(trials.tolist())) for eid, trials in pieces]
     if generator is not None:
-        pieces = [pieces[i] for i in generator.permutation(len(pieces))]
-    waiting: dict[str, list[GroupPlan]] = {}
-    for eid, trials in pieces:
-        waiting.setdefault(eid, []).append(GroupPlan(eid, tuple(int(t) for t in trials)))
+        groups = [groups[i] for i in generator.permutation(len(groups))]
     if sessions_per_batch == 1:
-        plans = [(waiting[eid].pop(0),) for eid, _ in pieces]
-    else:
-        plans = []
-        while waiting:
-            plans.append(_draw_batch(waiting, sessions_per_batch))
-        if generator is not None:
-            plans = [plans[i] for i in generator.permutation(len(plans))]
-    return plans
+        return [(group,) for group in groups]
+    waiting: dict[str, list[GroupPlan]] = {}
+    for group in groups:
+        waiting.setdefault(group.eid, []).append(group)
+    plans = [_draw_batch(waiting, sessions_per_batch, generator) for _ in range(len(groups) // sessions_per_batch)]
+    return plans if generator is None else [plans[i] for i in generator.permutation(len(plans))]
 
 
-def _draw_batch(waiting: dict[str, list[GroupPlan]], n_groups: int) -> BatchPlan:
+def _draw_batch(waiting: dict[str, list[GroupPlan]], n_groups: int, generator: np.random.Generator | None) -> BatchPlan:
     # the sessions with the most pieces left go first: so the last batches are not all of one session
     batch = []
     while len(batch) < n_groups:
-        for eid in sorted(waiting, key=lambda eid: -len(waiting[eid]))[: n_groups - len(batch)]:
+        eids = list(waiting)
+        if generator is not None:
+            # among equals the draw decides, or the same sessions would meet in every batch
+            eids = [eids[i] for i in generator.permutation(len(eids))]
+        for eid in sorted(eids, key=lambda eid: -len(waiting[eid]))[: n_groups - len(batch)]:
             batch.append(waiting[eid].pop(0))
             if not waiting[eid]:
                 del waiting[eid]
@@ -130,19 +130,29 @@ class SessionBatchSampler(Sampler[BatchPlan]):
         self.batch_size, self.sessions_per_batch = batch_size, sessions_per_batch
         self.shuffle, self.seed, self.rank, self.n_ranks = shuffle, seed, rank, n_ranks
         self.epoch = 0
-        self.first_batch = 0
+        self._resumed = (0, 0)
         self._n_batches = len(self._plan())
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order; Lightning calls it before every epoch."""
         self.epoch = epoch
 
+    def resume(self, *, epoch: int, first_batch: int) -> None:
+        """Let one epoch start at a later batch, if it is the next to be run; all others start at their first."""
+        self._resumed = (epoch, first_batch)
+
+    @property
+    def first_batch(self) -> int:
+        """The batch that the epoch starts at."""
+        epoch, first_batch = self._resumed
+        return first_batch if epoch == self.epoch else 0
+
     def __len__(self) -> int:
         return self._n_batches // self.n_ranks
 
     def __iter__(self) -> Iterator[BatchPlan]:
         mine = self._plan()[self.rank :: self.n_ranks]
-        first, self.first_batch = self.first_batch, 0
+        first, self._resumed = self.first_batch, (0, 0)
         yield from mine[first:]
 
     def _plan(self) -> list[BatchPlan]:

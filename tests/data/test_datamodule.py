@@ -1,0 +1,420 @@
+"""The data module: which sessions and neurons, what a loader gives, and what is said of bad input."""
+
+import gc
+import json
+import re
+from itertools import pairwise
+
+import h5py
+import lightning
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_shards import N_BINS, Session, contents, make_shard, without_trials, write_folder
+
+from neuromtm.batch import Batch
+from neuromtm.data import dataset as dataset_module
+from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.data.manifest import add_shard
+from neuromtm.data.shards import write_shard
+from neuromtm.errors import ConfigError, DataError, ManifestError, ShardError, UserError
+from neuromtm.metrics.spikes import bits_per_spike, poisson_nll
+
+SESSIONS = (
+    Session("a"),
+    Session("b", n_trials=30, regions=["MOs", "CA1"], behaviors=["paw"]),
+    Session("c", n_trials=11, regions=["CA1"], behaviors=[]),
+    Session("held", role="heldout"),
+)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder of four sessions and what was written to it; not to be changed."""
+    folder = tmp_path_factory.mktemp("shards")
+    return folder, write_folder(folder, *SESSIONS)
+
+
+@pytest.fixture(scope="module")
+def folder(written):
+    return written[0]
+
+
+def ready(root, **options) -> SessionDataModule:
+    """A data module after its setup."""
+    data = SessionDataModule(root=str(root), **options)
+    data.setup("fit")
+    return data
+
+
+def epoch_of(loader, epoch: int = 0) -> list[Batch]:
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_loader_gives_every_trial_of_its_split_as_it_was_written(written, split):
+    folder, shards = written
+    data = ready(folder, batch_size=3, eval_batch_size=2, role="all")
+    seen = {eid: [] for eid in shards}
+    for batch in getattr(data, f"{split}_dataloader")():
+        (group,) = batch.groups
+        trials, shard = group.trial.tolist(), shards[group.eid]
+        seen[group.eid] += trials
+        np.testing.assert_array_equal(group.counts, shard.counts[trials])
+        np.testing.assert_array_equal(group.choice, shard.header.trials.choice[trials])
+        assert group.behavior.keys() == shard.behavior.keys()
+        for name, trace in group.behavior.items():
+            np.testing.assert_array_equal(trace, shard.behavior[name][trials])
+        assert len(trials) <= (3 if split == "train" else 2)
+    splits = {eid: sorted(shard.header.splits[split].tolist()) for eid, shard in shards.items()}
+    assert {eid: sorted(trials) for eid, trials in seen.items()} == splits
+
+
+def test_prediction_reads_the_test_trials(folder):
+    data = ready(folder)
+    assert contents(epoch_of(data.predict_dataloader())) == contents(epoch_of(data.test_dataloader()))
+
+
+def test_several_sessions_share_a_batch_in_training_only(folder):
+    data = ready(folder, sessions=["a", "held"], batch_size=6, sessions_per_batch=2)
+    assert all({group.eid for group in batch.groups} == {"a", "held"} for batch in data.train_dataloader())
+    assert all(len(batch.groups) == 1 for batch in data.val_dataloader())
+
+
+def test_setup_reads_no_counts_and_a_batch_reads_its_own_trials_only(folder, monkeypatch):
+    read, n_read = dataset_module.read_trials, []
+    monkeypatch.setattr(
+        dataset_module, "read_trials", lambda data, trials: n_read.append(len(trials)) or read(data, trials)
+    )
+    opened, open_file = [], dataset_module.open_shard_file
+    monkeypatch.setattr(dataset_module, "open_shard_file", lambda path: opened.append(path) or open_file(path))
+    data = ready(folder, sessions=["c"], batch_size=2)
+    batches = iter(data.train_dataloader())
+    assert (n_read, opened) == ([], [])
+    next(batches)
+    assert n_read == [2]
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_workers_and_memory_give_the_same_batches(folder, n_workers, cache):
+    plain = ready(folder, batch_size=4, sessions_per_batch=2)
+    data = ready(folder, batch_size=4, sessions_per_batch=2, n_workers=n_workers, cache=cache)
+    data.mean_counts("a")  # opens a file here, before the workers start
+    loader, expected = data.train_dataloader(), plain.train_dataloader()
+    for epoch in range(2):
+        assert contents(epoch_of(loader, epoch)) == contents(epoch_of(expected, epoch))
+
+
+def test_epochs_differ_and_the_seed_sets_them(folder):
+    loader, again, other = (ready(folder, seed=seed).train_dataloader() for seed in (0, 0, 1))
+    first = contents(epoch_of(loader, 0))
+    assert contents(epoch_of(loader, 1)) != first
+    assert contents(epoch_of(again, 0)) == first
+    assert contents(epoch_of(other, 0)) != first
+
+
+# ---- resuming
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+@pytest.mark.parametrize("n_given", [0, 3])
+def test_a_loader_goes_on_at_the_very_batch(folder, n_workers, n_given):
+    loader = ready(folder, batch_size=3, n_workers=n_workers).train_dataloader()
+    whole = contents(epoch_of(loader, 2))
+    stopped = iter(loader)
+    for _ in range(n_given):
+        next(stopped)
+    state = json.loads(json.dumps(loader.state_dict()))
+    again = ready(folder, batch_size=3, n_workers=n_workers).train_dataloader()
+    again.load_state_dict(state)
+    assert again.state_dict() == state
+    assert len(again) == len(whole)
+    assert contents(epoch_of(again, 2)) == whole[n_given:]
+    assert len(epoch_of(again, 3)) == len(whole)
+
+
+def test_a_loader_stopped_at_the_end_of_an_epoch_goes_on_with_a_whole_one(folder):
+    loader = ready(folder).train_dataloader()
+    n_batches = len(epoch_of(loader, 0))
+    again = ready(folder).train_dataloader()
+    again.load_state_dict(loader.state_dict())
+    assert len(epoch_of(again, 1)) == n_batches
+
+
+class Recorder(lightning.LightningModule):
+    """Trains nothing; notes the trials of every batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[tuple] = []
+
+    def training_step(self, batch: Batch, batch_idx: int):
+        self.seen.append((self.current_epoch, batch_idx, *((g.eid, tuple(g.trial.tolist())) for g in batch.groups)))
+        return self.weight.sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class SaveOften(lightning.Callback):
+    """Saves after every batch and at the end of every epoch, as a run does that may be stopped."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+
+    def on_train_epoch_end(self, trainer, *_):
+        trainer.save_checkpoint(self.folder / f"{trainer.global_step}-epoch.ckpt")
+
+
+def recorded(folder, saved, *, ckpt_path=None, limit: int | None = None) -> list[tuple]:
+    """What three epochs see; without a checkpoint to go on from, one is saved at every step."""
+    module = Recorder()
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        limit_train_batches=limit,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=saved,
+        callbacks=[] if ckpt_path else [SaveOften(saved)],
+    )
+    trainer.fit(module, datamodule=SessionDataModule(root=str(folder), batch_size=4), ckpt_path=ckpt_path)
+    return module.seen
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("n_batches", "limit", "stops"),
+    [(12, None, ("5", "12", "12-epoch", "15", "24-epoch")), (7, 7, ("3", "7", "7-epoch", "9", "14-epoch"))],
+    ids=["whole epochs", "limited epochs"],
+)
+def test_a_training_stopped_anywhere_goes_on_at_the_very_batch(folder, tmp_path, n_batches, limit, stops):
+    whole = recorded(folder, tmp_path, limit=limit)
+    assert [place[:2] for place in whole] == [divmod(step, n_batches) for step in range(3 * n_batches)]
+    for stop in stops:
+        n_done = int(stop.removesuffix("-epoch"))
+        after = recorded(folder, tmp_path, ckpt_path=tmp_path / f"{stop}.ckpt", limit=limit)
+        assert whole[:n_done] + after == whole, stop
+
+
+# ---- which sessions, which neurons
+
+
+def test_a_role_selects_its_sessions_and_names_win_over_it(folder):
+    assert list(ready(folder).sessions) == ["a", "b", "c"]
+    assert list(ready(folder, role="heldout").sessions) == ["held"]
+    assert list(ready(folder, role="all").sessions) == ["a", "b", "c", "held"]
+    assert set(ready(folder, sessions=["held", "b", "held"]).sessions) == {"held", "b"}
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_fewer_sessions_are_among_more_for_every_seed(folder, seed):
+    chosen = [set(ready(folder, role="all", n_sessions=n, seed=seed).sessions) for n in range(1, 5)]
+    assert [len(eids) for eids in chosen] == [1, 2, 3, 4]
+    assert all(few < many for few, many in pairwise(chosen))
+
+
+def test_the_seed_sets_which_sessions_are_taken_and_further_ones_do_not_reshuffle_them(folder):
+    first = {seed: next(iter(ready(folder, role="all", n_sessions=1, seed=seed).sessions)) for seed in range(20)}
+    assert set(first.values()) == {"a", "b", "c", "held"}
+    without_c = {seed: ready(folder, sessions=["a", "b", "held"], n_sessions=1, seed=seed).sessions for seed in first}
+    assert all(list(without_c[seed]) == [eid] for seed, eid in first.items() if eid != "c")
+
+
+def test_quiet_neurons_are_left_out_and_those_of_unknown_rate_are_not(tmp_path):
+    shards = write_folder(tmp_path, Session("a", firing_rate_hz=[0.5, 2.0, np.nan, 1.0]))
+    data = ready(tmp_path, min_firing_rate_hz=1.0)
+    assert data.sessions["a"].neurons == ("a-1", "a-2", "a-3")
+    assert data.sessions["a"].regions == ("VISp", "CA1", "root")
+    for batch in data.train_dataloader():
+        (group,) = batch.groups
+        np.testing.assert_array_equal(group.counts, shards["a"].counts[group.trial.tolist()][..., 1:])
+        assert group.region.tolist() == [1, 0, -1]
+
+
+def test_only_neurons_of_the_regions_asked_for_are_read(written):
+    folder, shards = written
+    data = ready(folder, regions=["CA1"])
+    assert {eid: session.neurons for eid, session in data.sessions.items()} == {
+        "a": ("a-0", "a-2"),
+        "b": ("b-1",),
+        "c": ("c-0",),
+    }
+    group = next(data.groups("a", "test"))
+    np.testing.assert_array_equal(group.counts, shards["a"].counts[group.trial.tolist()][..., [0, 2]])
+
+
+def test_mean_counts_are_those_of_the_training_trials_and_never_0(written):
+    folder, shards = written
+    data = ready(folder, eval_batch_size=3)
+    for eid in data.sessions:
+        counts = shards[eid].counts[shards[eid].header.splits["train"]]
+        n_entries = counts.shape[0] * counts.shape[1]
+        np.testing.assert_allclose(data.mean_counts(eid), counts.mean((0, 1)) + 0.5 / n_entries, rtol=1e-6)
+
+
+def test_mean_counts_are_worth_zero_bits_per_spike_on_the_training_trials(written):
+    folder, shards = written
+    counts = torch.from_numpy(shards["b"].counts[shards["b"].header.splits["train"]]).double()
+    log_rates = ready(folder).mean_counts("b").double().log().expand_as(counts)
+    entries = torch.full((2,), counts[..., 0].numel())
+    bps = bits_per_spike(poisson_nll(log_rates, counts).sum((0, 1)), counts.sum((0, 1)), entries)
+    assert (bps.abs() < 1e-4).all()
+
+
+def test_groups_give_a_split_in_the_order_of_the_shard(written):
+    folder, shards = written
+    data = ready(folder, eval_batch_size=4)
+    parts = [group.trial.tolist() for group in data.groups("b", "train")]
+    assert [len(part) for part in parts] == [4, 4, 4, 4, 4, 1]
+    assert [trial for part in parts for trial in part] == shards["b"].header.splits["train"].tolist()
+
+
+def test_choice_and_traces_are_those_of_all_trials_in_the_shard(written):
+    folder, shards = written
+    data = ready(folder)
+    np.testing.assert_array_equal(data.choice("a"), shards["a"].header.trials.choice)
+    np.testing.assert_array_equal(data.behavior("b", "paw"), shards["b"].behavior["paw"])
+    assert data.behavior("c", "paw") is None
+
+
+def test_the_number_of_batches_is_what_every_rank_gets(folder):
+    data = ready(folder, batch_size=4)
+    assert data.n_train_batches(1) == len(epoch_of(data.train_dataloader())) == 12
+    assert data.n_train_batches(5) == 3
+    assert (data.n_bins, data.bin_size_s) == (N_BINS, 0.02)
+
+
+# ---- bad input
+
+
+def read_a_little(root, **options) -> None:
+    """Set up and read the first batch of each split."""
+    data = ready(root, **options)
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        next(iter(loader))
+
+
+def said(error_class: type[UserError], root, **options) -> str:
+    """The one line that reading ends with."""
+    with pytest.raises(error_class) as error:
+        read_a_little(root, **options)
+    sentence = str(error.value)
+    assert "\n" not in sentence
+    assert "Traceback" not in sentence
+    return sentence
+
+
+def test_a_folder_without_data_is_named(tmp_path):
+    assert "no such folder" in said(ManifestError, tmp_path / "absent")
+    assert "not a data folder" in said(ManifestError, tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format": "neuromtm-manifest", "format_version": 1, "sessions": []}')
+    assert "lists no session" in said(ManifestError, tmp_path)
+
+
+def test_an_eid_that_is_not_there_is_named_beside_those_that_are(folder):
+    sentence = said(DataError, folder, sessions=["a", "x", "y"])
+    assert "no session 'x', 'y'" in sentence
+    assert "a, b, c, held" in sentence
+    assert "data.sessions" in said(DataError, folder, sessions=[])
+
+
+def test_more_sessions_than_there_are_is_an_error(folder):
+    assert re.search("n_sessions is 4, but there are only 3", said(DataError, folder, n_sessions=4))
+
+
+def test_a_role_that_no_session_has_is_an_error(tmp_path):
+    write_folder(tmp_path, Session("a"))
+    assert "no session of the role 'heldout'; there are pretrain" in said(DataError, tmp_path, role="heldout")
+
+
+def test_sessions_of_other_bins_are_named(tmp_path):
+    write_folder(tmp_path, Session("a"), Session("b", n_bins=6), Session("c"))
+    sentence = said(DataError, tmp_path)
+    assert "4 bins of 0.02 s in a, c" in sentence
+    assert "6 bins of 0.02 s in b" in sentence
+    assert list(ready(tmp_path, sessions=["b"]).sessions) == ["b"]
+
+
+def test_a_filter_that_leaves_no_neuron_is_an_error(tmp_path, folder):
+    write_folder(tmp_path, Session("a", firing_rate_hz=[1.0] * 4))
+    assert "a: no neuron is left with data.min_firing_rate_hz 2" in said(DataError, tmp_path, min_firing_rate_hz=2.0)
+    assert "c: no neuron is left" in said(DataError, folder, regions=["MOs", "VISp"])
+
+
+def test_a_region_that_no_session_has_is_named(folder):
+    sentence = said(DataError, folder, regions=["CA1", "CA9"])
+    assert "data.regions names 'CA9'" in sentence
+    assert "CA1, MOs, VISp, root" in sentence
+
+
+def test_a_shard_that_is_gone_or_cut_short_is_named(tmp_path):
+    write_folder(tmp_path, Session("a"))
+    path = tmp_path / "file0.h5"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert "file0.h5: not a readable HDF5 file" in said(ShardError, tmp_path)
+    path.unlink()
+    assert "file0.h5: no such shard" in said(ShardError, tmp_path)
+
+
+def test_an_error_in_a_worker_is_the_same_sentence(tmp_path, monkeypatch):
+    # after an error torch waits so long for each worker to end
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
+    write_folder(tmp_path, Session("a"))
+    sentences = []
+    for n_workers in (0, 1):
+        data = ready(tmp_path, n_workers=n_workers)
+        (tmp_path / "file0.h5").rename(tmp_path / "away.h5")
+        with pytest.raises(ShardError) as error:
+            next(iter(data.train_dataloader()))
+        sentences.append(str(error.value))
+        (tmp_path / "away.h5").rename(tmp_path / "file0.h5")
+    del error
+    gc.collect()  # ends the workers
+    assert sentences[0].startswith(f"{tmp_path / 'file0.h5'}: no such shard")
+    assert sentences[1] == sentences[0]
+
+
+def test_a_shard_of_another_version_is_named(tmp_path):
+    write_folder(tmp_path, Session("a"))
+    with h5py.File(tmp_path / "file0.h5", "r+") as file:
+        file.attrs["format_version"] = 2
+    assert "version 2, but this program reads" in said(ShardError, tmp_path)
+
+
+def test_a_split_without_trials_is_named(tmp_path):
+    write_shard(tmp_path / "a.h5", without_trials(make_shard(Session("a")), "val"))
+    add_shard(tmp_path / "a.h5", "pretrain")
+    assert "no trial in the split 'val'" in said(DataError, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"batch_size": 6, "sessions_per_batch": 4}, "batch_size 6 is not a multiple of sessions_per_batch 4"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"sessions_per_batch": 0}, "sessions_per_batch 0"),
+        ({"eval_batch_size": 0}, "eval_batch_size is 0"),
+        ({"n_sessions": 0}, "n_sessions is 0"),
+        ({"n_workers": -1}, "n_workers is -1"),
+        ({"min_firing_rate_hz": -1.0}, "min_firing_rate_hz is -1"),
+        ({"min_firing_rate_hz": float("nan")}, "min_firing_rate_hz is nan"),
+        ({"eval_batch_size": 0, "n_workers": -1}, "eval_batch_size is 0.*n_workers is -1"),
+    ],
+)
+def test_a_bad_option_is_named(tmp_path, options, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        SessionDataModule(root=str(tmp_path), **options)
