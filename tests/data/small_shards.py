@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from neuromtm.batch import Batch
+from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import Role, add_shard
 from neuromtm.data.shards import Neurons, Shard, ShardHeader, Trials, write_shard
 
@@ -94,3 +95,10 @@ def contents(batches: Sequence[Batch]) -> list[list[tuple]]:
         ]
         for batch in batches
     ]
+
+
+def ready(root, **options) -> SessionDataModule:
+    """A data module after its setup."""
+    data = SessionDataModule(root=str(root), **options)
+    data.setup("fit")
+    return data
