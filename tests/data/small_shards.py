@@ -1,6 +1,6 @@
 """Folders of tiny random shards, written by the shard format alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def without_trials(shard: Shard, *splits: str) -> Shard:
     return replace(shard, header=replace(shard.header, splits=dict(shard.header.splits) | emptied))
 
 
-def contents(batches: Sequence[Batch]) -> list[list[tuple]]:
+def contents(batches: Iterable[Batch]) -> list[list[tuple]]:
     """The batches in types that compare: eid, trials, counts, choice and traces of each group."""
     return [
         [

@@ -1,7 +1,7 @@
 """The data module: which sessions and neurons, what a loader gives, and where it goes on."""
 
 import json
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import lightning
 import numpy as np
@@ -122,6 +122,17 @@ def test_a_loader_goes_on_at_the_very_batch(folder, n_workers, n_given):
     assert len(again) == len(whole)
     assert contents(epoch_of(again, 2)) == whole[n_given:]
     assert len(epoch_of(again, 3)) == len(whole)
+
+
+def test_a_loader_stopped_twice_in_an_epoch_goes_on_at_the_very_batch(folder):
+    whole = contents(epoch_of(ready(folder, batch_size=3).train_dataloader()))
+    state, given_out = {"epoch": 0, "given": 0}, []
+    for n_given in (3, 2, len(whole) - 5):
+        loader = ready(folder, batch_size=3).train_dataloader()
+        loader.load_state_dict(state)
+        given_out += contents(islice(loader, n_given))
+        state = loader.state_dict()
+    assert given_out == whole
 
 
 def test_a_loader_stopped_at_the_end_of_an_epoch_goes_on_with_a_whole_one(folder):

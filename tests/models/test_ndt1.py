@@ -118,6 +118,15 @@ def test_the_product_of_rotated_vectors_depends_on_their_distance_only():
     assert abs(product(1, 0) - product(2, 0)) > 1e-3
 
 
+def test_attention_with_rope_depends_on_the_distance_of_tokens_only():
+    encoder = make_model(rope=True).backbone.encoder
+    x = torch.randn(2, 6, 12, generator=torch.Generator().manual_seed(0)).double()
+    position = torch.arange(6)
+    here, later, stretched = (encoder(x, None, p) for p in (position, position + 9, 2 * position))
+    torch.testing.assert_close(here, later, rtol=0, atol=1e-5)
+    assert not torch.allclose(here, stretched, rtol=0, atol=1e-3)
+
+
 def test_rope_tells_the_order_of_bins():
     model, group = make_model(rope=True), make_group(make_session("a"))
     forward, backward = (
