@@ -2,16 +2,30 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 
-def best_checkpoint(folder: Path) -> ModelCheckpoint:
-    """Keeps `best.ckpt`, the one of least validation loss."""
-    return ModelCheckpoint(
-        dirpath=folder, filename="best", monitor="val/loss", mode="min", enable_version_counter=False
-    )
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps `best.ckpt`, the one of least validation loss.
+
+    Args:
+        folder: where to.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__(dirpath=folder, filename="best", monitor="val/loss", mode="min", enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the least loss so far, also in a run directory that was moved since."""
+        best = Path(self.dirpath) / "best.ckpt"
+        if not best.exists():  # the checkpoint is of another run, whose best one is not here
+            return
+        state_dict = state_dict | {"dirpath": self.dirpath, "kth_best_model_path": str(best), "last_model_path": ""}
+        scores = {str(best): score for score in state_dict["best_k_models"].values()}
+        super().load_state_dict(state_dict | {"best_k_models": scores, "best_model_path": str(best)})
 
 
 class LastCheckpoint(Checkpoint):

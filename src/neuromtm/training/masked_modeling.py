@@ -6,7 +6,6 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from neuromtm.batch import Batch, Scheme, SessionGroup
 from neuromtm.data.datamodule import SessionDataModule
@@ -14,6 +13,7 @@ from neuromtm.errors import CheckpointError, ConfigError
 from neuromtm.evaluation.held_out import PROMPTS, rates_of
 from neuromtm.masking.objective import Objective
 from neuromtm.masking.schemes import Masked, applicable
+from neuromtm.metrics.loss import MeanCost
 from neuromtm.metrics.spikes import poisson_nll
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
@@ -60,11 +60,7 @@ class MaskedModeling(lightning.LightningModule):
         self.lr, self.weight_decay = lr, weight_decay
         self.schedule, self.warmup_fraction, self.seed = schedule, warmup_fraction, seed
         self.model = StitchedModel(backbone) if backbone is not None else None
-        # float64, so that ranks and batches of any size add up to the same figure; NaN, so that rates that
-        # diverged show, is not left out
-        self.val_losses = nn.ModuleDict(
-            {s: MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for s in objective.schemes}
-        )
+        self.val_losses = nn.ModuleDict({scheme: MeanCost() for scheme in objective.schemes})
 
     # ---- sessions and checkpoints
 
@@ -201,7 +197,7 @@ class MaskedModeling(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         for scheme, group, masked in self._fixed_masks(batch):
             total, n_targets, _ = self._nll((group,), [masked], scheme)
-            self.val_losses[scheme].update(total.double() / n_targets, weight=n_targets)
+            self.val_losses[scheme].update(total, n_targets)
 
     def _fixed_masks(self, batch: Batch) -> Iterator[tuple[Scheme, SessionGroup, Masked]]:
         for group in batch.groups:
@@ -213,17 +209,16 @@ class MaskedModeling(lightning.LightningModule):
                 yield scheme, group, Masked(*(torch.cat(parts) for parts in zip(*each, strict=True)))
 
     def on_validation_epoch_end(self) -> None:
-        data = self._data()
-        regions = [s.region_index() for eid, s in data.sessions.items() if len(data.headers[eid].splits["val"])]
         losses = {}
         for scheme, metric in self.val_losses.items():
             loss = metric.compute()
             metric.reset()
-            if any(applicable([scheme], [region]) for region in regions):
+            if not loss.isnan():  # a scheme that no session allows has none
                 losses[f"val/loss/{scheme}"] = loss
-        # the same number on every rank already; Lightning would have it said
+        # the same on every rank already; `sync_dist` keeps Lightning from doubting it
         self.log_dict(losses, sync_dist=True)
-        self.log("val/loss", torch.stack(list(losses.values())).mean(), prog_bar=True, sync_dist=True)
+        if losses:
+            self.log("val/loss", torch.stack(list(losses.values())).mean(), prog_bar=True, sync_dist=True)
 
     # ---- test and prediction: the callbacks score, draw and write
 

@@ -1,0 +1,39 @@
+"""The training objective's mean cost, kept as sums over batches and ranks."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class MeanCost(Metric):
+    """Mean cost of the target entries seen, on all ranks.
+
+    In float64, so that ranks and batches of any size add up to the same figure. (torchmetrics' MeanMetric leaves
+    out NaN, and forgets the weights when told not to.)
+    """
+
+    full_state_update = False
+    higher_is_better = False
+    is_differentiable = False
+    total: Tensor
+    n_targets: Tensor
+
+    def __init__(self):
+        super().__init__()
+        for name in ("total", "n_targets"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, total: Tensor, n_targets: Tensor) -> None:
+        """Add entries.
+
+        Args:
+            total: sum of their cost in nats.
+            n_targets: how many they are.
+        """
+        self.total = self.total + total.detach().double()
+        self.n_targets = self.n_targets + n_targets
+
+    def compute(self) -> Tensor:
+        """The mean in nats; NaN if there was no target, infinite if a cost was NaN: the rates diverged."""
+        total = torch.where(self.total.isnan(), torch.inf, self.total)
+        return torch.where(self.n_targets > 0, total / self.n_targets, torch.nan)
