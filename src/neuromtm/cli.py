@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.behavior import BehaviorReadout
-from neuromtm.callbacks.checkpoints import LastCheckpoint, best_checkpoint
+from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from neuromtm.callbacks.figures import TaskFigures
 from neuromtm.callbacks.run_files import EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.throughput import Throughput
@@ -117,7 +117,7 @@ class NeuromtmCLI(LightningCLI):
             Throughput(),
         ]
         if options["enable_checkpointing"] is not False:
-            callbacks += [best_checkpoint(run_dir / "checkpoints"), LastCheckpoint(run_dir / "checkpoints")]
+            callbacks += [BestCheckpoint(run_dir / "checkpoints"), LastCheckpoint(run_dir / "checkpoints")]
         if options["logger"] is not False and not options["fast_dev_run"]:
             callbacks.append(LearningRateMonitor(logging_interval="step"))
         kwargs["callbacks"] = callbacks
@@ -179,6 +179,13 @@ def _is_no_tip(record: logging.LogRecord) -> bool:
     return "Tip: For seamless cloud" not in record.getMessage()
 
 
+def _users_own(error: BaseException | None) -> UserError | None:
+    # jsonargparse wraps what a constructor raises
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__
+    return error
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command; a user's error is one line and exit code 2.
 
@@ -192,8 +199,11 @@ def main(args: Sequence[str] | None = None) -> None:
         else:
             _quieten()
             NeuromtmCLI(args)
-    except UserError as error:
-        print(f"neuromtm: {' '.join(str(error).split())}", file=sys.stderr)
+    except Exception as error:
+        problem = _users_own(error)
+        if problem is None:
+            raise
+        print(f"neuromtm: {' '.join(str(problem).split())}", file=sys.stderr)
         sys.exit(2)
 
 

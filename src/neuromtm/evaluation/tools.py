@@ -57,6 +57,8 @@ def run_compare(arguments: Sequence[str]) -> None:
             raise UserError(f"{given}: give each run as NAME=RUN, e.g. mtm=runs/finetune.")
         if name in runs:
             raise UserError(f"{given}: the name {name} is given twice. Choose another.")
+        if not Path(path).exists():
+            raise UserError(f"{path}: no such run directory or metrics file.")
         runs[name] = read_metrics(Path(path))
     print_comparison(runs)
     if options.out is not None:
