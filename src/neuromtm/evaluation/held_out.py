@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from neuromtm.batch import SessionGroup
+from neuromtm.batch import Scheme, SessionGroup
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import Scheme, hide_last_bins, hide_region, regions_for
+from neuromtm.masking.schemes import hide_last_bins, hide_region, regions_for
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
 Task = Literal["co_smoothing", "forward_prediction", "intra_region", "inter_region"]
@@ -78,9 +78,7 @@ def predict_task(
                 yield HeldOut(log_rates[..., members], group.counts[..., members], members)
 
 
-def _left_out(
-    model: StitchedModel, scheme: Scheme, group: SessionGroup, visible: Tensor, neurons: Tensor
-) -> HeldOut:
+def _left_out(model: StitchedModel, scheme: Scheme, group: SessionGroup, visible: Tensor, neurons: Tensor) -> HeldOut:
     log_rates = model.left_out(VisibleGroup(group.eid, visible), scheme, neurons)
     return HeldOut(log_rates, group.counts[..., neurons], neurons)
 
