@@ -8,6 +8,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
+
+from data_prep.__main__ import main as data_prep
+from neuromtm.cli import COMMANDS
+from neuromtm.data.manifest import add_shard
+from neuromtm.evaluation.tools import TOOLS
 from tests.running import (
     EIDS,
     HELDOUT,
@@ -19,11 +24,6 @@ from tests.running import (
     pretrain,
     refusal,
 )
-
-from data_prep.__main__ import main as data_prep
-from neuromtm.cli import COMMANDS
-from neuromtm.data.manifest import add_shard
-from neuromtm.evaluation.tools import TOOLS
 
 
 def output(capsys, *arguments):

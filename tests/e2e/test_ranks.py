@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from tests.running import neuromtm, neuromtm_process, pretrain, scalars
 
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.enable_progress_bar", "false")

@@ -1,0 +1,130 @@
+"""Every shipped recipe and overlay, and the list of options."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from neuromtm.cli import NeuromtmCLI
+from tests.conftest import ROOT
+
+CONF = ROOT / "conf"
+RECIPES = sorted(CONF.glob("*.yaml"))
+MODELS = sorted((CONF / "model").glob("*.yaml"))
+OVERLAYS = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name not in ("model", "trainer"))
+OPTIONS = Path(__file__).with_name("options.txt")
+
+
+def name_of(path: Path | None) -> str:
+    return "alone" if path is None else str(path.relative_to(CONF))
+
+
+class Instantiated(NeuromtmCLI):
+    """Stops before it runs anything."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+class Parsed(NeuromtmCLI):
+    """Stops before it instantiates anything, so that a machine without a GPU reads the recipe for one."""
+
+    def before_instantiate_classes(self) -> None:
+        pass
+
+    def instantiate_classes(self) -> None:
+        pass
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def command(*files, run_dir="runs/none"):
+    configs = [word for file in files if file is not None for word in ("--config", str(file))]
+    return ["fit", *configs, "--data.root", "nowhere", "--run_dir", str(run_dir)]
+
+
+@pytest.mark.parametrize("model", [None, *MODELS], ids=name_of)
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_recipes_instantiate_with_every_model(recipe, model, tmp_path):
+    cli = Instantiated(command(recipe, model, CONF / "trainer" / "cpu.yaml", run_dir=tmp_path))
+    if model is not None:
+        options = yaml.safe_load(model.read_text())["model"]["backbone"]["init_args"]
+        assert {name: cli.model.model.backbone.options[name] for name in options} == options
+        assert set(options) == set(cli.model.model.backbone.options), "an overlay states all options of its class"
+    assert cli.trainer.default_root_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=name_of)
+def test_overlays_instantiate(overlay, tmp_path):
+    Instantiated(command(CONF / "pretrain.yaml", overlay, CONF / "trainer" / "cpu.yaml", run_dir=tmp_path))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_the_overlay_for_gpus_is_read(recipe):
+    config = Parsed(command(recipe, CONF / "trainer" / "gpu.yaml")).config["fit"]
+    assert config["trainer"]["precision"] == "bf16-mixed"
+    assert config["data"]["pin_memory"]
+
+
+def leaves(tree, prefix=""):
+    """Dotted name -> value of every option that a recipe sets."""
+    for name, value in tree.items():
+        if isinstance(value, dict) and name != "backbone":
+            yield from leaves(value, f"{prefix}{name}.")
+        elif name != "backbone":
+            yield f"{prefix}{name}", value
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_what_a_recipe_sets_arrives(recipe, tmp_path):
+    recipe_options = dict(leaves(yaml.safe_load(recipe.read_text())))
+    cli = Instantiated([*command(recipe, CONF / "trainer" / "cpu.yaml")[:-1], str(tmp_path)])
+    arrived = {
+        "seed_everything": cli.model.seed,
+        "run_dir": None,
+        "model.objective.schemes": list(cli.model.objective.schemes),
+        "model.lr": cli.model.lr,
+        "model.weight_decay": cli.model.weight_decay,
+        "model.schedule": cli.model.schedule,
+        "model.warmup_fraction": cli.model.warmup_fraction,
+        "data.role": cli.datamodule.role,
+        "data.batch_size": cli.datamodule.batch_size,
+        "data.sessions_per_batch": cli.datamodule.sessions_per_batch,
+        "trainer.max_epochs": cli.trainer.max_epochs,
+        "trainer.max_steps": cli.trainer.max_steps,
+        "trainer.check_val_every_n_epoch": cli.trainer.check_val_every_n_epoch,
+        "trainer.gradient_clip_val": cli.trainer.gradient_clip_val,
+        "trainer.log_every_n_steps": cli.trainer.log_every_n_steps,
+        "trainer.num_sanity_val_steps": cli.trainer.num_sanity_val_steps,
+        "trainer.use_distributed_sampler": cli.trainer._accelerator_connector.use_distributed_sampler,
+    }
+    recipe_options.pop("run_dir")
+    assert {name: arrived[name] for name in recipe_options} == recipe_options
+
+
+def test_a_recipe_and_its_baseline_have_the_same_seed_for_data_and_model(tmp_path):
+    cli = Instantiated([*command(CONF / "pretrain.yaml", run_dir=tmp_path), "--seed_everything", "7"])
+    assert (cli.model.seed, cli.datamodule.seed) == (7, 7)
+
+
+def test_the_list_of_options_is_the_committed_one():
+    """A new option shows in review. Written anew by: python -m tests.e2e.test_configs > tests/e2e/options.txt"""
+    assert options() == OPTIONS.read_text().splitlines()
+
+
+def options() -> list[str]:
+    """The names of all options of `fit`, but the Trainer's own."""
+    parser = Parsed(command(CONF / "pretrain.yaml"))._subcommand_parsers["fit"]
+    names = {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
+    backbone = [f"--model.backbone.{name}" for name in sorted(_backbone_options())]
+    ours = [n for n in names if not n.startswith("--trainer") and not n.endswith(("+", ".help"))]
+    return sorted({*ours, *backbone})
+
+
+def _backbone_options() -> set[str]:
+    return set(yaml.safe_load((CONF / "model" / "paper.yaml").read_text())["model"]["backbone"]["init_args"])
+
+
+if __name__ == "__main__":
+    print("\n".join(options()))
