@@ -14,8 +14,10 @@ from neuromtm.models.blocks import Encoder, prefix_attention_mask, prepend
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.stitching import LinearStitcher
 
-TOKENS_PER_PASS = 2**15
-"""Leaving neurons out in turn works on so many tokens at once: enough to fill a device, not its memory."""
+TOKENS_PER_PASS = 2**13
+"""Leaving neurons out in turn works on so many tokens at once: what a CPU's cache takes."""
+GPU_PASS = 8
+"""times as many on a GPU, to fill it"""
 
 
 class NDT1(Backbone):
@@ -132,8 +134,9 @@ class NDT1(Backbone):
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:
             drive = stitcher.read_in(visible)
+        n_tokens = TOKENS_PER_PASS * (1 if visible.device.type == "cpu" else GPU_PASS)
         predicted = []
-        for some in neurons.split(max(1, TOKENS_PER_PASS // (n_trials * n_bins))):
+        for some in neurons.split(max(1, n_tokens // (n_trials * n_bins))):
             with full_precision:
                 share = einsum(
                     visible[..., some],
