@@ -12,6 +12,7 @@ import torch
 from data_prep.__main__ import main as data_prep
 from neuromtm.cli import COMMANDS
 from neuromtm.data.manifest import add_shard
+from neuromtm.data.shards import read_header
 from neuromtm.evaluation.tools import TOOLS
 from tests.running import (
     EIDS,
@@ -226,8 +227,7 @@ def test_a_session_that_the_checkpoint_does_not_know(capsys, pretrained, best, t
 
 
 def test_other_neurons_than_the_checkpoint_was_trained_with(capsys, pretrained, best, sessions_dir, tmp_path):
-    with h5py.File(sessions_dir / f"{EIDS[0]}.h5") as file:
-        threshold = float(np.median(file["neurons/firing_rate_hz"][()]))
+    threshold = float(np.median(read_header(sessions_dir / f"{EIDS[0]}.h5").neurons.firing_rate_hz))
     options = ("--run_dir", tmp_path, "--ckpt_path", best, "--data.min_firing_rate_hz", threshold)
     line = refusal(capsys, *evaluate(pretrained, *options))
     assert EIDS[0] in line
