@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 from neuromtm.metrics.spikes import (
     BitsPerSpike,
+    ConditionAverages,
+    DevianceExplained,
     RateR2,
     bits_per_spike,
     mean_over_neurons,
     null_nll,
     poisson_nll,
+    saturated_nll,
 )
 
 
@@ -43,8 +46,18 @@ def r2_by_hand(log_rates, counts):
     return 1 - sum((x - math.exp(r)) ** 2 for r, x in pairs) / sum((x - mean) ** 2 for _, x in pairs)
 
 
-DEFINITIONS = [(BitsPerSpike, by_hand), (RateR2, r2_by_hand)]
-both = pytest.mark.parametrize("metric_type", [BitsPerSpike, RateR2])
+def deviance_by_hand(log_rates, counts):
+    """Deviance explained of one neuron: 2 (x log(x / r) - x + r), one entry at a time."""
+    pairs = list(zip(log_rates.flatten().tolist(), counts.flatten().tolist(), strict=True))
+    mean = sum(x for _, x in pairs) / len(pairs)
+    model = sum(2 * ((x * (math.log(x) - r) if x else 0) - x + math.exp(r)) for r, x in pairs)
+    null = sum(2 * ((x * math.log(x / mean) if x else 0) - x + mean) for _, x in pairs)
+    return 1 - model / null
+
+
+DEFINITIONS = [(BitsPerSpike, by_hand), (RateR2, r2_by_hand), (DevianceExplained, deviance_by_hand)]
+METRICS = [metric_type for metric_type, _ in DEFINITIONS]
+every = pytest.mark.parametrize("metric_type", METRICS)
 
 
 def score(metric_type, *batches, n_neurons=4):
@@ -83,7 +96,7 @@ def test_the_closed_form_of_the_null_is_the_cost_of_the_mean():
     torch.testing.assert_close(null_nll(counts.sum(dim=(0, 1)).double(), torch.full((4,), 30.0).double()), cost)
 
 
-@both
+@every
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0, 6), max_size=4))
 def test_any_split_into_batches_gives_the_same(metric_type, seed, cuts):
     log_rates, counts = draw(seed)
@@ -92,14 +105,14 @@ def test_any_split_into_batches_gives_the_same(metric_type, seed, cuts):
     torch.testing.assert_close(score(metric_type, *batches), score(metric_type, (log_rates, counts)))
 
 
-@both
+@every
 def test_the_mean_of_batch_figures_would_be_another_number(metric_type):
     log_rates, counts = draw(0)
     batches = [score(metric_type, (log_rates[i : i + 1], counts[i : i + 1])) for i in range(6)]
     assert not torch.allclose(torch.stack(batches).mean(dim=0), score(metric_type, (log_rates, counts)), rtol=1e-3)
 
 
-@both
+@every
 @given(seed=st.integers(0, 10_000))
 def test_entries_that_are_not_scored_do_not_count_whatever_they_hold(metric_type, seed):
     log_rates, counts = draw(seed, trials=8)
@@ -110,7 +123,7 @@ def test_entries_that_are_not_scored_do_not_count_whatever_they_hold(metric_type
     torch.testing.assert_close(found, score(metric_type, (log_rates[:6], counts[:6])))
 
 
-@both
+@every
 def test_neurons_go_to_their_places_and_the_others_stay_unscored(metric_type):
     log_rates, counts = draw(0)
     places = torch.tensor([6, 0, 3, 1])
@@ -119,14 +132,14 @@ def test_neurons_go_to_their_places_and_the_others_stay_unscored(metric_type):
     assert found[[2, 4, 5]].isnan().all()
 
 
-@both
+@every
 def test_neurons_scored_one_at_a_time_give_what_all_at_once_give(metric_type):
     log_rates, counts = draw(0)
     alone = [(log_rates[..., i : i + 1], counts[..., i : i + 1], {"neurons": torch.tensor([i])}) for i in range(4)]
     torch.testing.assert_close(score(metric_type, *alone), score(metric_type, (log_rates, counts)))
 
 
-@both
+@every
 def test_a_silent_neuron_has_no_figure_and_is_left_out_of_the_mean(metric_type):
     log_rates, counts = draw(0)
     counts[..., 1] = 0
@@ -135,13 +148,38 @@ def test_a_silent_neuron_has_no_figure_and_is_left_out_of_the_mean(metric_type):
     assert mean_over_neurons(found) == pytest.approx(found[[0, 2, 3]].mean().item())
 
 
-def test_a_neuron_whose_count_never_varies_has_no_r2():
+@pytest.mark.parametrize("metric_type", [RateR2, DevianceExplained])
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_a_neuron_whose_count_never_varies_has_no_share_explained(metric_type, count):
     log_rates, counts = draw(0)
-    counts[..., 2] = 3
-    assert score(RateR2, (log_rates, counts)).isnan().tolist() == [False, False, True, False]
+    counts[..., 2] = count
+    assert score(metric_type, (log_rates, counts)).isnan().tolist() == [False, False, True, False]
 
 
-@both
+@given(seed=st.integers(0, 10_000))
+def test_the_counts_themselves_explain_all_the_deviance_and_their_mean_none(seed):
+    _, counts = draw(seed)
+    mean = counts.double().mean(dim=(0, 1)).log().expand(counts.shape)
+    torch.testing.assert_close(score(DevianceExplained, (mean, counts)), torch.zeros(4).double(), atol=1e-12, rtol=0)
+    # the log of no spike is as low as it gets without being infinite
+    best = counts.double().clamp(min=1e-12).log()
+    torch.testing.assert_close(score(DevianceExplained, (best, counts)), torch.ones(4).double(), atol=1e-9, rtol=0)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_no_prediction_costs_less_than_the_saturated_one(seed):
+    log_rates, counts = draw(seed)
+    assert (poisson_nll(log_rates.double(), counts) >= saturated_nll(counts) - 1e-12).all()
+
+
+@given(seed=st.integers(0, 10_000))
+def test_deviance_explained_and_bits_per_spike_agree_on_what_beats_the_mean(seed):
+    log_rates, counts = draw(seed)
+    bps, share = (score(kind, (log_rates, counts)) for kind in (BitsPerSpike, DevianceExplained))
+    assert ((bps > 0) == (share > 0)).all()
+
+
+@every
 def test_rates_that_diverged_are_the_worst_figure_not_a_missing_one(metric_type):
     log_rates, counts = draw(0)
     log_rates[2, 1, 3] = torch.nan
@@ -169,7 +207,7 @@ def test_the_cost_is_the_poisson_likelihood_but_for_its_constant():
     torch.testing.assert_close(poisson_nll(log_rates, counts), -density - torch.lgamma(counts + 1.0))
 
 
-@both
+@every
 def test_sums_stay_in_double_precision_when_the_module_is_halved(metric_type):
     log_rates, counts = draw(0)
     module = torch.nn.ModuleDict({"metric": metric_type(4)}).to(torch.bfloat16)
@@ -177,7 +215,7 @@ def test_sums_stay_in_double_precision_when_the_module_is_halved(metric_type):
     torch.testing.assert_close(module["metric"].compute(), score(metric_type, (log_rates, counts)))
 
 
-@both
+@every
 def test_counts_of_two_bytes_score_like_those_of_one(metric_type):
     log_rates, counts = draw(0)
     scored = torch.ones(1, 5, 1, dtype=torch.bool)
@@ -199,7 +237,7 @@ def _score_one_share(rank, folder):
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     log_rates, counts = draw(0)
     for name, shares in SHARES.items():
-        for metric_type in (BitsPerSpike, RateR2):
+        for metric_type in METRICS:
             found = score(metric_type, *((log_rates[trials], counts[trials]) for trials in shares[rank]))
             torch.save(found, f"{folder}/{name}-{metric_type.__name__}-{rank}.pt")
     torch.distributed.destroy_process_group()
@@ -207,8 +245,119 @@ def _score_one_share(rank, folder):
 
 def test_two_processes_with_uneven_shares_give_what_one_gives(tmp_path):
     torch.multiprocessing.spawn(_score_one_share, args=(str(tmp_path),), nprocs=2)
-    for metric_type in (BitsPerSpike, RateR2):
+    for metric_type in METRICS:
         alone = score(metric_type, draw(0))
         for path in tmp_path.glob(f"*-{metric_type.__name__}-*.pt"):
             torch.testing.assert_close(torch.load(path, weights_only=True), alone)
-    assert len(list(tmp_path.glob("*.pt"))) == 8
+    assert len(list(tmp_path.glob("*.pt"))) == 12
+
+
+# ---- trial averages by condition ----
+
+
+def psth_by_hand(log_rates, counts, condition):
+    """R2 of one neuron's averages, condition by condition and bin by bin, each weighted by its trials."""
+    trials, bins = counts.shape
+    pairs = []  # weight, observed, expected
+    for one in set(condition):
+        own = [i for i in range(trials) if condition[i] == one]
+        for t in range(bins):
+            observed = sum(counts[i][t].item() for i in own) / len(own)
+            expected = sum(math.exp(log_rates[i][t].item()) for i in own) / len(own)
+            pairs.append((len(own), observed, expected))
+    mean = sum(w * o for w, o, _ in pairs) / sum(w for w, _, _ in pairs)
+    return 1 - sum(w * (o - e) ** 2 for w, o, e in pairs) / sum(w * (o - mean) ** 2 for w, o, _ in pairs)
+
+
+def averages(*batches, n_conditions=3, n_neurons=4):
+    """A metric's averages after batches, each (log_rates, counts, condition) or with places of neurons."""
+    metric = ConditionAverages(n_conditions, 5, n_neurons)
+    for log_rates, counts, condition, *places in batches:
+        metric.update(log_rates, counts, condition=condition, neurons=places[0] if places else None)
+    return metric.compute()
+
+
+conditions = st.lists(st.integers(0, 2), min_size=6, max_size=6).map(torch.tensor)
+
+
+@given(seed=st.integers(0, 10_000), condition=conditions)
+def test_psth_r2_equals_its_definition_average_by_average(seed, condition):
+    log_rates, counts = draw(seed)
+    found = averages((log_rates, counts, condition)).r2()
+    by_hand = [psth_by_hand(log_rates[..., i], counts[..., i], condition.tolist()) for i in range(4)]
+    assert found.tolist() == pytest.approx(by_hand, rel=1e-5)
+
+
+@given(seed=st.integers(0, 10_000), condition=conditions, cut=st.integers(0, 6))
+def test_any_split_into_batches_gives_the_same_averages(seed, condition, cut):
+    log_rates, counts = draw(seed)
+    parts = [(log_rates[own], counts[own], condition[own]) for own in (slice(cut), slice(cut, None))]
+    found, whole = averages(*parts), averages((log_rates, counts, condition))
+    for one, other in zip(found, whole, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
+    torch.testing.assert_close(found.r2(), whole.r2())
+
+
+def test_a_condition_a_trial_gives_the_single_trial_r2():
+    log_rates, counts = draw(0)
+    found = averages((log_rates, counts, torch.arange(6)), n_conditions=6).r2()
+    torch.testing.assert_close(found, score(RateR2, (log_rates, counts)))
+
+
+def test_the_right_average_of_wrong_trials_explains_all_of_the_psth():
+    _, counts = draw(0)
+    shuffled = counts[torch.tensor([1, 2, 0, 4, 5, 3])].double().log()
+    condition = torch.tensor([0, 0, 0, 2, 2, 2])
+    torch.testing.assert_close(averages((shuffled, counts, condition)).r2(), torch.ones(4).double())
+
+
+def test_a_neuron_whose_averages_do_not_vary_has_no_psth_r2_though_its_trials_do():
+    log_rates, counts = draw(0)
+    counts[..., 1] = torch.tensor([0, 1, 0] * 2)[:, None]  # the average of each condition is 1/3 in every bin
+    found = averages((log_rates, counts, torch.tensor([0, 0, 0, 1, 1, 1]))).r2()
+    assert found.isnan().tolist() == [False, True, False, False]
+
+
+def test_rates_that_diverged_are_the_worst_psth_and_a_condition_without_trials_counts_nothing():
+    log_rates, counts = draw(0)
+    log_rates[0, 0, 3] = torch.nan
+    condition = torch.tensor([0, 0, 0, 2, 2, 2])
+    found = averages((log_rates, counts, condition))
+    assert found.observed[1].isnan().all()
+    assert found.r2()[3] == -torch.inf
+    assert found.r2()[:3].isfinite().all()
+
+
+def test_averages_of_neurons_go_to_their_places():
+    log_rates, counts = draw(0)
+    condition, places = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([6, 0, 3, 1])
+    found = averages((log_rates, counts, condition, places), n_neurons=7)
+    torch.testing.assert_close(found.r2()[places], averages((log_rates, counts, condition)).r2())
+    assert found.r2()[[2, 4, 5]].isnan().all()
+
+
+def test_a_session_of_one_neuron_and_one_condition_has_its_psth_r2():
+    log_rates, counts = draw(0, neurons=1)
+    found = averages((log_rates, counts, torch.zeros(6, dtype=torch.int64)), n_conditions=1, n_neurons=1).r2()
+    assert found.shape == (1,)
+
+
+def _average_one_share(rank, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    log_rates, counts = draw(0)
+    condition = torch.tensor([0, 1, 1, 0, 2, 2])
+    for name, shares in SHARES.items():
+        parts = [(log_rates[trials], counts[trials], condition[trials]) for trials in shares[rank]]
+        torch.save(averages(*parts).r2(), f"{folder}/{name}-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_average_over_the_trials_of_both(tmp_path):
+    torch.multiprocessing.spawn(_average_one_share, args=(str(tmp_path),), nprocs=2)
+    log_rates, counts = draw(0)
+    alone = averages((log_rates, counts, torch.tensor([0, 1, 1, 0, 2, 2]))).r2()
+    found = list(tmp_path.glob("*.pt"))
+    assert len(found) == 4
+    for path in found:
+        torch.testing.assert_close(torch.load(path, weights_only=True), alone)

@@ -1,9 +1,11 @@
-"""How well rates predict spikes: Poisson cost, bits per spike, R2, kept as sums over batches and ranks.
+"""How well rates predict spikes: Poisson cost, bits per spike, deviance, R2, kept as sums over batches and ranks.
 
-Source of the bits per spike: Pei et al. 2021, Neural Latents Benchmark, section 3.2 ("co-bps").
+Source of the bits per spike: Pei et al. 2021, Neural Latents Benchmark, section 3.2 ("co-bps"); of the deviance
+explained: Cameron and Windmeijer 1996, R-squared measures for count data regression models (their deviance R2).
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,6 +53,19 @@ def bits_per_spike(model_nll: Tensor, spikes: Tensor, entries: Tensor) -> Tensor
     model_nll = torch.where(model_nll.isnan(), torch.inf, model_nll)
     gain_nats = null_nll(spikes, entries) - model_nll
     return torch.where(spikes > 0, gain_nats / (spikes * math.log(2)), torch.nan)
+
+
+def saturated_nll(counts: Tensor) -> Tensor:
+    """Cost in nats of the prediction that no other beats, the counts themselves; 0 where there is no spike.
+
+    Args:
+        counts: (trial, bin, neuron) spikes per bin.
+
+    Returns:
+        (trial, bin, neuron) float64, counts - counts log counts.
+    """
+    counts = counts.double()
+    return counts - torch.xlogy(counts, counts)
 
 
 def mean_over_neurons(values: Tensor) -> float | None:
@@ -171,3 +186,124 @@ class RateR2(_NeuronSums):
         variation = self.entries * self.squared_counts - self.spikes.square()
         error = torch.where(self.squared_error.isnan(), torch.inf, self.squared_error)
         return torch.where(variation > 0, 1 - self.entries * error / variation, torch.nan)
+
+
+class DevianceExplained(_NeuronSums):
+    """Share of the null's Poisson deviance that a model removes: 1 for the counts themselves, 0 for their mean.
+
+    The deviance of a prediction is twice its cost above that of the counts themselves (`saturated_nll`).
+    """
+
+    model_nll: Tensor
+    saturated_nll: Tensor
+    spikes: Tensor
+    squared_counts: Tensor
+    entries: Tensor
+
+    def __init__(self, n_neurons: int):
+        """Make room for neurons.
+
+        Args:
+            n_neurons: number of neurons, of all sessions together.
+        """
+        super().__init__(n_neurons, ("model_nll", "saturated_nll", "spikes", "squared_counts", "entries"))
+
+    def update(
+        self,
+        log_rates: Tensor,
+        counts: Tensor,
+        *,
+        neurons: Tensor | None = None,
+        scored: Tensor | None = None,
+    ) -> None:
+        """Add a batch's entries; the arguments are those of `BitsPerSpike.update`."""
+        counts = counts.double()
+        self._add(
+            neurons,
+            scored,
+            model_nll=poisson_nll(log_rates.detach(), counts),
+            saturated_nll=saturated_nll(counts),
+            spikes=counts,
+            squared_counts=counts.square(),
+            entries=torch.ones_like(counts),
+        )
+
+    def compute(self) -> Tensor:
+        """(neuron,) share explained; NaN where counts do not vary, -inf where rates are NaN."""
+        # sums of whole numbers, hence exact: a null without deviance must not become a tiny one by rounding
+        varies = self.entries * self.squared_counts > self.spikes.square()
+        null = null_nll(self.spikes, self.entries) - self.saturated_nll
+        model = torch.where(self.model_nll.isnan(), torch.inf, self.model_nll) - self.saturated_nll
+        return torch.where(varies, 1 - model / null, torch.nan)
+
+
+class Psth(NamedTuple):
+    """Trial averages by condition (peri-stimulus time histograms)."""
+
+    observed: Tensor
+    """(condition, bin, neuron) mean counts; NaN where there is no trial"""
+    expected: Tensor
+    """(condition, bin, neuron) mean expected counts; likewise"""
+    trials: Tensor
+    """(condition, bin, neuron) how many trials they are the mean of, the same at every bin"""
+
+    def r2(self) -> Tensor:
+        """(neuron,) share of the variance of the observed averages that the expected ones explain.
+
+        Each condition weighs as much as it has trials. A condition a trial gives the single-trial R2, one
+        condition in all that of the trial average. NaN where the averages do not vary, -inf where rates are NaN.
+        """
+        seen = self.trials > 0
+        spikes = torch.where(seen, self.trials * self.observed, 0).sum(dim=(0, 1))
+        deviation = torch.where(seen, self.observed - spikes / self.trials.sum(dim=(0, 1)), 0)
+        variation = (self.trials * deviation.square()).sum(dim=(0, 1))
+        error = torch.where(seen, self.trials * (self.observed - self.expected).square(), 0).sum(dim=(0, 1))
+        # averages are rounded fractions: what varies by no more than their rounding does not vary
+        varies = variation > 1e-26 * spikes.square()
+        return torch.where(varies, 1 - torch.where(error.isnan(), torch.inf, error) / variation, torch.nan)
+
+
+class ConditionAverages(Metric):
+    """Trial averages by condition of one session's counts and expected counts."""
+
+    full_state_update = False
+    is_differentiable = False
+    spikes: Tensor
+    expected: Tensor
+    trials: Tensor
+
+    def __init__(self, n_conditions: int, n_bins: int, n_neurons: int):
+        """Make room for them.
+
+        Args:
+            n_conditions: number of conditions.
+            n_bins: bins a trial.
+            n_neurons: number of neurons.
+        """
+        super().__init__()
+        for name, n in (("spikes", n_bins), ("expected", n_bins), ("trials", 1)):
+            zeros = torch.zeros(n_conditions, n, n_neurons, dtype=torch.float64)
+            self.add_state(name, zeros, dist_reduce_fx="sum")
+
+    def update(self, log_rates: Tensor, counts: Tensor, *, condition: Tensor, neurons: Tensor | None = None) -> None:
+        """Add whole trials.
+
+        Args:
+            log_rates: (trial, bin, neuron) log of the expected spikes per bin.
+            counts: (trial, bin, neuron) spikes per bin.
+            condition: (trial,) int64, the number of each trial's condition.
+            neurons: (neuron,) int64 place of each neuron; by default all of them, in order.
+        """
+        counts = counts.double()
+        for name, values in (
+            ("spikes", counts),
+            ("expected", log_rates.detach().double().exp()),
+            ("trials", torch.ones_like(counts[:, :1])),
+        ):
+            state = getattr(self, name)
+            added = state.new_zeros(*state.shape[:2], values.shape[2]).index_add(0, condition, values)
+            setattr(self, name, state + added if neurons is None else state.index_add(2, neurons, added))
+
+    def compute(self) -> Psth:
+        """The averages."""
+        return Psth(self.spikes / self.trials, self.expected / self.trials, self.trials.expand_as(self.spikes))
