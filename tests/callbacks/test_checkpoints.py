@@ -6,7 +6,7 @@ import pytest
 
 from neuromtm.callbacks.checkpoints import BestCheckpoint
 from neuromtm.training.checkpoint import load_checkpoint
-from tests.running import neuromtm, pretrain
+from tests.running import neuromtm, pretrain, scalars
 
 QUICK = ("--behavior.validate", "false", "--figures.n_val_sessions", "0", "--activity.n_val_neurons", "1")
 
@@ -24,6 +24,12 @@ def test_the_last_checkpoint_is_the_last_although_an_earlier_one_is_better(diver
     best, last = (load_checkpoint(diverging / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
     assert last["global_step"] == 18
     assert best["global_step"] < 18
+
+
+def test_the_last_checkpoint_knows_the_best_so_far(pretrained):
+    last = load_checkpoint(pretrained / "checkpoints" / "last.ckpt")
+    (state,) = (state for name, state in last["callbacks"].items() if name.startswith("BestCheckpoint"))
+    assert float(state["best_model_score"]) == pytest.approx(min(scalars(pretrained)["val/loss"]))
 
 
 def test_a_run_without_any_validation_leaves_its_last_checkpoint(root, sessions_dir, tmp_path):

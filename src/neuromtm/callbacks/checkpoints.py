@@ -16,7 +16,15 @@ class BestCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, folder: Path):
-        super().__init__(dirpath=folder, filename="best", monitor="val/loss", mode="min", enable_version_counter=False)
+        super().__init__(
+            dirpath=folder,
+            filename="best",
+            monitor="val/loss",
+            mode="min",
+            enable_version_counter=False,
+            # right behind a validation, so that a `last.ckpt` written there knows the best
+            save_on_train_epoch_end=False,
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the least loss so far, also in a run directory that was moved since."""
