@@ -251,7 +251,8 @@ class SessionDataModule(lightning.LightningDataModule):
         rank, n_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return ResumableLoader(
             self._dataset,
-            sampler=self._sampler(split, rank=rank, n_ranks=n_ranks),  # by keyword: to predict, Lightning puts in a copy
+            # by keyword: for a prediction Lightning builds the loader again, with this argument replaced
+            sampler=self._sampler(split, rank=rank, n_ranks=n_ranks),
             num_workers=self.n_workers,
             persistent_workers=self.n_workers > 0,
             pin_memory=self.pin_memory,
