@@ -38,7 +38,7 @@ def scored(trained_by_two, tmp_path_factory):
                 *(command, "--config", run_dir / "config.yaml", "--trainer.devices", "1"),
                 *("--ckpt_path", run_dir / "checkpoints" / "best.ckpt", "--run_dir", folder / command / name),
                 # pieces of 3 trials: their number is no multiple of two, so that the ranks' shares differ
-                *("--data.eval_batch_size", "3", *options),
+                *("--data.eval_batch_size", "3", "--data.n_sessions", "2", "--figures.n_val_sessions", "0", *options),
             )
     return folder
 
