@@ -18,7 +18,7 @@ from neuromtm.evaluation.figures import (
     smooth,
     task_figure,
 )
-from neuromtm.evaluation.report import NeuronScores
+from neuromtm.evaluation.report import NEURON_COLUMNS, NeuronScores
 
 REGIONS = ["LP", "CA1", "root", "CA1", "LP", "CA1", "LP", "CA1"]
 N_BINS, N_NEURONS, BIN_SIZE_S, WINDOW_S = 40, 8, 0.05, (-0.5, 1.5)
@@ -175,7 +175,7 @@ def test_smoothing_keeps_a_constant_and_spreads_a_spike_by_its_width():
 
 def scores(eid, regions, seed=0, **figures):
     generator = np.random.default_rng(seed)
-    names = [f"{task}_bps" for task in TITLES] + ["r2"]
+    names = NEURON_COLUMNS[3:]
     values = {name: torch.from_numpy(generator.normal(0.5, 0.3, len(regions))) for name in names}
     return NeuronScores(
         eid=eid, uuid=tuple(f"{eid}-{i}" for i in range(len(regions))), region=tuple(regions), **(values | figures)

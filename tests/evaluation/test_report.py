@@ -4,6 +4,7 @@ import csv
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,16 +18,19 @@ from neuromtm.evaluation.report import (
     keep_previous,
     metrics_of,
     metrics_text,
+    psth_scores,
     read_metrics,
+    regions_text,
     write_report,
 )
+from neuromtm.metrics.spikes import ConditionAverages
 
 NAN = float("nan")
 
 
 def neurons(eid="a", **figures):
     """Three neurons' scores; figures not given are undefined."""
-    names = ("co_smoothing_bps", "forward_prediction_bps", "intra_region_bps", "inter_region_bps", "r2")
+    names = NEURON_COLUMNS[3:]
     return NeuronScores(
         eid=eid,
         uuid=("u1", "u2", "u3"),
@@ -104,14 +108,83 @@ def test_neurons_csv_has_a_row_a_neuron_and_is_empty_where_undefined(tmp_path):
     assert rows[1]["region"] == "root"
 
 
+def test_the_columns_of_neurons_csv_only_grow_at_the_end():
+    assert NEURON_COLUMNS[:8] == (
+        "eid",
+        "uuid",
+        "region",
+        "co_smoothing_bps",
+        "forward_prediction_bps",
+        "intra_region_bps",
+        "inter_region_bps",
+        "r2",
+    )
+
+
+def region_rows(*tables):
+    return list(csv.DictReader(regions_text(tables).splitlines()))
+
+
+def of_regions(regions, bps, eid="a"):
+    """Neurons of these regions with these figures of co-smoothing, and no others."""
+    nothing = torch.full((len(bps),), NAN, dtype=torch.float64)
+    figures = dict.fromkeys(NEURON_COLUMNS[3:], nothing) | {"co_smoothing_bps": torch.tensor(bps).double()}
+    return NeuronScores(eid=eid, uuid=tuple(map(str, range(len(bps)))), region=tuple(regions), **figures)
+
+
+def test_regions_csv_has_a_row_of_the_session_and_one_a_region():
+    rows = region_rows(of_regions(["LP", "CA1", "LP"], [1.0, 2.0, 6.0]), of_regions(["CA1"], [0.5], eid="b"))
+    assert [(row["eid"], row["region"], row["n_neurons"]) for row in rows] == [
+        ("a", "all", "3"),
+        ("a", "CA1", "1"),
+        ("a", "LP", "2"),
+        ("b", "all", "1"),
+        ("b", "CA1", "1"),
+    ]
+    assert [row["co_smoothing_bps_mean"] for row in rows] == ["3", "2", "3.5", "0.5", "0.5"]
+    assert rows[0]["co_smoothing_bps_median"] == "2"
+
+
+def test_a_neuron_without_a_figure_counts_in_the_region_but_not_in_its_mean():
+    (whole, _) = region_rows(of_regions(["LP"] * 3, [1.0, NAN, 2.0]))
+    assert (whole["n_neurons"], whole["co_smoothing_bps_n"], whole["co_smoothing_bps_mean"]) == ("3", "2", "1.5")
+    assert (whole["inter_region_bps_n"], whole["inter_region_bps_mean"], whole["inter_region_bps_low"]) == ("0", "", "")
+
+
+def test_the_interval_of_a_region_holds_its_mean_does_not_depend_on_other_regions_and_needs_five_neurons():
+    bps = np.linspace(-0.2, 0.9, 12).tolist()
+    rows = region_rows(of_regions(["LP"] * 8 + ["CA1"] * 4, bps))
+    (alone, lp_alone) = region_rows(of_regions(["LP"] * 8, bps[:8]))
+    _, ca1, lp = rows
+    assert float(lp["co_smoothing_bps_low"]) < float(lp["co_smoothing_bps_mean"]) < float(lp["co_smoothing_bps_high"])
+    assert lp == lp_alone
+    assert ca1["co_smoothing_bps_low"] == ca1["co_smoothing_bps_high"] == ""
+    assert alone["region"] == "all"
+
+
+def test_without_averages_as_in_a_validation_their_figures_are_undefined():
+    found = psth_scores(None, 3, bin_size_s=0.02)
+    assert found["psth_r2"].isnan().tolist() == found["firing_rate_hz"].isnan().tolist() == [True] * 3
+
+
+def test_the_firing_rate_is_spikes_over_the_time_of_all_trials():
+    counts = torch.poisson(torch.full((7, 5, 2), 0.4), generator=torch.Generator().manual_seed(0))
+    averages = ConditionAverages(3, 5, 2)
+    averages.update(counts, counts, condition=torch.tensor([0, 2, 2, 0, 2, 2, 2]))
+    found = psth_scores(averages.compute(), 2, bin_size_s=0.02)["firing_rate_hz"]
+    torch.testing.assert_close(found, counts.double().sum(dim=(0, 1)) / (7 * 5 * 0.02))
+
+
 def test_an_earlier_test_is_renamed_after_its_time_not_overwritten(tmp_path):
     for value in (0.1, 0.2):
         write_report(tmp_path, [SessionScores(eid="a", co_smoothing_bps=value)], [neurons()])
         os.utime(tmp_path / "metrics.json", (1795246812, 1795246812))
         os.utime(tmp_path / "neurons.csv", (1795246812, 1795246812))
+        os.utime(tmp_path / "regions.csv", (1795246812, 1795246812))
     assert read_metrics(tmp_path)["mean"]["co_smoothing_bps"] == 0.2
     assert read_metrics(tmp_path / "metrics.2026-11-21T07-40-12.json")["mean"]["co_smoothing_bps"] == 0.1
     assert (tmp_path / "neurons.2026-11-21T07-40-12.csv").exists()
+    assert (tmp_path / "regions.2026-11-21T07-40-12.csv").exists()
 
 
 def test_two_results_of_one_second_are_both_kept(tmp_path):

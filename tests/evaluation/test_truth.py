@@ -8,7 +8,8 @@ from neuromtm.batch import SessionInfo
 from neuromtm.data.manifest import add_session, describe
 from neuromtm.data.shards import Neurons, Shard, ShardHeader, Trials, write_shard
 from neuromtm.errors import DataError
-from neuromtm.evaluation.report import KEYS
+from neuromtm.evaluation.conditions import Conditions, task_conditions
+from neuromtm.evaluation.report import KEYS, activity_means, metrics_of
 from neuromtm.evaluation.truth import activity_ceiling, ceiling
 from neuromtm.metrics.spikes import BitsPerSpike
 
@@ -59,13 +60,18 @@ def scored_alone(rates, counts):
     return metric.compute()
 
 
+def means_of(rates, counts, regions=REGIONS):
+    """What the rates score in each task, in one condition."""
+    conditions = Conditions(("all trials",), np.zeros(len(rates), np.int64))
+    info = SessionInfo("a", ("1", "2", "3", "4"), regions)
+    return activity_means(activity_ceiling(rates, counts, info, conditions=conditions, bin_size_s=0.1))
+
+
 def test_each_task_scores_the_neurons_and_bins_that_a_test_scores():
     rates, counts, _, _ = session()
-    region = SessionInfo("a", ("1", "2", "3", "4"), REGIONS).region_index()
-    found = activity_ceiling(rates, counts, region)
     bps, last = scored_alone(rates, counts), scored_alone(rates[:, -2:], counts[:, -2:])
     assert (
-        found
+        means_of(rates, counts)
         == pytest.approx(
             {
                 "co_smoothing_bps": float(bps.mean()),
@@ -79,31 +85,40 @@ def test_each_task_scores_the_neurons_and_bins_that_a_test_scores():
 
 def test_a_session_of_unknown_regions_has_no_region_tasks():
     rates, counts, _, _ = session()
-    found = activity_ceiling(rates, counts, torch.full((4,), -1))
+    found = means_of(rates, counts, regions=("root",) * 4)
     assert (found["intra_region_bps"], found["inter_region_bps"]) == (None, None)
     assert found["co_smoothing_bps"] is not None
 
 
 def test_no_distorted_rate_scores_above_the_truth():
     rates, counts, _, _ = session(trials=300)
-    region = torch.zeros(4, dtype=torch.int64)
-    best = activity_ceiling(rates, counts, region)["co_smoothing_bps"]
+    best = means_of(rates, counts)["co_smoothing_bps"]
     for distorted in (rates**0.7, rates**1.3, rates * 1.2, np.roll(rates, 1, axis=1)):
-        assert activity_ceiling(distorted, counts, region)["co_smoothing_bps"] < best
+        assert means_of(distorted, counts)["co_smoothing_bps"] < best
 
 
 def test_a_rate_that_half_precision_rounds_to_zero_stays_finite():
     rates, counts, _, _ = session()
     rates[counts == 0] = 0
-    found = activity_ceiling(rates, counts, torch.zeros(4, dtype=torch.int64))
-    assert np.isfinite(found["co_smoothing_bps"])
+    assert np.isfinite(means_of(rates, counts)["co_smoothing_bps"])
+
+
+def test_true_rates_explain_averages_better_than_single_trials_and_all_of_neither():
+    rates, counts, choice, _ = session(trials=300)
+    conditions = task_conditions(choice, np.full(300, np.nan), np.arange(300))
+    info = SessionInfo("a", ("1", "2", "3", "4"), REGIONS)
+    found = activity_ceiling(rates, counts, info, conditions=conditions, bin_size_s=0.1)
+    assert conditions.names == ("choice +1", "choice -1")
+    assert (found.psth_r2 > found.r2).all()
+    assert ((found.deviance_explained > 0) & (found.deviance_explained < 1) & (found.psth_r2 < 1)).all()
+    np.testing.assert_allclose(found.firing_rate_hz, counts.mean(axis=(0, 1)) / 0.1)
 
 
 def test_the_ceiling_has_the_shape_of_metrics_over_the_heldout_test_trials(tmp_path):
     rates, counts = write(tmp_path, "one", seed=1)
     write(tmp_path, "two", seed=2)
     write(tmp_path, "other", role="pretrain", truth=False)
-    found = ceiling(tmp_path)
+    found = metrics_of([one.session for one in ceiling(tmp_path)])
     assert list(found["sessions"]) == ["one", "two"]
     assert tuple(found["mean"]) == tuple(found["sessions"]["one"]) == KEYS
     assert found["sessions"]["one"]["co_smoothing_bps"] == pytest.approx(float(scored_alone(rates, counts).mean()))
@@ -116,7 +131,7 @@ def test_the_ceiling_has_the_shape_of_metrics_over_the_heldout_test_trials(tmp_p
 def test_sessions_can_be_named_whatever_their_role(tmp_path):
     write(tmp_path, "one", role="pretrain", whisker=False)
     write(tmp_path, "two")
-    found = ceiling(tmp_path, sessions=["one"])
+    found = metrics_of([one.session for one in ceiling(tmp_path, sessions=["one"])])
     assert list(found["sessions"]) == ["one"]
     assert "whisker_r2" not in found["mean"]
     assert "whisker_chance" not in found["mean"]

@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from neuromtm.batch import Batch
+from neuromtm.batch import Batch, SessionGroup
 from neuromtm.errors import ConfigError
-from neuromtm.evaluation.held_out import TASKS, Task, predict_task
-from neuromtm.evaluation.report import NeuronScores, activity_means
-from neuromtm.metrics.spikes import BitsPerSpike, RateR2
+from neuromtm.evaluation.conditions import Conditions, task_conditions
+from neuromtm.evaluation.held_out import TASKS, HeldOut, Task, predict_task
+from neuromtm.evaluation.report import NeuronScores, activity_means, psth_scores
+from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExplained, Psth, RateR2
 from neuromtm.randomness import generator_for
 from neuromtm.training.masked_modeling import MaskedModeling
 
@@ -28,18 +29,33 @@ class ActivityTasks(lightning.Callback):
         self.n_val_neurons = n_val_neurons
         self.scores: list[NeuronScores] = []
         """of the last validation or test, a session each"""
+        self.conditions: dict[str, Conditions] = {}
+        """eid -> task conditions of the trials of the last test"""
+        self.psths: dict[str, Psth] = {}
+        """eid -> averages of counts and co-smoothing rates by those conditions"""
         self._offsets: dict[str, int] = {}
         self._bps: dict[Task, BitsPerSpike] = {}
-        self._r2: RateR2 | None = None
+        self._shares: dict[str, RateR2 | DevianceExplained] = {}
+        self._averages: dict[str, ConditionAverages] = {}
 
-    def _begin(self, module: MaskedModeling) -> None:
+    def _begin(self, module: MaskedModeling, *, testing: bool) -> None:
         # every rank has room for every session: the sums of all ranks add up
         self._offsets, total = {}, 0
         for eid, session in module.trainer.datamodule.sessions.items():
             self._offsets[eid] = total
             total += session.n_neurons
         self._bps = {task: BitsPerSpike(total).to(module.device) for task in TASKS}
-        self._r2 = RateR2(total).to(module.device)
+        self._shares = {
+            "r2": RateR2(total).to(module.device),
+            "deviance_explained": DevianceExplained(total).to(module.device),
+        }
+        self.conditions, self.psths, self._averages = {}, {}, {}
+        if testing:  # a validation shows no averages
+            data = module.trainer.datamodule
+            for eid, header in data.headers.items():
+                conditions = task_conditions(header.trials.choice, header.trials.contrast, header.splits["test"])
+                averages = ConditionAverages(len(conditions.names), data.n_bins, data.sessions[eid].n_neurons)
+                self.conditions[eid], self._averages[eid] = conditions, averages.to(module.device)
 
     def _update(self, module: MaskedModeling, batch: Batch, *, every_neuron: bool) -> None:
         with module.trainer.precision_plugin.forward_context():
@@ -50,7 +66,16 @@ class ActivityTasks(lightning.Callback):
                         places = held_out.neurons + self._offsets[group.eid]
                         self._bps[task].update(held_out.log_rates, held_out.counts, neurons=places)
                         if task == "co_smoothing":
-                            self._r2.update(held_out.log_rates, held_out.counts, neurons=places)
+                            self._update_shares(held_out, places, group)
+
+    def _update_shares(self, held_out: HeldOut, places: Tensor, group: SessionGroup) -> None:
+        for metric in self._shares.values():
+            metric.update(held_out.log_rates, held_out.counts, neurons=places)
+        if self._averages:
+            condition = torch.from_numpy(self.conditions[group.eid].number)[group.trial.cpu()].to(places.device)
+            self._averages[group.eid].update(
+                held_out.log_rates, held_out.counts, condition=condition, neurons=held_out.neurons
+            )
 
     def _val_neurons(self, module: MaskedModeling, eid: str) -> Tensor:
         n_neurons = module.model.sessions[eid].n_neurons
@@ -59,7 +84,11 @@ class ActivityTasks(lightning.Callback):
 
     def _finish(self, module: MaskedModeling) -> None:
         bps = {task: _whole(metric) for task, metric in self._bps.items()}
-        r2 = _whole(self._r2)
+        shares = {name: _whole(metric) for name, metric in self._shares.items()}
+        for eid, metric in self._averages.items():
+            self.psths[eid] = Psth(*(part.cpu() for part in metric.compute()))
+        self._averages = {}
+        bin_size_s = module.trainer.datamodule.bin_size_s
         self.scores = []
         for eid, offset in self._offsets.items():
             session = module.model.sessions[eid]
@@ -69,13 +98,14 @@ class ActivityTasks(lightning.Callback):
                     eid=eid,
                     uuid=session.neurons,
                     region=session.regions,
-                    r2=r2[own],
                     **{f"{task}_bps": values[own] for task, values in bps.items()},
+                    **{name: values[own] for name, values in shares.items()},
+                    **psth_scores(self.psths.get(eid), session.n_neurons, bin_size_s=bin_size_s),
                 )
             )
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
-        self._begin(pl_module)
+        self._begin(pl_module, testing=False)
 
     def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         self._update(pl_module, batch, every_neuron=False)
@@ -90,7 +120,7 @@ class ActivityTasks(lightning.Callback):
                 pl_module.log(f"val/{task}_bps", sum(values) / len(values), sync_dist=True)
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
-        self._begin(pl_module)
+        self._begin(pl_module, testing=True)
 
     def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         self._update(pl_module, batch, every_neuron=True)
@@ -101,4 +131,4 @@ class ActivityTasks(lightning.Callback):
 
 def _whole(metric: Metric) -> Tensor:
     """(neuron,) the figure over all ranks, on the CPU."""
-    return metric.compute().cpu()
+    return metric.compute().cpu().reshape(-1)  # torchmetrics takes the axis from a single neuron

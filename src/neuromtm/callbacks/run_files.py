@@ -62,7 +62,7 @@ class RunConfig(lightning.Callback):
 
 
 class TestResults(lightning.Callback):
-    """Writes `metrics.json` and `neurons.csv` after a test, and logs `test/<key>`, means over sessions.
+    """Writes `metrics.json`, `neurons.csv` and `regions.csv` after a test, and logs `test/<key>`, means over sessions.
 
     Stands behind the callbacks that score.
 
@@ -89,7 +89,7 @@ class TestResults(lightning.Callback):
             run_dir = Path(trainer.default_root_dir)
             metrics = write_report(run_dir, sessions, self.activity.scores)
             pl_module.log_dict({f"test/{k}": v for k, v in metrics["mean"].items()}, rank_zero_only=True)
-            rank_zero_info(f"Results: {run_dir / 'metrics.json'} and {run_dir / 'neurons.csv'}")
+            rank_zero_info(f"Results: {run_dir / 'metrics.json'}, with neurons.csv and regions.csv beside it")
 
 
 class RatePredictions(lightning.Callback):

@@ -1,4 +1,4 @@
-"""A test's results as files: `metrics.json` (sessions and their mean), `neurons.csv` (a row a neuron)."""
+"""A test's results as files: `metrics.json` (sessions and mean), `neurons.csv` and `regions.csv` (a row each)."""
 
 import csv
 import io
@@ -10,15 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from neuromtm.errors import DataError, UserError
+from neuromtm.evaluation.statistics import bootstrap_mean
 from neuromtm.files import write_whole
-from neuromtm.metrics.spikes import mean_over_neurons
+from neuromtm.metrics.spikes import Psth, mean_over_neurons
 
 METRICS_FILE = "metrics.json"
 NEURONS_FILE = "neurons.csv"
+REGIONS_FILE = "regions.csv"
 NEURON_COLUMNS = (
     "eid",
     "uuid",
@@ -28,7 +31,14 @@ NEURON_COLUMNS = (
     "intra_region_bps",
     "inter_region_bps",
     "r2",
+    "deviance_explained",
+    "psth_r2",
+    "firing_rate_hz",
 )
+WHOLE_SESSION = "all"
+"""in the place of a region's acronym in regions.csv: every neuron of the session"""
+REGION_STATISTICS = ("n", "mean", "median", "low", "high")
+"""of each task in regions.csv: neurons scored, and the ends of the mean's bootstrap interval"""
 
 
 class Metrics(TypedDict):
@@ -53,6 +63,12 @@ class NeuronScores:
     inter_region_bps: Tensor
     r2: Tensor
     """single-trial R2 of the co-smoothing rates"""
+    deviance_explained: Tensor
+    """share of the Poisson deviance that the co-smoothing rates explain"""
+    psth_r2: Tensor
+    """R2 of the co-smoothing rates' averages by task condition"""
+    firing_rate_hz: Tensor
+    """over the test trials"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +89,28 @@ class SessionScores:
 KEYS = tuple(field.name for field in fields(SessionScores) if field.name != "eid")
 """the figures of metrics.json, in its order"""
 
+BPS_KEYS = tuple(key for key in KEYS if key.endswith("_bps"))
+"""those of the activity tasks"""
+
 
 def activity_means(neurons: NeuronScores) -> dict[str, float | None]:
     """Each activity task's mean over the neurons that have a figure, by its key in metrics.json."""
-    return {key: mean_over_neurons(getattr(neurons, key)) for key in KEYS if key.endswith("_bps")}
+    return {key: mean_over_neurons(getattr(neurons, key)) for key in BPS_KEYS}
+
+
+def psth_scores(psth: Psth | None, n_neurons: int, *, bin_size_s: float) -> dict[str, Tensor]:
+    """The figures of `NeuronScores` that follow from trial averages; undefined without them, as in a validation.
+
+    Args:
+        psth: averages over the trials scored.
+        n_neurons: of the session.
+        bin_size_s: width of a bin.
+    """
+    if psth is None:
+        unknown = torch.full((n_neurons,), torch.nan, dtype=torch.float64)
+        return {"psth_r2": unknown, "firing_rate_hz": unknown}
+    spikes = torch.where(psth.trials > 0, psth.trials * psth.observed, 0).sum(dim=(0, 1))
+    return {"psth_r2": psth.r2(), "firing_rate_hz": spikes / psth.trials.sum(dim=(0, 1)) / bin_size_s}
 
 
 def metrics_of(sessions: Sequence[SessionScores]) -> Metrics:
@@ -117,8 +151,35 @@ def neurons_text(tables: Sequence[NeuronScores]) -> str:
     return text.getvalue()
 
 
+def regions_text(tables: Sequence[NeuronScores]) -> str:
+    """The text of regions.csv: a row a session and region, and one of the whole session.
+
+    An interval is of the mean over neurons, by bootstrap over neurons; empty where they are too few.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [f"{key}_{statistic}" for key in BPS_KEYS for statistic in REGION_STATISTICS]
+    writer.writerow(["eid", "region", "n_neurons", *columns])
+    for table in tables:
+        regions = np.asarray(table.region)
+        for name in (WHOLE_SESSION, *sorted(set(table.region))):
+            own = np.full(len(regions), True) if name == WHOLE_SESSION else regions == name
+            cells = [cell for key in BPS_KEYS for cell in _region_cells(table, key, own, name)]
+            writer.writerow([table.eid, name, own.sum(), *cells])
+    return text.getvalue()
+
+
+def _region_cells(table: NeuronScores, key: str, own: np.ndarray, name: str) -> list[str]:
+    values = getattr(table, key).double().cpu().numpy()[own]
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return ["0", "", "", "", ""]
+    ends = bootstrap_mean(values, table.eid, name, key) or ("", "")
+    return [str(len(values)), *(v if v == "" else f"{v:.6g}" for v in (values.mean(), np.median(values), *ends))]
+
+
 def write_report(folder: Path, sessions: Sequence[SessionScores], neurons: Sequence[NeuronScores]) -> Metrics:
-    """Write metrics.json and neurons.csv into a run's folder, renaming those of an earlier test aside.
+    """Write metrics.json and both tables into a run's folder, renaming those of an earlier test aside.
 
     Args:
         folder: the run directory.
@@ -132,8 +193,12 @@ def write_report(folder: Path, sessions: Sequence[SessionScores], neurons: Seque
         DataError: if a figure is not finite; earlier results then stay as they are.
     """
     metrics = metrics_of(sessions)
-    # the table first: who sees a new metrics.json finds the neurons that belong to it
-    for name, text in ((NEURONS_FILE, neurons_text(neurons)), (METRICS_FILE, metrics_text(metrics))):
+    # the tables first: who sees a new metrics.json finds the neurons that belong to it
+    for name, text in (
+        (NEURONS_FILE, neurons_text(neurons)),
+        (REGIONS_FILE, regions_text(neurons)),
+        (METRICS_FILE, metrics_text(metrics)),
+    ):
         keep_previous(folder / name)
         write_whole(folder / name, text)
     return metrics

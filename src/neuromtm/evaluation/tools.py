@@ -10,7 +10,7 @@ from typing import get_args
 from neuromtm.data.manifest import Role
 from neuromtm.errors import UserError
 from neuromtm.evaluation.comparison import print_comparison, summary
-from neuromtm.evaluation.report import METRICS_FILE, keep_previous, metrics_text, read_metrics
+from neuromtm.evaluation.report import METRICS_FILE, keep_previous, read_metrics, write_report
 from neuromtm.evaluation.truth import ceiling
 from neuromtm.files import write_whole
 
@@ -25,21 +25,19 @@ class Tool:
 
 
 def run_ceiling(arguments: Sequence[str]) -> None:
-    """Score the true rates of simulated sessions and write metrics.json."""
+    """Score the true rates of simulated sessions and write the tables of a test."""
     parser = _parser("ceiling")
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of simulated shards")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder in which to write metrics.json")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for metrics.json and the tables")
     parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score; by default all of the role")
     parser.add_argument(
         "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
     )
     options = parser.parse_args(arguments)
-    metrics = ceiling(options.data, sessions=options.sessions, role=options.role)
-    path = options.out / METRICS_FILE
-    keep_previous(path)
-    write_whole(path, metrics_text(metrics))
+    scores = ceiling(options.data, sessions=options.sessions, role=options.role)
+    metrics = write_report(options.out, [one.session for one in scores], [one.neurons for one in scores])
     print_comparison({"ceiling": metrics})
-    print(f"Results: {path}")
+    print(f"Results: {options.out / METRICS_FILE}")
 
 
 def run_compare(arguments: Sequence[str]) -> None:

@@ -6,26 +6,41 @@ one can by luck.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
+from neuromtm.batch import SessionInfo
 from neuromtm.data.manifest import Role, SessionEntry, read_manifest
 from neuromtm.data.shards import SPLITS, ShardHeader, open_shard, read_header, read_trials
 from neuromtm.errors import DataError
+from neuromtm.evaluation.conditions import Conditions, task_conditions
 from neuromtm.evaluation.held_out import TASKS, Task, n_forward_bins
 from neuromtm.evaluation.readout import WHISKER, Splits, decode
-from neuromtm.evaluation.report import Metrics, SessionScores, metrics_of
+from neuromtm.evaluation.report import (
+    NeuronScores,
+    SessionScores,
+    activity_means,
+    psth_scores,
+)
 from neuromtm.masking.schemes import regions_for
-from neuromtm.metrics.spikes import BitsPerSpike, mean_over_neurons
+from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExplained, RateR2
 
 SMALLEST_RATE = 2.0**-24
 """expected spikes per bin; what half precision, in which shards hold true rates, rounds to 0 is taken as this"""
 
 
-def ceiling(root: Path, *, sessions: Sequence[str] | None = None, role: Role = "heldout") -> Metrics:
+class Ceiling(NamedTuple):
+    """The scores of a session's true rates."""
+
+    session: SessionScores
+    neurons: NeuronScores
+
+
+def ceiling(root: Path, *, sessions: Sequence[str] | None = None, role: Role = "heldout") -> list[Ceiling]:
     """Score the true rates of simulated sessions on the entries and trials that a test of a model scores.
 
     All neurons count, as in a test without a filter of neurons.
@@ -41,7 +56,7 @@ def ceiling(root: Path, *, sessions: Sequence[str] | None = None, role: Role = "
         ShardError: if a shard cannot be read.
     """
     root = Path(root)
-    return metrics_of([_session(root / entry.file) for entry in _chosen(root, sessions, role)])
+    return [_session(root / entry.file) for entry in _chosen(root, sessions, role)]
 
 
 def _chosen(root: Path, sessions: Sequence[str] | None, role: Role) -> list[SessionEntry]:
@@ -57,7 +72,7 @@ def _chosen(root: Path, sessions: Sequence[str] | None, role: Role) -> list[Sess
     return [entries[eid] for eid in sessions]
 
 
-def _session(path: Path) -> SessionScores:
+def _session(path: Path) -> Ceiling:
     header = read_header(path)
     with open_shard(path) as file:
         if "truth/rates" not in file:
@@ -72,39 +87,61 @@ def _session(path: Path) -> SessionScores:
         whisker = _of_splits(file[f"behavior/{WHISKER}"], header) if WHISKER in header.behaviors else None
     choice = Splits(*(header.trials.choice[header.splits[name]] for name in SPLITS))
     behavior = decode(lambda _: rates, prompts=("truth",), choice=choice, whisker=whisker)
-    return SessionScores(
+    trials = header.splits["test"]
+    conditions = task_conditions(header.trials.choice, header.trials.contrast, trials)
+    neurons = activity_ceiling(
+        rates.test,
+        counts,
+        header.info,
+        conditions=conditions._replace(number=conditions.number[trials]),
+        bin_size_s=header.bin_size_s,
+    )
+    session = SessionScores(
         eid=header.eid,
         choice_accuracy=behavior.choice_accuracy,
         choice_chance=behavior.choice_chance,
         whisker_r2=behavior.whisker_r2,
         whisker_chance=behavior.whisker_chance,
-        **activity_ceiling(rates.test, counts, header.info.region_index()),
+        **activity_means(neurons),
     )
+    return Ceiling(session, neurons)
 
 
 def _of_splits(dataset: h5py.Dataset, header: ShardHeader) -> Splits:
     return Splits(*(read_trials(dataset, header.splits[name]).astype(np.float32) for name in SPLITS))
 
 
-def activity_ceiling(rates: np.ndarray, counts: np.ndarray, region: Tensor) -> dict[str, float | None]:
-    """Bits per spike of true rates in the four activity tasks, by their keys in metrics.json.
+def activity_ceiling(
+    rates: np.ndarray, counts: np.ndarray, info: SessionInfo, *, conditions: Conditions, bin_size_s: float
+) -> NeuronScores:
+    """What true rates score in the four activity tasks, as a test of a model would.
 
     Args:
         rates: (trial, bin, neuron) expected spikes per bin.
         counts: (trial, bin, neuron) spikes per bin.
-        region: (neuron,) region numbers, -1 unknown.
-
-    Returns:
-        Mean over the neurons that a task scores; None where it scores none.
+        info: the session.
+        conditions: of these trials.
+        bin_size_s: width of a bin.
     """
     log_rates, spikes = torch.from_numpy(rates).clamp(min=SMALLEST_RATE).log(), torch.from_numpy(counts)
-    means = {}
+    region, figures = info.region_index(), {}
     for task in TASKS:
         first_bin = rates.shape[1] - n_forward_bins(rates.shape[1]) if task == "forward_prediction" else 0
-        bps = BitsPerSpike(rates.shape[2])
+        bps = BitsPerSpike(info.n_neurons)
         bps.update(log_rates[:, first_bin:], spikes[:, first_bin:], scored=_scored(task, region))
-        means[f"{task}_bps"] = mean_over_neurons(bps.compute())
-    return means
+        figures[f"{task}_bps"] = bps.compute()
+    for name, metric in (("r2", RateR2(info.n_neurons)), ("deviance_explained", DevianceExplained(info.n_neurons))):
+        metric.update(log_rates, spikes)
+        figures[name] = metric.compute()
+    averages = ConditionAverages(len(conditions.names), rates.shape[1], info.n_neurons)
+    averages.update(log_rates, spikes, condition=torch.from_numpy(conditions.number))
+    figures |= psth_scores(averages.compute(), info.n_neurons, bin_size_s=bin_size_s)
+    return NeuronScores(
+        eid=info.eid,
+        uuid=info.neurons,
+        region=info.regions,
+        **{name: values.reshape(-1) for name, values in figures.items()},
+    )
 
 
 def _scored(task: Task, region: Tensor) -> Tensor:

@@ -1,0 +1,61 @@
+"""How certain a mean is: bootstrap intervals, seeded by the name of what they are of."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from neuromtm.randomness import numpy_generator_for
+
+N_RESAMPLES = 2000
+"""of a bootstrap; the ends of an interval then move by about 2 % of its width from one seed to another"""
+
+CONFIDENCE = 0.95
+
+FEWEST_FOR_AN_INTERVAL = 5
+"""values; resamples of fewer are too few different ones, and their interval is far too narrow"""
+
+
+class Interval(NamedTuple):
+    """A confidence interval of a mean."""
+
+    low: float
+    high: float
+
+
+def bootstrap_mean(values: np.ndarray, *name: int | str) -> Interval | None:
+    """Percentile bootstrap interval of a mean. Efron and Tibshirani 1993, chapter 13.
+
+    Args:
+        values: (value,) finite, independent of each other.
+        name: of what they are, which seeds the draws: the same name and values give the same interval.
+
+    Returns:
+        The interval; None for fewer values than `FEWEST_FOR_AN_INTERVAL`.
+    """
+    return bootstrap_mean_of_means([values], *name)
+
+
+def bootstrap_mean_of_means(groups: Sequence[np.ndarray], *name: int | str) -> Interval | None:
+    """Likewise of the mean over groups of each group's mean; values are drawn within their group.
+
+    The groups themselves are taken as given: the interval says nothing of other groups.
+
+    Args:
+        groups: (value,) each, finite.
+        name: seeds the draws.
+
+    Returns:
+        The interval; None if a group has no value, or all together have too few.
+    """
+    if not groups or min(map(len, groups)) == 0 or sum(map(len, groups)) < FEWEST_FOR_AN_INTERVAL:
+        return None
+    generator = numpy_generator_for("bootstrap", *name)
+    # one resample after the other: all at once would take a matrix of resamples x values
+    means = [
+        np.mean([values[generator.integers(0, len(values), len(values))].mean() for values in groups])
+        for _ in range(N_RESAMPLES)
+    ]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, (tail, 1 - tail))
+    return Interval(float(low), float(high))
