@@ -238,7 +238,8 @@ def test_going_on_with_other_neurons(capsys, root, sessions_dir, pretrained, tmp
     run_dir = shutil.copytree(pretrained, tmp_path / "run")
     command = pretrain(root, sessions_dir, "--run_dir", run_dir, "--ckpt_path", "last", "--trainer.max_epochs", "2")
     line = refusal(capsys, *command, "--data.regions", "[VISp]")
-    assert line
+    assert "not those the checkpoint was trained with" in line
+    assert "data.regions" in line
 
 
 # ---- what users get wrong: runs ----

@@ -25,5 +25,9 @@ class CheckpointError(UserError):
     """A checkpoint of another model, of other sessions, or not one of ours."""
 
 
+class TrainingError(UserError):
+    """A training that cannot go on: its loss is not a finite number."""
+
+
 class SourceError(UserError):
     """A recording that cannot be turned into a shard: no spikes, no trials left, no regions."""

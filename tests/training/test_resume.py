@@ -9,6 +9,7 @@ import torch
 
 from neuromtm.callbacks.checkpoints import LastCheckpoint
 from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.errors import ConfigError
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.training.checkpoint import WholeFileCheckpointIO
 from neuromtm.training.masked_modeling import MaskedModeling
@@ -55,13 +56,14 @@ def train(
     max_epochs=3,
     schedule="one_cycle",
     every_s=0.0,
+    lr=1e-2,
     **options,
 ):
     """Train a small model; gives the trace and the weights."""
     lightning.seed_everything(0)
     module = MaskedModeling(
         NDT1(width=16, n_layers=1, n_heads=2, mlp_width=32, dropout=0.3, embedding_dropout=0.2, max_bins=32),
-        lr=1e-2,
+        lr=lr,
         schedule=schedule,
         warmup_fraction=0.15 if schedule == "one_cycle" else 0.0,
     )
@@ -148,3 +150,9 @@ def test_the_learning_rate_moves_at_every_step(sessions_dir, tmp_path):
     rates = [lr for _, _, lr in steps]
     assert all(before != after for before, after in pairwise(rates))
     assert max(rates) <= 1e-2
+
+
+def test_another_learning_rate_on_resuming_is_refused_not_ignored(sessions_dir, tmp_path):
+    train(sessions_dir, tmp_path, max_epochs=1)
+    with pytest.raises(ConfigError, match=r"model.lr was 0.01 and is now 0.02.*model.pretrained"):
+        train(sessions_dir, tmp_path, from_last=True, max_epochs=2, lr=0.02)

@@ -154,6 +154,10 @@ class SessionDataModule(lightning.LightningDataModule):
             )
         self._dataset = SessionDataset(sources, in_memory=self.cache == "memory")
 
+    def teardown(self, stage: str) -> None:
+        """Close the shards: other programs may want to open them in their own way."""
+        self._dataset.close()
+
     def _chosen(self, entries: list[SessionEntry]) -> list[SessionEntry]:
         by_eid = {entry.eid: entry for entry in entries}
         if self.eids is not None:

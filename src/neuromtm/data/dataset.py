@@ -101,5 +101,10 @@ class SessionDataset(Dataset[Batch]):
         self._files.move_to_end(eid)
         return self._files[eid]
 
+    def close(self) -> None:
+        """Close this process's files; a later read opens them again."""
+        while self._files:
+            self._files.popitem()[1].close()
+
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_files": OrderedDict(), "_arrays": {}}

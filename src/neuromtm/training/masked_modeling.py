@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from neuromtm.batch import Batch, Scheme, SessionGroup
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.errors import CheckpointError, ConfigError
+from neuromtm.errors import CheckpointError, ConfigError, TrainingError
 from neuromtm.evaluation.held_out import PROMPTS, rates_of
 from neuromtm.masking.objective import Objective
 from neuromtm.masking.schemes import Masked, applicable
@@ -114,6 +114,23 @@ class MaskedModeling(lightning.LightningModule):
             _check_bin_size(record, self._data(), name=name)
             _check_n_bins(backbone, self._data())
             self._check_sessions()
+            if self.trainer.training:
+                self._check_optimizer(checkpoint, name=name)
+
+    def _check_optimizer(self, checkpoint: dict[str, Any], *, name: str) -> None:
+        # the optimiser's state brings its own values: others would be ignored without a word
+        group = checkpoint["optimizer_states"][0]["param_groups"][0]
+        stored = {"lr": group["initial_lr"], "weight_decay": group["weight_decay"]}
+        differing = [
+            f"model.{option} was {value} and is now {getattr(self, option)}"
+            for option, value in stored.items()
+            if value != getattr(self, option)
+        ]
+        if differing:
+            raise ConfigError(
+                f"{name}: a run goes on with the optimiser it had, but {' and '.join(differing)}. Go on with the same "
+                "values, or start a new run with model.pretrained."
+            )
 
     def _check_sessions(self) -> None:
         """The model knows every session of the data, with the same neurons."""
@@ -176,9 +193,21 @@ class MaskedModeling(lightning.LightningModule):
         masked = [self.objective.hide(scheme, g.counts, g.region, generator) for g in batch.groups]
         total, n_targets, own_loss = self._nll(batch.groups, masked, scheme)
         loss = total / n_targets
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # each look makes a GPU wait
+            self._require_finite(loss, batch, scheme)
         self.log("train/loss", loss, prog_bar=True, batch_size=batch.n_trials)
         self.log(f"train/loss/{scheme}", loss, batch_size=batch.n_trials)
         return loss if own_loss is None else loss + own_loss
+
+    def _require_finite(self, loss: Tensor, batch: Batch, scheme: Scheme) -> None:
+        # on all ranks or none: one that stopped alone would leave the others waiting
+        if self.trainer.strategy.reduce_boolean_decision(not loss.isfinite(), all=False):
+            eids = ", ".join(dict.fromkeys(group.eid for group in batch.groups))
+            raise TrainingError(
+                f"The training diverged: the loss of step {self.global_step} is {loss.item()} here, with {scheme} "
+                f"masking of {eids}. Lower model.lr, or set trainer.gradient_clip_val; checkpoints/best.ckpt is from "
+                "before."
+            )
 
     def _nll(
         self, groups: tuple[SessionGroup, ...], masked: list[Masked], scheme: Scheme
