@@ -1,7 +1,9 @@
-"""Runs side by side: one table for people, one summary for programs."""
+"""Runs side by side: tables for people, a summary and a table for programs."""
 
+import csv
+import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TextIO
 
 from rich import box
@@ -9,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from neuromtm.evaluation.report import Metrics
+from neuromtm.evaluation.pairing import FEWEST_SESSIONS, Paired
+from neuromtm.evaluation.report import BPS_KEYS, Metrics
 
 PLAIN_WIDTH = 1000
 """a log file has no width: its lines are not folded, however long the runs' names"""
@@ -70,8 +73,112 @@ def print_comparison(runs: Mapping[str, Metrics], file: TextIO | None = None) ->
         runs: name -> its metrics.
         file: where to; by default standard output.
     """
+    _print(comparison_table(runs), file)
+
+
+def paired_table(pairs: Mapping[str, Mapping[str, Paired]], reference: str) -> Table:
+    """A row a run, a column an activity task: its difference from the reference, and how many sessions it wins.
+
+    Args:
+        pairs: name of each other run -> key of metrics.json -> it against the reference, as `pair` gives it.
+        reference: name of the run that the others are held against.
+    """
+    kinds = {paired.resampled for of_run in pairs.values() for paired in of_run.values()}
+    title = (
+        f"Minus {reference}, neurons that both score: difference in bits per spike [95 % interval], sessions won-lost."
+    )
+    table = Table(
+        title=Text(title),  # a name may hold brackets, which rich would take for a style
+        caption=" ".join(RESAMPLED[kind] for kind in sorted(kinds)) or None,
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("run", no_wrap=True)
+    for column in COLUMNS:
+        if column.key in BPS_KEYS:
+            table.add_column(column.title, justify="right", no_wrap=True)
+    for name, of_run in pairs.items():
+        table.add_row(Text(name), *(Text(_paired_cell(of_run.get(key))) for key in BPS_KEYS))
+    return table
+
+
+RESAMPLED = {
+    "neurons": f"Fewer than {FEWEST_SESSIONS} sessions: the interval is a bootstrap over the neurons of these "
+    "sessions, and says nothing of other animals.",
+    "sessions": "The interval is a bootstrap over sessions.",
+}
+"""what an interval is over -> what to say of it"""
+
+
+def _paired_cell(paired: Paired | None) -> str:
+    if paired is None:
+        return ABSENT
+    ends = "" if paired.interval is None else " [{:+.2f}, {:+.2f}]".format(*paired.interval)
+    return f"{paired.difference:+.2f}{ends} {paired.wins}-{paired.losses}"
+
+
+def share_table(shares: Mapping[str, Mapping[str, Paired]], ceiling: str) -> Table:
+    """A row a run, a column an activity task: its bits per spike as a share of the ceiling's.
+
+    Args:
+        shares: name of each run -> key of metrics.json -> it against the ceiling.
+        ceiling: name of the run that holds the true rates' scores.
+    """
+    table = Table(
+        title=Text(f"Share of the bits per spike of {ceiling}, neurons that both score."), title_justify="left"
+    )
+    table.add_column("run", no_wrap=True)
+    for column in COLUMNS:
+        if column.key in BPS_KEYS:
+            table.add_column(column.title, justify="right", no_wrap=True)
+    for name, of_run in shares.items():
+        cells = (of_run[key].share if key in of_run else None for key in BPS_KEYS)
+        table.add_row(Text(name), *(ABSENT if share is None else f"{100 * share:.0f} %" for share in cells))
+    return table
+
+
+def print_tables(tables: Sequence[Table], file: TextIO | None = None) -> None:
+    """Print tables one below the other, likewise."""
+    for number, table in enumerate(tables):
+        if number:
+            print(file=file or sys.stdout)
+        _print(table, file)
+
+
+PAIRED_COLUMNS = (
+    *("reference", "run", "figure", "n_sessions", "n_neurons", "reference_mean", "run_mean", "difference"),
+    *("low", "high", "resampled", "sessions_won", "sessions_lost", "share"),
+)
+"""of comparison.csv: `low` and `high` are the ends of the interval of `difference`, `share` is mean over mean"""
+
+
+def paired_text(pairs: Mapping[tuple[str, str], Mapping[str, Paired]]) -> str:
+    """The text of comparison.csv: a row a pair of runs and activity task, a field empty where undefined.
+
+    Args:
+        pairs: (reference, run) -> key of metrics.json -> pair.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PAIRED_COLUMNS)
+    for (reference, run), of_run in pairs.items():
+        for key, paired in of_run.items():
+            numbers = [*paired.means.mean(axis=0), paired.difference, *(paired.interval or (None, None))]
+            writer.writerow(
+                [
+                    *(reference, run, key, len(paired.sessions), paired.n_neurons, *map(_number, numbers)),
+                    *(paired.resampled, paired.wins, paired.losses, _number(paired.share)),
+                ]
+            )
+    return text.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _print(table: Table, file: TextIO | None) -> None:
     console = Console(file=file or sys.stdout)
-    table = comparison_table(runs)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
         table.box = box.MARKDOWN

@@ -1,18 +1,31 @@
 """The commands beside Lightning's: `neuromtm ceiling` and `neuromtm compare`."""
 
 import argparse
+import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from rich.table import Table
+
 from neuromtm.data.manifest import Role
 from neuromtm.errors import UserError
-from neuromtm.evaluation.comparison import print_comparison, summary
-from neuromtm.evaluation.report import METRICS_FILE, keep_previous, read_metrics, write_report
+from neuromtm.evaluation.comparison import (
+    comparison_table,
+    paired_table,
+    paired_text,
+    print_comparison,
+    print_tables,
+    share_table,
+    summary,
+)
+from neuromtm.evaluation.comparison_figures import neurons_figure, sessions_figure
+from neuromtm.evaluation.pairing import Paired, TestedRun, pair, read_run
+from neuromtm.evaluation.report import METRICS_FILE, Metrics, keep_previous, write_report
 from neuromtm.evaluation.truth import ceiling
-from neuromtm.files import write_whole
+from neuromtm.files import whole_file, write_whole
 
 
 @dataclass(frozen=True)
@@ -41,34 +54,93 @@ def run_ceiling(arguments: Sequence[str]) -> None:
 
 
 def run_compare(arguments: Sequence[str]) -> None:
-    """Print tested runs side by side and, if asked, write their means."""
+    """Print tested runs side by side and, if asked, write their means, tables and figures."""
     parser = _parser("compare")
     parser.add_argument(
         "runs", metavar="NAME=RUN", nargs="+", help="run directory, or the metrics.json of a test, and a name for it"
     )
     parser.add_argument("--out", metavar="FILE", type=Path, help="JSON file for the means of each run, by its name")
+    parser.add_argument(
+        "--out_dir",
+        metavar="DIR",
+        type=Path,
+        help="folder for comparison.csv, comparison.md, sessions.png and neurons.png",
+    )
+    parser.add_argument("--ceiling", metavar="NAME", help="the run whose bits per spike the others' are a share of")
     options = parser.parse_args(arguments)
-    runs = {}
-    for given in options.runs:
-        name, _, path = given.partition("=")
-        if not (name and path):
-            raise UserError(f"{given}: give each run as NAME=RUN, e.g. mtm=runs/finetune.")
-        if name in runs:
-            raise UserError(f"{given}: the name {name} is given twice. Choose another.")
-        if not Path(path).exists():
-            raise UserError(f"{path}: no such run directory or metrics file.")
-        runs[name] = read_metrics(Path(path))
-    print_comparison(runs)
+    runs = _named_runs(options.runs)
+    if options.ceiling is not None and options.ceiling not in runs:
+        raise UserError(f"--ceiling {options.ceiling}: no run of that name. There are: {', '.join(runs)}.")
+    if options.out_dir is not None and len(runs) == 1:
+        raise UserError("--out_dir: one run alone has nothing to be compared with. Name another.")
+    metrics = {name: run.metrics for name, run in runs.items()}
+    reference, *others = runs
+    pairs = {name: paired for name in others if (paired := pair(runs[reference], runs[name]))}
+    shares = {}
+    if options.ceiling is not None:
+        against = {name: pair(runs[options.ceiling], run) for name, run in runs.items() if name != options.ceiling}
+        shares = {name: paired for name, paired in against.items() if paired}
+    tables = [comparison_table(metrics)]
+    tables += [paired_table(pairs, reference)] if pairs else []
+    tables += [share_table(shares, options.ceiling)] if shares else []
+    print_tables(tables)
+    for name, run in runs.items():
+        if run.neurons is None and len(runs) > 1:
+            print(f"{name}: no neurons.csv beside its metrics, so its neurons are not paired. Test it again.")
     if options.out is not None:
         keep_previous(options.out)
-        write_whole(options.out, json.dumps(summary(runs), indent=1) + "\n")
+        write_whole(options.out, json.dumps(summary(metrics), indent=1) + "\n")
+    if options.out_dir is not None:
+        _write_comparison(options.out_dir, metrics, pairs, shares, options.ceiling, tables)
+
+
+def _named_runs(given: Sequence[str]) -> dict[str, TestedRun]:
+    runs = {}
+    for one in given:
+        name, _, path = one.partition("=")
+        if not (name and path):
+            raise UserError(f"{one}: give each run as NAME=RUN, e.g. mtm=runs/finetune.")
+        if name in runs:
+            raise UserError(f"{one}: the name {name} is given twice. Choose another.")
+        if not Path(path).exists():
+            raise UserError(f"{path}: no such run directory or metrics file.")
+        runs[name] = read_run(Path(path))
+    return runs
+
+
+def _write_comparison(
+    folder: Path,
+    metrics: Mapping[str, Metrics],
+    pairs: Mapping[str, Mapping[str, Paired]],
+    shares: Mapping[str, Mapping[str, Paired]],
+    ceiling_name: str | None,
+    tables: Sequence[Table],
+) -> None:
+    reference = next(iter(metrics))
+    markdown = io.StringIO()
+    print_tables(tables, markdown)
+    every = {(reference, name): paired for name, paired in pairs.items()}
+    every |= {(ceiling_name, name): paired for name, paired in shares.items()}
+    for name, text in (("comparison.csv", paired_text(every)), ("comparison.md", markdown.getvalue())):
+        keep_previous(folder / name)
+        write_whole(folder / name, text)
+    figures = {"sessions.png": sessions_figure(metrics, reference)}
+    if pairs:
+        figures["neurons.png"] = neurons_figure(pairs, reference)
+    for name, figure in figures.items():
+        keep_previous(folder / name)
+        with whole_file(folder / name) as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
+    print(f"Comparison: {folder}")
 
 
 TOOLS = {
     "ceiling": Tool(
         "which scores the true rates of simulated sessions, the bound of what a model can reach", run_ceiling
     ),
-    "compare": Tool("which prints tested runs side by side", run_compare),
+    "compare": Tool(
+        "which holds tested runs against each other: means, differences paired over neurons and sessions", run_compare
+    ),
 }
 
 

@@ -1,0 +1,176 @@
+"""Two runs held against each other neuron by neuron and session by session."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from neuromtm.errors import UserError
+from neuromtm.evaluation.report import BPS_KEYS, METRICS_FILE, NEURONS_FILE, Metrics, read_metrics
+from neuromtm.evaluation.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means
+
+FEWEST_SESSIONS = 5
+"""to resample sessions; with fewer, neurons are resampled within the sessions that there are"""
+
+TOLERANCE = 1e-4
+"""between a session's figure in metrics.json and the mean of its column in neurons.csv, which has six digits"""
+
+NeuronTable = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""eid -> uuid -> column of neurons.csv -> value, where it has one"""
+
+
+@dataclass(frozen=True)
+class TestedRun:
+    """What a test left."""
+
+    __test__ = False  # for pytest, which takes it for a test class
+
+    metrics: Metrics
+    neurons: NeuronTable | None
+    """None if there is no neurons.csv"""
+
+
+class SessionPair(NamedTuple):
+    """A figure of two runs in one session, of the neurons in which both have it."""
+
+    reference: np.ndarray
+    """(neuron,)"""
+    run: np.ndarray
+    """(neuron,)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """A figure of a run against that of another, the reference."""
+
+    key: str
+    sessions: Mapping[str, SessionPair]
+    """eid -> neurons; only sessions with a neuron that both runs score"""
+    resampled: Literal["sessions", "neurons"]
+    """what the interval is over"""
+    interval: Interval | None
+    """95 % bootstrap interval of the difference"""
+
+    @property
+    def n_neurons(self) -> int:
+        return sum(len(pair.run) for pair in self.sessions.values())
+
+    @property
+    def means(self) -> np.ndarray:
+        """(session, 2) mean over neurons of the reference and of the run."""
+        return np.array([[pair.reference.mean(), pair.run.mean()] for pair in self.sessions.values()]).reshape(-1, 2)
+
+    @property
+    def difference(self) -> float:
+        """Mean over sessions of the mean over neurons of run minus reference."""
+        return float(np.mean(self.means[:, 1] - self.means[:, 0]))
+
+    @property
+    def wins(self) -> int:
+        """Sessions in which the run's mean is the higher one."""
+        return int((self.means[:, 1] > self.means[:, 0]).sum())
+
+    @property
+    def losses(self) -> int:
+        return int((self.means[:, 1] < self.means[:, 0]).sum())
+
+    @property
+    def share(self) -> float | None:
+        """The run's mean over sessions divided by the reference's; None where that is not above 0."""
+        reference, run = self.means.mean(axis=0)
+        return float(run / reference) if reference > 0 else None
+
+
+def pair(reference: TestedRun, run: TestedRun) -> dict[str, Paired]:
+    """Match two runs' neurons by eid and uuid.
+
+    Returns:
+        Key of metrics.json -> the pair, of the activity tasks in which both runs score some neuron; empty if a
+        run has no neurons.csv.
+    """
+    if reference.neurons is None or run.neurons is None:
+        return {}
+    return {key: paired for key in BPS_KEYS if (paired := _pair(key, reference.neurons, run.neurons)).sessions}
+
+
+def _pair(key: str, reference: NeuronTable, run: NeuronTable) -> Paired:
+    sessions = {}
+    for eid in (eid for eid in reference if eid in run):
+        both = [u for u, figures in reference[eid].items() if key in figures and key in run[eid].get(u, {})]
+        if both:
+            columns = (np.array([table[eid][uuid][key] for uuid in both]) for table in (reference, run))
+            sessions[eid] = SessionPair(*columns)
+    differences = [pair.run - pair.reference for pair in sessions.values()]
+    if len(sessions) >= FEWEST_SESSIONS:
+        interval = bootstrap_mean(np.array([values.mean() for values in differences]), "compare", key)
+        return Paired(key=key, sessions=sessions, resampled="sessions", interval=interval)
+    interval = bootstrap_mean_of_means(differences, "compare", key)
+    return Paired(key=key, sessions=sessions, resampled="neurons", interval=interval)
+
+
+def read_run(path: Path) -> TestedRun:
+    """Read what a test left.
+
+    Args:
+        path: run directory, or the metrics file of a test.
+
+    Raises:
+        UserError: if the run was not tested, or a file is not one that a test writes, or they are of two tests.
+    """
+    path = Path(path)
+    metrics = read_metrics(path)
+    path = path / METRICS_FILE if path.is_dir() else path
+    stem = METRICS_FILE.partition(".")[0]
+    if not path.name.startswith(stem):
+        return TestedRun(metrics, None)
+    # an earlier test's metrics.TIME.json belongs to neurons.TIME.csv
+    middle = path.name.removeprefix(stem).removesuffix(".json")
+    neurons = path.with_name(f"{NEURONS_FILE.removesuffix('.csv')}{middle}.csv")
+    if not neurons.exists():
+        return TestedRun(metrics, None)
+    table = read_neurons(neurons)
+    _check_one_test(neurons, metrics, table)
+    return TestedRun(metrics, table)
+
+
+def read_neurons(path: Path) -> NeuronTable:
+    """Read a neurons.csv; fields that are empty have no value.
+
+    Raises:
+        UserError: if it is not one that a test writes.
+    """
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file, strict=True):
+                figures = {name: float(text) for name, text in row.items() if text and name not in _TEXT}
+                table.setdefault(row["eid"], {})[row["uuid"]] = figures
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UserError(f"{path}: not a table of neurons of a test ({error!r}). Test the run again.") from error
+    return table
+
+
+_TEXT = ("eid", "uuid", "region")
+
+
+def _check_one_test(path: Path, metrics: Metrics, table: NeuronTable) -> None:
+    for eid, key, values in _columns(table):
+        found, written = math.fsum(values) / len(values), metrics["sessions"].get(eid, {}).get(key)
+        if written is None or not math.isclose(found, written, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            raise UserError(
+                f"{path}: the mean {key} of {eid} is {found:.6g}, but the metrics beside it say "
+                f"{'nothing of it' if written is None else f'{written:.6g}'}: they are of two tests. "
+                "Test the run again."
+            )
+
+
+def _columns(table: NeuronTable) -> Iterator[tuple[str, str, list[float]]]:
+    for eid, neurons in table.items():
+        for key in BPS_KEYS:
+            values = [figures[key] for figures in neurons.values() if key in figures]
+            if values:
+                yield eid, key, values

@@ -1,0 +1,228 @@
+"""Runs are paired by who a neuron is, and a difference says what it is uncertain over."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuromtm.errors import UserError
+from neuromtm.evaluation.comparison import PAIRED_COLUMNS, paired_table, paired_text, print_tables, share_table
+from neuromtm.evaluation.comparison_figures import neurons_figure, sessions_figure
+from neuromtm.evaluation.pairing import TestedRun, pair, read_neurons, read_run
+from neuromtm.evaluation.report import (
+    BPS_KEYS,
+    NEURON_COLUMNS,
+    NeuronScores,
+    SessionScores,
+    activity_means,
+    write_report,
+)
+
+KEY = "co_smoothing_bps"
+NAN = float("nan")
+
+
+def run(sessions, key=KEY):
+    """A tested run: eid -> uuid -> its only figure."""
+    table = {eid: {uuid: {key: value} for uuid, value in neurons.items()} for eid, neurons in sessions.items()}
+    return TestedRun({"sessions": {}, "mean": {}}, table)
+
+
+def of_sessions(*values):
+    """A run whose sessions have these figures of their neurons."""
+    return run({f"s{i}": {f"n{j}": v for j, v in enumerate(own)} for i, own in enumerate(values)})
+
+
+def test_neurons_are_matched_by_name_not_by_place():
+    first = run({"a": {"x": 1.0, "y": 2.0, "only first": 50.0}, "only first": {"x": 9.0}})
+    second = run({"only second": {"x": 9.0}, "a": {"y": 2.5, "only second": 50.0, "x": 1.1}})
+    found = pair(first, second)[KEY]
+    assert list(found.sessions) == ["a"]
+    assert found.n_neurons == 2
+    assert found.difference == pytest.approx((0.1 + 0.5) / 2)
+
+
+def test_a_neuron_of_the_same_name_in_another_session_is_another_neuron():
+    assert pair(run({"a": {"x": 1.0}}), run({"b": {"x": 2.0}})) == {}
+
+
+def test_a_task_that_one_run_does_not_score_is_not_paired():
+    assert pair(run({"a": {"x": 1.0}}), run({"a": {"x": 1.0}}, key="inter_region_bps")) == {}
+
+
+def test_sessions_weigh_the_same_whatever_their_numbers_of_neurons():
+    found = pair(of_sessions([0.0] * 9, [0.0]), of_sessions([1.0] * 9, [-2.0]))[KEY]
+    assert found.difference == pytest.approx(-0.5)
+    assert (found.wins, found.losses) == (1, 1)
+
+
+def test_a_tie_is_won_by_none():
+    found = pair(of_sessions([0.5, 0.1], [1.0]), of_sessions([0.1, 0.5], [2.0]))[KEY]
+    assert (found.wins, found.losses) == (1, 0)
+
+
+def test_five_sessions_are_resampled_and_fewer_are_not():
+    figures = [list(row) for row in np.random.default_rng(0).normal(size=(5, 30))]
+    zeros = [[0.0] * 30] * 5
+    many, few = (
+        pair(of_sessions(*zeros), of_sessions(*figures)),
+        pair(of_sessions(*zeros[:4]), of_sessions(*figures[:4])),
+    )
+    assert many[KEY].resampled == "sessions"
+    assert few[KEY].resampled == "neurons"
+
+
+def test_five_sessions_that_differ_much_are_less_certain_than_their_neurons_are():
+    zeros, figures = [[0.0] * 40] * 5, [[i + 0.01 * j for j in range(40)] for i in range(5)]
+    over_sessions = pair(of_sessions(*zeros), of_sessions(*figures))[KEY].interval
+    over_neurons = pair(of_sessions(*zeros[1:]), of_sessions(*figures[1:]))[KEY].interval
+    assert over_sessions.high - over_sessions.low > 10 * (over_neurons.high - over_neurons.low)
+
+
+bps = st.lists(st.floats(-3, 3), min_size=5, max_size=8)
+
+
+@given(figures=st.lists(bps, min_size=1, max_size=6), gain=st.floats(-1, 1))
+def test_a_run_that_is_better_by_the_same_everywhere_is_better_by_just_that(figures, gain):
+    found = pair(of_sessions(*figures), of_sessions(*[[v + gain for v in own] for own in figures]))[KEY]
+    assert found.difference == pytest.approx(gain, abs=1e-9)
+    assert found.interval == pytest.approx((gain, gain), abs=1e-9)
+
+
+@given(figures=st.lists(st.tuples(bps, bps).map(lambda two: list(zip(*two, strict=False))), min_size=1, max_size=6))
+def test_the_other_way_round_every_difference_changes_its_sign(figures):
+    first, second = (of_sessions(*[[pair[i] for pair in own] for own in figures]) for i in (0, 1))
+    there, back = pair(first, second)[KEY], pair(second, first)[KEY]
+    assert there.difference == pytest.approx(-back.difference, abs=1e-9)
+    assert (there.wins, there.losses) == (back.losses, back.wins)
+    assert there.interval == pytest.approx((-back.interval.high, -back.interval.low), abs=1e-9)
+
+
+def test_the_share_of_the_ceiling_is_of_means_and_undefined_where_the_ceiling_is_not_above_zero():
+    found = pair(of_sessions([1.0, 3.0], [2.0]), of_sessions([0.5, 2.5], [1.0]))[KEY]
+    assert found.share == pytest.approx((1.5 + 1.0) / (2.0 + 2.0))
+    assert pair(of_sessions([-1.0]), of_sessions([1.0]))[KEY].share is None
+
+
+# ---- what is read ----
+
+
+def scores(eid, seed=0, n_neurons=7, shift=0.0):
+    generator = torch.Generator().manual_seed(seed)
+    figures = {name: torch.randn(n_neurons, generator=generator).double() + shift for name in NEURON_COLUMNS[3:]}
+    figures["inter_region_bps"][2] = NAN
+    return NeuronScores(eid=eid, uuid=tuple(f"u{i}" for i in range(n_neurons)), region=("LP",) * n_neurons, **figures)
+
+
+def as_tested(folder, *tables):
+    """A folder as a test leaves it."""
+    sessions = [SessionScores(eid=t.eid, **activity_means(t), choice_accuracy=0.8) for t in tables]
+    write_report(folder, sessions, tables)
+    return folder
+
+
+def test_what_a_test_wrote_is_what_is_read(tmp_path):
+    table = scores("a")
+    found = read_run(as_tested(tmp_path, table)).neurons["a"]
+    assert list(found) == list(table.uuid)
+    assert "inter_region_bps" not in found["u2"]
+    for key in BPS_KEYS:
+        assert [found[u].get(key, NAN) for u in table.uuid] == pytest.approx(
+            getattr(table, key).tolist(), rel=1e-5, nan_ok=True
+        )
+
+
+def test_a_run_by_its_metrics_file_is_the_run_by_its_folder(tmp_path):
+    as_tested(tmp_path, scores("a"))
+    assert read_run(tmp_path / "metrics.json") == read_run(tmp_path)
+
+
+def test_an_earlier_tests_metrics_are_not_paired_by_a_later_tests_neurons(tmp_path):
+    as_tested(tmp_path, scores("a", seed=1))
+    (tmp_path / "metrics.json").rename(tmp_path / "metrics.2026-11-21T07-40-12.json")
+    assert read_run(tmp_path / "metrics.2026-11-21T07-40-12.json").neurons is None
+    (tmp_path / "neurons.csv").rename(tmp_path / "neurons.2026-11-21T07-40-12.csv")
+    assert read_run(tmp_path / "metrics.2026-11-21T07-40-12.json").neurons is not None
+
+
+def test_tables_of_two_tests_are_refused(tmp_path):
+    as_tested(tmp_path, scores("a", seed=1))
+    as_tested(tmp_path / "other", scores("a", seed=2))
+    (tmp_path / "other" / "metrics.json").replace(tmp_path / "metrics.json")
+    with pytest.raises(UserError, match=r"neurons\.csv: the mean co_smoothing_bps of a is .*two tests"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["uuid,co_smoothing_bps\nx,1\n", "eid,uuid,co_smoothing_bps\na,x,much\n"])
+def test_a_damaged_table_is_one_sentence_with_its_name(tmp_path, text):
+    (tmp_path / "neurons.csv").write_text(text)
+    with pytest.raises(UserError, match=r"neurons\.csv: not a table of neurons"):
+        read_neurons(tmp_path / "neurons.csv")
+
+
+# ---- what is shown ----
+
+
+def printed(*tables):
+    file = io.StringIO()
+    print_tables(tables, file)
+    return file.getvalue()
+
+
+def test_the_table_shows_difference_interval_and_sessions_won_and_says_what_was_resampled():
+    found = pair(of_sessions([0.0] * 6, [0.0] * 6), of_sessions([1.0] * 6, [0.5] * 6))
+    text = printed(paired_table({"mtm[x]": found}, "base[y]"))
+    (row,) = (line for line in text.splitlines() if line.startswith("| mtm[x]"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == ["mtm[x]", "+0.75 [+0.75, +0.75] 2-0", "-", "-", "-"]
+    words = " ".join(text.split())
+    assert "Minus base[y]" in words
+    assert "Fewer than 5 sessions: the interval is a bootstrap over the neurons" in words
+
+
+def test_shares_are_in_percent_and_a_dash_where_undefined():
+    found = pair(of_sessions([2.0]), of_sessions([1.0]))
+    text = printed(share_table({"mtm": found}, "ceiling"))
+    (row,) = (line for line in text.splitlines() if line.startswith("| mtm"))
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["mtm", "50 %", "-", "-", "-"]
+
+
+def test_the_table_for_programs_says_the_same():
+    found = pair(of_sessions([2.0, 4.0]), of_sessions([1.0, 2.0]))
+    (row,) = csv.DictReader(paired_text({("base", "mtm"): found}).splitlines())
+    assert tuple(row) == PAIRED_COLUMNS
+    assert (row["reference"], row["run"], row["figure"]) == ("base", "mtm", KEY)
+    assert (row["n_sessions"], row["n_neurons"], row["difference"], row["share"]) == ("1", "2", "-1.5", "0.5")
+    assert (row["low"], row["high"]) == ("", "")  # of two neurons
+    assert (row["sessions_won"], row["sessions_lost"], row["resampled"]) == ("0", "1", "neurons")
+
+
+def test_the_figure_of_sessions_has_a_panel_a_figure_and_says_how_many_lie_above_the_line():
+    sessions = {"base": [0.1, 0.2, 0.3], "mtm": [0.2, 0.1, 0.4]}
+    runs = {
+        name: {"sessions": {f"s{i}": {KEY: v} for i, v in enumerate(values)}, "mean": {}}
+        for name, values in sessions.items()
+    }
+    figure = sessions_figure(runs, "base")
+    figure.canvas.draw()
+    assert len(figure.axes) == 6
+    assert figure.axes[0].get_title() == "co-smooth (bits/spike)\n2 of 3 sessions above the line"
+    np.testing.assert_allclose(figure.axes[0].collections[0].get_offsets(), np.transpose(list(sessions.values())))
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("base", "mtm")
+    assert "no session scored by both" in figure.axes[5].get_title()
+
+
+def test_the_figure_of_neurons_shows_every_neuron_that_both_runs_score_even_far_ones():
+    values = [list(row) for row in np.random.default_rng(0).normal(size=(3, 60))]
+    values[0][0] = 1000.0
+    figure = neurons_figure({"mtm": pair(of_sessions(*values), of_sessions(*values))}, "base")
+    figure.canvas.draw()
+    points = figure.axes[0].collections[0].get_offsets()
+    assert len(points) == 180
+    low, high = figure.axes[0].get_xlim()
+    assert high < 10
+    assert ((points >= low) & (points <= high)).all()

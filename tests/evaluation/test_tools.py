@@ -1,0 +1,101 @@
+"""The commands beside Lightning's: what they write, what they keep, what they refuse."""
+
+import csv
+import json
+
+import matplotlib.image
+import pytest
+import torch
+
+from neuromtm.cli import main
+from neuromtm.evaluation.report import (
+    BPS_KEYS,
+    NEURON_COLUMNS,
+    NeuronScores,
+    SessionScores,
+    activity_means,
+    write_report,
+)
+from tests.running import refusal
+
+
+def as_tested(folder, *, better_by=0.0, n_sessions=2):
+    """A folder as a test leaves it, of sessions with 8 neurons."""
+    tables = []
+    for number in range(n_sessions):
+        generator = torch.Generator().manual_seed(number)
+        figures = {name: torch.rand(8, generator=generator).double() + better_by for name in NEURON_COLUMNS[3:]}
+        uuid = tuple(f"u{i}" for i in range(8))
+        tables.append(NeuronScores(eid=f"s{number}", uuid=uuid, region=("LP", "CA1") * 4, **figures))
+    write_report(folder, [SessionScores(eid=t.eid, **activity_means(t)) for t in tables], tables)
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three runs, the last of which scores highest, and the arguments that name them."""
+    shifts = {"base": 0.0, "mtm": 0.5, "ceiling": 1.0}
+    return [f"{name}={as_tested(tmp_path / name, better_by=by)}" for name, by in shifts.items()]
+
+
+def test_compare_pairs_every_run_with_the_first(runs, capsys):
+    main(["compare", *runs])
+    printed = capsys.readouterr().out
+    assert "Minus base" in printed
+    assert printed.count("+0.50 [+0.50, +0.50] 2-0") == 4
+    assert printed.count("+1.00 [+1.00, +1.00] 2-0") == 4
+    assert "Share" not in printed
+
+
+def test_compare_gives_shares_of_the_run_that_is_named_the_ceiling(runs, capsys):
+    main(["compare", *runs, "--ceiling", "ceiling"])
+    printed = capsys.readouterr().out
+    rows = printed[printed.index("Share of the bits per spike of ceiling") :].splitlines()
+    names = [row.split("|")[1].strip() for row in rows if row.startswith("| ")]
+    assert names == ["run", "base", "mtm"]
+
+
+def test_compare_writes_tables_and_figures_and_keeps_those_of_before(runs, tmp_path):
+    out = tmp_path / "out"
+    for _ in range(2):
+        main(["compare", *runs, "--ceiling", "ceiling", "--out_dir", str(out)])
+    names = {path.name for path in out.iterdir()}
+    assert {"comparison.csv", "comparison.md", "sessions.png", "neurons.png"} <= names
+    assert len(names) == 8  # each of them twice
+    rows = list(csv.DictReader((out / "comparison.csv").open()))
+    assert [(row["reference"], row["run"]) for row in rows[::4]] == [
+        ("base", "mtm"),
+        ("base", "ceiling"),
+        ("ceiling", "base"),
+        ("ceiling", "mtm"),
+    ]
+    assert tuple(row["figure"] for row in rows[:4]) == BPS_KEYS
+    text = (out / "comparison.md").read_text()
+    assert all(title in text for title in ("Test trials", "Minus base", "Share"))
+    assert matplotlib.image.imread(out / "sessions.png").std() > 0
+
+
+def test_compare_without_tables_of_neurons_says_so_and_shows_the_means(runs, tmp_path, capsys):
+    (tmp_path / "mtm" / "neurons.csv").unlink()
+    main(["compare", *runs[:2], "--out_dir", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "mtm: no neurons.csv beside its metrics" in printed
+    assert "Minus" not in printed
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"comparison.csv", "comparison.md", "sessions.png"}
+
+
+def test_the_summary_is_what_it_was_whatever_else_is_asked_for(runs, tmp_path):
+    main(["compare", *runs, "--out", str(tmp_path / "plain.json")])
+    extra = ("--ceiling", "ceiling", "--out_dir", str(tmp_path / "out"))
+    main(["compare", *runs, *extra, "--out", str(tmp_path / "more.json")])
+    summary = json.loads((tmp_path / "plain.json").read_text())
+    assert (tmp_path / "more.json").read_text() == (tmp_path / "plain.json").read_text()
+    assert summary == {
+        name: json.loads((tmp_path / name / "metrics.json").read_text())["mean"] for name in ("base", "mtm", "ceiling")
+    }
+
+
+def test_compare_refuses_a_ceiling_that_is_no_run_and_a_folder_for_one_run(runs, tmp_path, capsys):
+    assert "no run of that name. There are: base, mtm, ceiling" in refusal(capsys, "compare", *runs, "--ceiling", "top")
+    assert "nothing to be compared with" in refusal(capsys, "compare", runs[0], "--out_dir", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
