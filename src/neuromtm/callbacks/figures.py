@@ -1,4 +1,4 @@
-"""Observed counts beside predicted rates, a figure a session: to TensorBoard, and to `figures/` after a test."""
+"""Observed counts beside predicted rates, sessions and neurons: to TensorBoard, and to `figures/` after a test."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.figures import TaskPanel, scores_figure, task_figure
 from neuromtm.evaluation.held_out import TASKS, Task, n_forward_bins, predict_task
+from neuromtm.evaluation.neuron_figures import Example, by_rank, examples_figure, rates_figure
 from neuromtm.evaluation.report import activity_means, keep_previous
 from neuromtm.files import whole_file
 from neuromtm.training.masked_modeling import MaskedModeling
@@ -42,9 +43,14 @@ class TaskFigures(lightning.Callback):
             figure = self._draw(trainer, pl_module, eid, split="test")
             _show(trainer, f"test/{eid}", figure)
             _save(figure, folder / f"{eid}.png")
-        figure = scores_figure(_activity(trainer).scores)
-        _show(trainer, "test/scores", figure)
-        _save(figure, folder / "scores.png")
+            figure = self._draw_neurons(trainer, pl_module, eid)
+            if figure is not None:
+                _show(trainer, f"test/{eid}.neurons", figure)
+                _save(figure, folder / f"{eid}.neurons.png")
+        for name, draw in (("scores", scores_figure), ("rates", rates_figure)):
+            figure = draw(_activity(trainer).scores)
+            _show(trainer, f"test/{name}", figure)
+            _save(figure, folder / f"{name}.png")
 
     def _draw(self, trainer: lightning.Trainer, module: MaskedModeling, eid: str, *, split: str) -> Figure:
         data = trainer.datamodule
@@ -72,6 +78,41 @@ class TaskFigures(lightning.Callback):
             counts=first.counts[0].cpu().numpy(),
             regions=data.sessions[eid].regions,
             panels=panels,
+            bin_size_s=data.bin_size_s,
+            window_s=data.headers[eid].window_s,
+        )
+
+    @staticmethod
+    def _draw_neurons(trainer: lightning.Trainer, module: MaskedModeling, eid: str) -> Figure | None:
+        """A good, a typical and a bad neuron in co-smoothing; None if no neuron has a score."""
+        activity, data = _activity(trainer), trainer.datamodule
+        scores = next(scores for scores in activity.scores if scores.eid == eid)
+        chosen = by_rank(scores.co_smoothing_bps.numpy())
+        if not chosen:
+            return None
+        places = torch.tensor(list(chosen.values()), device=module.device)
+        parts = []
+        with trainer.precision_plugin.forward_context():
+            for group in data.groups(eid, "test"):
+                parts += predict_task("co_smoothing", module.model, module.objective, group.to(module.device), places)
+        counts = torch.cat([part.counts for part in parts]).cpu().numpy()
+        expected = torch.cat([part.log_rates.float().exp() for part in parts]).cpu().numpy()
+        psth, conditions = activity.psths[eid], activity.conditions[eid]
+        return examples_figure(
+            eid=eid,
+            examples=[
+                Example(
+                    title=f"{name}: {scores.uuid[place]}, {scores.region[place]}\n"
+                    f"{scores.co_smoothing_bps[place]:.2f} bits/spike at {scores.firing_rate_hz[place]:.2g} spikes/s",
+                    counts=counts[..., i],
+                    expected=expected[..., i],
+                    psth=psth.observed[..., place].numpy(),
+                    expected_psth=psth.expected[..., place].numpy(),
+                )
+                for i, (name, place) in enumerate(chosen.items())
+            ],
+            conditions=conditions.names,
+            number=conditions.number[data.headers[eid].splits["test"]],
             bin_size_s=data.bin_size_s,
             window_s=data.headers[eid].window_s,
         )

@@ -1,0 +1,202 @@
+"""Figures of single neurons in co-smoothing: scores against firing rate, and some neurons trial by trial.
+
+Pure functions that return a `Figure` on an Agg canvas.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, StrMethodFormatter
+
+from neuromtm.evaluation.figures import SMOOTHING_S, TITLES, smooth
+from neuromtm.evaluation.report import NeuronScores
+
+RANKS = {"good": 0.95, "typical": 0.5, "bad": 0.05}
+"""which neurons are shown -> their place among the session's, from the lowest bits per spike (0) to the highest (1)"""
+
+MOST_CONDITIONS = 4
+"""whose averages are drawn, those with the most trials; more lines could not be told apart"""
+
+FEWEST_FOR_A_MEDIAN = 20
+"""neurons; of fewer no running median is drawn"""
+
+N_GROUPS = 8
+"""of neurons of similar firing rate and equal size, of each of which the median is drawn"""
+
+CONDITION_COLOURS = colormaps["Dark2"]
+OTHER = "0.85"
+"""colour of the conditions whose averages are not drawn"""
+ACCENT = "tab:red"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A neuron that is drawn, with the predictions made while it was hidden."""
+
+    title: str
+    counts: np.ndarray
+    """(trial, bin) spikes per bin"""
+    expected: np.ndarray
+    """(trial, bin) expected spikes per bin"""
+    psth: np.ndarray
+    """(condition, bin) mean counts of each condition"""
+    expected_psth: np.ndarray
+    """(condition, bin) likewise of the expected counts"""
+
+
+def rates_figure(neurons: Sequence[NeuronScores]) -> Figure:
+    """Bits per spike of each task against the firing rate, a point a neuron, and the median at similar rates.
+
+    Args:
+        neurons: one entry a session; neurons are pooled over sessions.
+    """
+    figure = _figure(13, 3.6)
+    panels = figure.subplots(1, len(TITLES), sharex=True, sharey=True)
+    rate_hz = _pooled(neurons, "firing_rate_hz")
+    firing = rate_hz[rate_hz > 0]
+    scores = {task: _pooled(neurons, f"{task}_bps") for task in TITLES}
+    known = np.concatenate([values[np.isfinite(values)] for values in scores.values()])
+    low, high = np.percentile(known, (1, 99)) if len(known) else (0.0, 1.0)
+    margin = 0.05 * max(high - low, 0.2)
+    low, high = min(low, -0.1) - margin, max(high, 0.1) + margin
+    for axes, (task, values) in zip(panels, scores.items(), strict=True):
+        there = np.isfinite(values) & (rate_hz > 0)
+        x, y = rate_hz[there], values[there]
+        axes.scatter(x, y.clip(low, high), s=6, color="0.45", linewidths=0, alpha=0.7, clip_on=False)
+        if len(x) >= FEWEST_FOR_A_MEDIAN:
+            groups = np.array_split(np.argsort(x, kind="stable"), N_GROUPS)
+            middles = [(np.median(x[group]), np.median(y[group])) for group in groups]
+            axes.plot(*np.transpose(middles), color=ACCENT, marker="o", markersize=3, linewidth=1.2)
+        axes.axhline(0, color="0.6", linewidth=0.8, linestyle=":")
+        if len(firing):
+            axes.set_xscale("log")
+            axes.set_xlim(firing.min() / 1.3, firing.max() * 1.3)
+            axes.xaxis.set_major_locator(LogLocator())
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.set_ylim(low, high)
+        axes.set_title(f"{TITLES[task]} ({len(x)} neurons)", fontsize=9)
+        axes.set_xlabel("firing rate in test trials (spikes/s)", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("bits per spike", fontsize=8)
+    title = f"A point a neuron; red: median of {N_GROUPS} equal groups (the outermost 1 % are drawn at the axes' ends)"
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def by_rank(bps: np.ndarray) -> dict[str, int]:
+    """Which neurons to show: each name of `RANKS` -> the neuron's place; empty if no neuron has a figure.
+
+    Nobody chooses them: of the neurons that have a figure, in the order of their figures, they stand at the
+    given shares of the way. Few neurons may give one neuron several names; it then has the first.
+
+    Args:
+        bps: (neuron,) bits per spike, NaN where undefined.
+    """
+    order = np.argsort(bps, kind="stable")[: np.isfinite(bps).sum()]  # NaN stands last
+    chosen: dict[str, int] = {}
+    for name, share in RANKS.items():
+        if len(order) and (place := int(order[round(share * (len(order) - 1))])) not in chosen.values():
+            chosen[name] = place
+    return chosen
+
+
+def examples_figure(
+    *,
+    eid: str,
+    examples: Sequence[Example],
+    conditions: Sequence[str],
+    number: np.ndarray,
+    bin_size_s: float,
+    window_s: tuple[float, float],
+) -> Figure:
+    """Some neurons, a column each: counts of every trial, what was predicted of them, and averages by condition.
+
+    Trials stand condition by condition, in the order that they are given in within.
+
+    Args:
+        eid: the session.
+        examples: the neurons.
+        conditions: names of the task conditions.
+        number: (trial,) place of each trial's condition among them.
+        bin_size_s: width of a bin.
+        window_s: start and end of a trial relative to the event at 0 s.
+    """
+    order = np.argsort(number, kind="stable")
+    trials = np.bincount(number, minlength=len(conditions))
+    drawn = np.sort(np.argsort(-trials, kind="stable")[:MOST_CONDITIONS])
+    colours = {c: CONDITION_COLOURS(i % 8) for i, c in enumerate(drawn)}
+    figure = _figure(4.2 * len(examples) + 0.8, 8.2)
+    rows = figure.subplots(3, len(examples), sharex=True, squeeze=False, height_ratios=(3, 3, 2.2))
+    for column, example in enumerate(examples):
+        top, middle, bottom = rows[:, column]
+        # two scales: one spike in a bin is far above any rate, and would leave all predictions pale
+        most, highest = max(1, example.counts.max()), float(np.nanpercentile(example.expected, 99.9)) / bin_size_s
+        place = {"aspect": "auto", "cmap": "Greys", "extent": (*window_s, len(order), 0), "interpolation": "nearest"}
+        top.imshow(example.counts[order], norm=PowerNorm(0.5, vmin=0, vmax=most), **place)
+        image = middle.imshow(example.expected[order] / bin_size_s, vmin=0, vmax=max(highest, 1e-3), **place)
+        for axes in (top, middle):
+            _mark_conditions(axes, number[order], colours)
+        bar = figure.colorbar(image, ax=middle, pad=0.01, fraction=0.04)
+        bar.ax.tick_params(labelsize=6)
+        bar.set_label("spikes/s", fontsize=7)
+        _averages(bottom, example, colours, bin_size_s, window_s)
+        top.set_title(example.title, fontsize=8)
+        for axes in (top, middle, bottom):
+            if window_s[0] < 0 < window_s[1]:
+                axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+            axes.tick_params(labelsize=7)
+        bottom.set_xlabel("time from the event (s)", fontsize=8)
+    for axes, label in zip(
+        rows[:, 0], ("observed spikes\ntrial", "predicted rates\ntrial", "average (spikes/s)"), strict=True
+    ):
+        axes.set_ylabel(label, fontsize=8)
+    lines = [Line2D([], [], color=colours[c]) for c in drawn]
+    names = [f"{conditions[c]} ({trials[c]} trials)" for c in drawn]
+    lines += [Line2D([], [], color="0.3"), Line2D([], [], color="0.3", linestyle="--")]
+    names += [f"observed, smoothed ({1000 * SMOOTHING_S:.0f} ms)", "predicted"]
+    if len(drawn) < len(conditions):
+        lines.append(Line2D([], [], color=OTHER, linewidth=4))
+        names.append("other conditions")
+    figure.legend(lines, names, loc="outside lower center", ncols=3, fontsize=7, frameon=False)
+    figure.suptitle(f"{eid}: neurons by their rank in co-smoothing, {len(number)} test trials", fontsize=10)
+    return figure
+
+
+def _averages(
+    axes: Axes, example: Example, colours: dict[int, tuple], bin_size_s: float, window_s: tuple[float, float]
+) -> None:
+    time_s = window_s[0] + bin_size_s * (np.arange(example.psth.shape[1]) + 0.5)
+    observed = smooth(example.psth.T, bin_size_s).T / bin_size_s
+    for condition, colour in colours.items():
+        axes.plot(time_s, observed[condition], color=colour, linewidth=1)
+        axes.plot(time_s, example.expected_psth[condition] / bin_size_s, color=colour, linewidth=1.2, linestyle="--")
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _mark_conditions(axes: Axes, number: np.ndarray, colours: dict[int, tuple]) -> None:
+    """Lines between conditions, and a strip of the colours that their averages have below."""
+    edges = np.flatnonzero(np.diff(number)) + 1
+    for start, end in zip(np.r_[0, edges], np.r_[edges, len(number)], strict=True):
+        colour = colours.get(int(number[start]), OTHER)
+        axes.axhspan(start, end, -0.03, -0.008, color=colour, clip_on=False, linewidth=0)
+    axes.hlines(edges, *axes.get_xlim(), color=ACCENT, linewidth=0.5)
+    axes.tick_params(axis="y", pad=7, length=0)
+
+
+def _pooled(neurons: Sequence[NeuronScores], name: str) -> np.ndarray:
+    return np.concatenate([getattr(table, name).double().cpu().numpy() for table in neurons])
+
+
+def _figure(width_in: float, height_in: float) -> Figure:
+    figure = Figure(figsize=(width_in, height_in), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure

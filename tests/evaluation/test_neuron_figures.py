@@ -1,0 +1,135 @@
+"""Neurons that are shown are chosen by rank, and drawn with what was measured."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuromtm.evaluation.figures import smooth
+from neuromtm.evaluation.neuron_figures import (
+    MOST_CONDITIONS,
+    N_GROUPS,
+    RANKS,
+    Example,
+    by_rank,
+    examples_figure,
+    rates_figure,
+)
+from neuromtm.evaluation.report import NEURON_COLUMNS, NeuronScores
+
+NAN = float("nan")
+N_BINS, BIN_SIZE_S, WINDOW_S = 20, 0.05, (-0.25, 0.75)
+
+
+@given(bps=st.lists(st.one_of(st.floats(-3, 3), st.just(NAN)), max_size=60))
+def test_a_good_neuron_is_not_worse_than_a_typical_one_nor_that_than_a_bad_one(bps):
+    values = np.array(bps, dtype=np.float64)
+    chosen = by_rank(values)
+    assert len(set(chosen.values())) == len(chosen) == min(len(RANKS), np.isfinite(values).sum())
+    shown = [values[chosen[name]] for name in RANKS if name in chosen]
+    assert np.isfinite(shown).all()
+    assert shown == sorted(shown, reverse=True)
+
+
+def test_the_ranks_are_those_named():
+    values = np.random.default_rng(0).permutation(np.arange(101.0))
+    assert {name: values[place] for name, place in by_rank(values).items()} == {"good": 95, "typical": 50, "bad": 5}
+
+
+def test_the_best_and_the_worst_of_many_are_not_shown_as_good_and_bad():
+    values = np.r_[1000.0, np.linspace(0, 1, 40), -1000.0]
+    assert all(abs(values[place]) <= 1 for place in by_rank(values).values())
+
+
+def example(seed=0, n_trials=30, n_conditions=2):
+    generator = np.random.default_rng(seed)
+    number = np.arange(n_trials) % n_conditions
+    expected = 0.2 + 0.1 * np.sin(np.arange(N_BINS) / 3 + number[:, None])
+    counts = generator.poisson(expected)
+    averages = (np.array([x[number == c].mean(axis=0) for c in range(n_conditions)]) for x in (counts, expected))
+    one = Example(
+        title="good: x, LP",
+        counts=counts,
+        expected=expected,
+        **dict(zip(("psth", "expected_psth"), averages, strict=True)),
+    )
+    return one, number
+
+
+def drawn(n_conditions=2, n_examples=1):
+    one, number = example(n_conditions=n_conditions)
+    figure = examples_figure(
+        eid="mouse",
+        examples=[one] * n_examples,
+        conditions=[f"condition {c}" for c in range(n_conditions)],
+        number=number,
+        bin_size_s=BIN_SIZE_S,
+        window_s=WINDOW_S,
+    )
+    figure.canvas.draw()
+    return figure, one, number
+
+
+def test_trials_stand_condition_by_condition_in_both_maps():
+    figure, one, number = drawn()
+    order = [*np.flatnonzero(number == 0), *np.flatnonzero(number == 1)]
+    observed, expected = (axes.images[0].get_array() for axes in figure.axes[:2])
+    np.testing.assert_array_equal(observed, one.counts[order])
+    np.testing.assert_allclose(expected, one.expected[order] / BIN_SIZE_S)
+
+
+def test_averages_are_observed_smoothed_and_predicted_in_spikes_per_second():
+    figure, one, _ = drawn()
+    lines = figure.axes[2].lines
+    np.testing.assert_allclose(lines[0].get_ydata(), smooth(one.psth.T, BIN_SIZE_S)[:, 0] / BIN_SIZE_S)
+    np.testing.assert_allclose(lines[1].get_ydata(), one.expected_psth[0] / BIN_SIZE_S)
+    np.testing.assert_allclose(lines[3].get_ydata(), one.expected_psth[1] / BIN_SIZE_S)
+    assert lines[1].get_linestyle() == "--"
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_legend_names_conditions_with_their_trials_and_no_more_than_can_be_told_apart():
+    assert legend(drawn()[0])[:2] == ["condition 0 (15 trials)", "condition 1 (15 trials)"]
+    many = legend(drawn(n_conditions=7)[0])
+    assert sum(name.startswith("condition") for name in many) == MOST_CONDITIONS
+    assert "other conditions" in many
+
+
+def test_a_column_a_neuron():
+    assert len(drawn(n_examples=3)[0].axes) == 3 * (3 + 1)  # and a colour bar each
+
+
+def scores(n_neurons=40, **figures):
+    generator = torch.Generator().manual_seed(0)
+    values = {name: torch.rand(n_neurons, generator=generator).double() for name in NEURON_COLUMNS[3:]}
+    uuid = tuple(f"u{i}" for i in range(n_neurons))
+    return NeuronScores(eid="a", uuid=uuid, region=("LP",) * n_neurons, **(values | figures))
+
+
+def test_every_neuron_with_a_score_stands_at_its_firing_rate():
+    table = scores()
+    table.inter_region_bps[3] = NAN
+    figure = rates_figure([table, scores(n_neurons=5)])
+    figure.canvas.draw()
+    points = figure.axes[0].collections[0].get_offsets()
+    np.testing.assert_allclose(points[:40, 0], table.firing_rate_hz)
+    assert [len(axes.collections[0].get_offsets()) for axes in figure.axes] == [45, 45, 45, 44]
+    assert "44 neurons" in figure.axes[3].get_title()
+
+
+def test_the_median_is_of_equal_groups_of_similar_rate():
+    rate = torch.logspace(-1, 2, 40).double()
+    step = torch.arange(40).div(40 // N_GROUPS, rounding_mode="floor").double() / 10
+    figure = rates_figure([scores(firing_rate_hz=rate, co_smoothing_bps=step)])
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), np.arange(N_GROUPS) / 10)
+
+
+@pytest.mark.parametrize("n_neurons", [1, 3])
+def test_few_neurons_or_none_with_a_score_are_drawn(n_neurons):
+    nothing = torch.full((n_neurons,), NAN).double()
+    for table in (scores(n_neurons), scores(n_neurons, **dict.fromkeys(NEURON_COLUMNS[3:], nothing))):
+        rates_figure([table]).canvas.draw()
