@@ -1,4 +1,4 @@
-"""The commands beside Lightning's: `neuromtm ceiling` and `neuromtm compare`."""
+"""The commands beside Lightning's: `neuromtm ceiling`, `compare` and `report`."""
 
 import argparse
 import io
@@ -22,6 +22,7 @@ from neuromtm.evaluation.comparison import (
     summary,
 )
 from neuromtm.evaluation.comparison_figures import neurons_figure, sessions_figure
+from neuromtm.evaluation.page import report_page
 from neuromtm.evaluation.pairing import Paired, TestedRun, pair, read_run
 from neuromtm.evaluation.report import METRICS_FILE, Metrics, keep_previous, write_report
 from neuromtm.evaluation.truth import ceiling
@@ -134,6 +135,24 @@ def _write_comparison(
     print(f"Comparison: {folder}")
 
 
+def run_report(arguments: Sequence[str]) -> None:
+    """Write a run's numbers and figures as one page."""
+    parser = _parser("report")
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory, tested or not")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="where to write the page (default: report.html in the run directory)"
+    )
+    parser.add_argument(
+        "--ceiling", metavar="DIR", type=Path, help="what `neuromtm ceiling` wrote, of the same simulated sessions"
+    )
+    options = parser.parse_args(arguments)
+    text = report_page(options.run, ceiling=options.ceiling)
+    path = options.out or options.run / "report.html"
+    keep_previous(path)
+    write_whole(path, text)
+    print(f"Report: {path}")
+
+
 TOOLS = {
     "ceiling": Tool(
         "which scores the true rates of simulated sessions, the bound of what a model can reach", run_ceiling
@@ -141,6 +160,7 @@ TOOLS = {
     "compare": Tool(
         "which holds tested runs against each other: means, differences paired over neurons and sessions", run_compare
     ),
+    "report": Tool("which writes a run's numbers and figures, each explained, as one HTML page", run_report),
 }
 
 

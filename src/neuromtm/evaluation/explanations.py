@@ -1,0 +1,48 @@
+"""What each number of a test means, in a sentence or two; docs/evaluation.md has the formulas and sources."""
+
+FIGURES = {
+    "co_smoothing_bps": "Co-smoothing, in bits per spike: one neuron at a time is hidden and predicted from all "
+    "others. 0 is the prediction of the neuron's own mean rate, below 0 is worse than that. At b bits per spike the "
+    "test spikes are 2 to the power of b times as likely, for each spike, as under the mean rate.",
+    "forward_prediction_bps": "Forward prediction, in bits per spike: the last tenth of every trial is hidden for all "
+    "neurons and predicted from the rest. The mean rate it is held against is that of these very bins.",
+    "intra_region_bps": "Intra-region, in bits per spike: one neuron at a time is predicted from the other neurons of "
+    "its region alone.",
+    "inter_region_bps": "Inter-region, in bits per spike: a whole region at a time is predicted from all others.",
+    "choice_accuracy": "Share of the test trials whose choice a logistic read-out of the predicted rates gets right.",
+    "choice_chance": "The same of always naming the choice that is more frequent in the training trials.",
+    "whisker_r2": "Share of the variance of whisker motion energy that a ridge read-out of the predicted rates "
+    "explains, over all test trials and bins.",
+    "whisker_chance": "The same of the training trials' average, which already knows the usual course of a trial.",
+}
+"""key of metrics.json -> what it means"""
+
+STATISTICS = {
+    "r2": "Single-trial R2 of the co-smoothing rates: share of the variance of the counts, bin by bin. It is small "
+    "even for the true rates, since most of the variance of single bins is chance.",
+    "deviance_explained": "Share of the Poisson deviance that the co-smoothing rates explain: 0 the mean rate, 1 the "
+    "counts themselves. Like R2 it stays far below 1 even for the true rates.",
+    "psth_r2": "R2 of the co-smoothing rates' averages by condition (choice and side of the stimulus). It asks for "
+    "the average course of a condition only, not for what differs between its trials.",
+    "firing_rate_hz": "Spikes per second in the test trials.",
+}
+"""column of neurons.csv that is not in metrics.json -> what it means"""
+
+PAGE = {
+    "scores": "A session's bits per spike are the mean over its neurons that have a spike in the scored bins; chance "
+    "levels are in brackets. The interval is a bootstrap over sessions, given for five sessions or more.",
+    "absent": "Not scored, because the data has no such label or no neuron that the task could score: {names}.",
+    "ceiling": "These sessions are simulated: the ceiling is what the true rates score on the same trials. A share is "
+    "the mean over sessions of this run divided by that of the ceiling.",
+    "neurons": "The spread over all neurons of all sessions that have the figure.",
+    "regions": "Mean over neurons in bits per spike, with its 95 % interval by bootstrap over neurons where there are "
+    "five or more. It says how much depends on which neurons were recorded, and nothing of other animals.",
+    "curves": "Loss of the masked entries and bits per spike of the validation trials while training. Validation "
+    "leaves out a few neurons only, so its bits per spike are not those of the test.",
+    "scores.png": "The spread over neurons in each task, and by region.",
+    "rates.png": "Bits per spike against firing rate: a score of few spikes is a noisy one.",
+    "session.png": "One test trial: counts beside the rates that each task predicts.",
+    "session.neurons.png": "A good, a typical and a bad neuron, taken by their rank: every test trial, what was "
+    "predicted while the neuron was hidden, and the averages by condition.",
+}
+"""part of the page -> what to know of it"""

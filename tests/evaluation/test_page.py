@@ -1,0 +1,174 @@
+"""A run on one page: everything inside it, everything explained, and nothing guessed."""
+
+import re
+import shutil
+import subprocess
+from html import escape
+from html.parser import HTMLParser
+
+import matplotlib.image
+import numpy as np
+import pytest
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from neuromtm.cli import main
+from neuromtm.errors import UserError
+from neuromtm.evaluation.curves import curves_figure, read_scalars
+from neuromtm.evaluation.explanations import FIGURES, STATISTICS
+from neuromtm.evaluation.page import report_page
+from neuromtm.evaluation.report import KEYS, NEURON_COLUMNS
+from tests.evaluation.test_tools import as_tested
+from tests.running import refusal
+
+
+class Tags(HTMLParser):
+    """The tags that are open at the end, and all that were opened, with their attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.all = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.all.append((tag, dict(attributes)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def log(folder, wall_time=1.0, **values):
+    """An event file with curves: tag -> values at steps 0, 1, ..."""
+    writer = EventFileWriter(str(folder))
+    for tag, curve in values.items():
+        for step, value in enumerate(curve):
+            summary = Summary(value=[Summary.Value(tag=tag.replace("_loss", "/loss"), simple_value=value)])
+            writer.add_event(Event(wall_time=wall_time, step=step, summary=summary))
+    writer.close()
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """A tested run with curves and a figure."""
+    folder = as_tested(tmp_path / "run <b>")
+    (folder / "figures").mkdir()
+    for name in ("scores", "rates", "s0", "s0.neurons"):
+        matplotlib.image.imsave(folder / "figures" / f"{name}.png", np.random.default_rng(0).random((8, 8)))
+    (folder / "config.yaml").write_text("model:\n  lr: 0.001 # <script>alert(1)</script>\n")
+    log(folder, train_loss=[3.0, 2.0], val_loss=[2.5])
+    return folder
+
+
+def test_every_number_and_column_has_its_explanation():
+    assert tuple(FIGURES) == KEYS
+    assert {*FIGURES, *STATISTICS} >= set(NEURON_COLUMNS[3:])
+
+
+def test_the_page_is_whole_and_needs_nothing_outside_itself(run_dir):
+    text = report_page(run_dir)
+    tags = Tags(text)
+    assert tags.open == []
+    assert not re.search(r"https?://|url\(|@import", text)
+    for _, attributes in tags.all:
+        assert "href" not in attributes
+        assert attributes.get("src", "data:").startswith("data:image/png;base64,") or "src" not in attributes
+    assert sum(tag == "img" for tag, _ in tags.all) == 5  # four figures and the curves
+    assert not any(tag in ("script", "b") for tag, _ in tags.all)  # what the run is called or holds is text
+
+
+def test_the_page_shows_every_session_its_figures_and_what_is_missing(run_dir):
+    text = report_page(run_dir)
+    assert "<td>s0</td>" in text
+    assert "<td>s1</td>" in text
+    assert "mean over sessions" in text
+    assert "Not in figures/: s1.png, s1.neurons.png." in text
+    assert "Not scored, because the data has no such label" in text
+    assert escape(FIGURES["co_smoothing_bps"]) in text
+    assert escape(FIGURES["whisker_r2"]) not in text
+
+
+def test_a_run_without_a_test_has_no_scores_and_the_page_says_how_to_get_them(run_dir):
+    (run_dir / "metrics.json").unlink()
+    text = report_page(run_dir)
+    assert "This run has not been tested" in text
+    assert "neuromtm test --config" in text
+    assert "Scores on the test trials" not in text
+    assert "<h2>Training</h2>" in text
+    assert "<img" in text
+
+
+def test_a_run_without_curves_says_so(run_dir):
+    for path in run_dir.glob("events*"):
+        path.unlink()
+    assert "no TensorBoard curves" in report_page(run_dir)
+
+
+def test_tables_that_an_earlier_version_did_not_write_are_said_to_be_missing(run_dir):
+    (run_dir / "regions.csv").unlink()
+    (run_dir / "neurons.csv").unlink()
+    text = report_page(run_dir)
+    assert "There is no regions.csv" in text
+    assert "There is no neurons.csv" in text
+
+
+def test_a_damaged_table_of_regions_is_one_sentence_with_its_name(run_dir):
+    (run_dir / "regions.csv").write_text("eid,region\na,b\n")
+    with pytest.raises(UserError, match=r"regions\.csv: not a table of regions"):
+        report_page(run_dir)
+
+
+def test_the_share_of_the_ceiling_is_shown_where_a_ceiling_is_given(run_dir, tmp_path):
+    ceiling = as_tested(tmp_path / "ceiling", better_by=1.0)
+    assert "of the ceiling" not in report_page(run_dir)
+    assert re.search(r"of the ceiling.*<td>share</td><td>\d+ %</td>", report_page(run_dir, ceiling=ceiling))
+
+
+def test_the_command_writes_the_page_and_keeps_the_one_before(run_dir, capsys):
+    for _ in range(2):
+        main(["report", str(run_dir)])
+    assert "report.html" in capsys.readouterr().out
+    assert len(list(run_dir.glob("report*.html"))) == 2
+
+
+def test_a_run_that_is_not_there_is_refused(tmp_path, capsys):
+    assert "no such run directory" in refusal(capsys, "report", tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_step_that_was_logged_twice_has_its_later_value(tmp_path):
+    log(tmp_path, wall_time=2.0, train_loss=[5.0, 4.0])
+    log(tmp_path / "moved", wall_time=1.0, train_loss=[9.0, 8.0, 7.0])
+    for path in (tmp_path / "moved").iterdir():
+        path.rename(tmp_path / f"{path.name}.earlier")
+    assert read_scalars(tmp_path)["train/loss"].tolist() == [[0, 5.0], [1, 4.0], [2, 7.0]]
+
+
+def test_curves_of_a_test_alone_are_no_curves_of_a_training():
+    assert curves_figure({"test/co_smoothing_bps": np.array([[3.0, 0.2]])}) is None
+    figure = curves_figure({"val/loss": np.array([[3.0, 0.2], [4.0, 0.1]])})
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [0.2, 0.1]
+
+
+def test_a_browser_shows_the_page(run_dir, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("needs chromium on the PATH to draw the page")
+    matplotlib.image.imsave(run_dir / "figures" / "s0.png", np.tile([0.0, 1.0, 0.0], (100, 100, 1)))
+    page, picture = tmp_path / "page.html", tmp_path / "page.png"
+    page.write_text(report_page(run_dir))
+    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}")
+    subprocess.run(
+        [browser, *options, "--window-size=1000,3000", f"--screenshot={picture}", page.as_uri()],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    shown = matplotlib.image.imread(picture)[..., :3]
+    rows = (shown.std(axis=(1, 2)) > 0).nonzero()[0]  # rows of pixels with something on them
+    assert len(rows) > 500
+    assert rows[0] < 200
+    green = np.abs(shown - (0, 1, 0)).max(axis=2) < 0.02
+    assert green.sum() > 1000  # the figure of the first session
