@@ -105,7 +105,7 @@ def paired_table(pairs: Mapping[str, Mapping[str, Paired]], reference: str) -> T
 RESAMPLED = {
     "neurons": f"Fewer than {FEWEST_SESSIONS} sessions: the interval is a bootstrap over the neurons of these "
     "sessions, and says nothing of other animals.",
-    "sessions": "The interval is a bootstrap over sessions.",
+    "sessions": "The interval is a bootstrap over sessions; of few sessions it is too narrow.",
 }
 """what an interval is over -> what to say of it"""
 

@@ -3,7 +3,7 @@
 FIGURES = {
     "co_smoothing_bps": "Co-smoothing, in bits per spike: one neuron at a time is hidden and predicted from all "
     "others. 0 is the prediction of the neuron's own mean rate, below 0 is worse than that. At b bits per spike the "
-    "test spikes are 2 to the power of b times as likely, for each spike, as under the mean rate.",
+    "counts are more likely than under the mean rate by a factor of 2 to the power of b for each spike.",
     "forward_prediction_bps": "Forward prediction, in bits per spike: the last tenth of every trial is hidden for all "
     "neurons and predicted from the rest. The mean rate it is held against is that of these very bins.",
     "intra_region_bps": "Intra-region, in bits per spike: one neuron at a time is predicted from the other neurons of "
@@ -30,7 +30,8 @@ STATISTICS = {
 
 PAGE = {
     "scores": "A session's bits per spike are the mean over its neurons that have a spike in the scored bins; chance "
-    "levels are in brackets. The interval is a bootstrap over sessions, given for five sessions or more.",
+    "levels are in brackets. The interval is a bootstrap over sessions, given for five sessions or more; of few it "
+    "is too narrow.",
     "absent": "Not scored, because the data has no such label or no neuron that the task could score: {names}.",
     "ceiling": "These sessions are simulated: the ceiling is what the true rates score on the same trials. A share is "
     "the mean over sessions of this run divided by that of the ceiling.",
