@@ -13,14 +13,18 @@ from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import EIDS, neuromtm
 
 
-@pytest.fixture(scope="module")
-def run_dir(pretrained, tmp_path_factory):
-    """A tested run of one session; its test trials come in three batches."""
-    folder = tmp_path_factory.mktemp("tested") / "run"
+def score(pretrained, folder, *more):
+    """Test one session, whose trials come in three batches."""
     checkpoint = ("--config", pretrained / "config.yaml", "--ckpt_path", pretrained / "checkpoints" / "best.ckpt")
     small = ("--data.sessions", f"['{EIDS[0]}']", "--data.eval_batch_size", "3", "--run_dir", folder)
-    neuromtm("test", *checkpoint, *small)
+    neuromtm("test", *checkpoint, *small, *more)
     return folder
+
+
+@pytest.fixture(scope="module")
+def run_dir(pretrained, tmp_path_factory):
+    """A tested run."""
+    return score(pretrained, tmp_path_factory.mktemp("tested") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +99,16 @@ def test_a_test_draws_neurons_and_the_page_of_the_run_shows_them(run_dir):
     assert text.count("<img") == 4
     assert "Not in figures/" not in text
     assert "no TensorBoard curves of a training" in text  # only a test ran in this folder
+
+
+def test_two_processes_write_the_tables_of_one(pretrained, run_dir, tmp_path):
+    two = score(pretrained, tmp_path / "two", "--trainer.devices", "2", "--trainer.strategy", "ddp_fork")
+    for name in ("neurons.csv", "regions.csv"):
+        rows, theirs = (list(csv.reader((folder / name).open())) for folder in (run_dir, two))
+        assert len(rows) == len(theirs)
+        for row, other in zip(rows, theirs, strict=True):
+            for cell, also in zip(row, other, strict=True):
+                try:
+                    assert float(also) == pytest.approx(float(cell), rel=1e-3, abs=1e-4)
+                except ValueError:  # text
+                    assert also == cell
