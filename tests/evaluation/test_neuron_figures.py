@@ -1,5 +1,7 @@
 """Neurons that are shown are chosen by rank, and drawn with what was measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +88,15 @@ def test_averages_are_observed_smoothed_and_predicted_in_spikes_per_second():
     np.testing.assert_allclose(lines[1].get_ydata(), one.expected_psth[0] / BIN_SIZE_S)
     np.testing.assert_allclose(lines[3].get_ydata(), one.expected_psth[1] / BIN_SIZE_S)
     assert lines[1].get_linestyle() == "--"
+
+
+def test_a_constant_prediction_is_grey_and_the_highest_rates_are_within_the_scale():
+    figure, one, number = drawn()
+    assert figure.axes[1].images[0].get_clim()[1] >= np.percentile(one.expected, 99.9) / BIN_SIZE_S
+    constant = replace(one, expected=np.full_like(one.expected, 0.3))
+    options = {"conditions": ["a", "b"], "number": number, "bin_size_s": BIN_SIZE_S, "window_s": WINDOW_S}
+    image = examples_figure(eid="mouse", examples=[constant], **options).axes[1].images[0]
+    np.testing.assert_allclose(image.norm(image.get_array()), 0.5)
 
 
 def legend(figure):

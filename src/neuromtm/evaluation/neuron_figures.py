@@ -141,6 +141,9 @@ def examples_figure(
         most, highest = max(1, example.counts.max()), float(np.nanpercentile(example.expected, 99.9)) / bin_size_s
         place = {"aspect": "auto", "cmap": "Greys", "extent": (*window_s, len(order), 0), "interpolation": "nearest"}
         top.imshow(example.counts[order], norm=PowerNorm(0.5, vmin=0, vmax=most), **place)
+        highest = max(
+            highest, 2 * float(np.nanmean(example.expected)) / bin_size_s
+        )  # a constant rate is grey, not black
         image = middle.imshow(example.expected[order] / bin_size_s, vmin=0, vmax=max(highest, 1e-3), **place)
         for axes in (top, middle):
             _mark_conditions(axes, number[order], colours)
