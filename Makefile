@@ -73,13 +73,14 @@ SHORT := --config conf/trainer/cpu.yaml --config conf/debug/demo.yaml
 SMALL := --config conf/model/tiny.yaml $(SHORT)
 
 demo: demo-folder-is-new $(INSTALLED)
-	$(BIN)/python -m data_prep simulate --out $(DEMO)/data --n-sessions 6 --n-heldout 2
+	$(BIN)/python -m data_prep simulate --out $(DEMO)/data --n-sessions 6 --n-heldout 2 \
+	  --n-neurons 90 --bin-size-s 0.04
 	$(BIN)/neuromtm fit --config conf/pretrain.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/mtm/pretrain
 	$(BIN)/neuromtm fit --config conf/temporal.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/temporal/pretrain
 	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SHORT) --data.root $(DEMO)/data --run_dir $(DEMO)/mtm/finetune \
 	  --model.pretrained $(DEMO)/mtm/pretrain/checkpoints/best.ckpt
 	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SHORT) --data.root $(DEMO)/data --run_dir $(DEMO)/temporal/finetune \
-	  --model.pretrained $(DEMO)/temporal/pretrain/checkpoints/best.ckpt --model.objective.schemes '[temporal]'
+	  --model.pretrained $(DEMO)/temporal/pretrain/checkpoints/best.ckpt
 	$(BIN)/neuromtm test --config $(DEMO)/mtm/finetune/config.yaml --ckpt_path $(DEMO)/mtm/finetune/checkpoints/best.ckpt
 	$(BIN)/neuromtm test --config $(DEMO)/temporal/finetune/config.yaml --ckpt_path $(DEMO)/temporal/finetune/checkpoints/best.ckpt
 	$(BIN)/neuromtm ceiling --data $(DEMO)/data --out $(DEMO)/ceiling

@@ -1,11 +1,13 @@
 """Every shipped recipe and overlay, and the list of options."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
 
 from neuromtm.cli import NeuromtmCLI
+from neuromtm.masking.objective import Objective
 from tests.conftest import ROOT
 
 CONF = ROOT / "conf"
@@ -83,7 +85,7 @@ def test_what_a_recipe_sets_arrives(recipe, tmp_path):
     arrived = {
         "seed_everything": cli.model.seed,
         "run_dir": None,
-        "model.objective.schemes": list(cli.model.objective.schemes),
+        "model.objective.schemes": cli.model.objective and list(cli.model.objective.schemes),
         "model.lr": cli.model.lr,
         "model.weight_decay": cli.model.weight_decay,
         "model.schedule": cli.model.schedule,
@@ -119,7 +121,8 @@ def options() -> list[str]:
     names = {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
     backbone = [f"--model.backbone.{name}" for name in sorted(_backbone_options())]
     ours = [n for n in names if not n.startswith("--trainer") and not n.endswith(("+", ".help"))]
-    return sorted({*ours, *backbone})
+    objective = [f"--model.objective.{field.name}" for field in dataclasses.fields(Objective)]
+    return sorted({*ours, *backbone, *objective})
 
 
 def _backbone_options() -> set[str]:

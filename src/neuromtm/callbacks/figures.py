@@ -80,6 +80,8 @@ class TaskFigures(lightning.Callback):
             panels=panels,
             bin_size_s=data.bin_size_s,
             window_s=data.headers[eid].window_s,
+            align_event=data.headers[eid].align_event,
+            shown=f"trial {int(first.trial[0])}",
         )
 
     @staticmethod

@@ -16,6 +16,7 @@ from neuromtm.data.manifest import SessionEntry, read_manifest
 from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
 from neuromtm.data.shards import ShardHeader, open_shard, read_header
 from neuromtm.errors import ConfigError, DataError, UserError
+from neuromtm.files import hash_of
 from neuromtm.randomness import numpy_generator_for
 
 Split = Literal["train", "val", "test"]
@@ -208,6 +209,12 @@ class SessionDataModule(lightning.LightningDataModule):
     def trials(self, split: Split) -> dict[str, np.ndarray]:
         """Eid -> the split's trial numbers in the shard."""
         return {eid: header.splits[split] for eid, header in self.headers.items()}
+
+    def fingerprint(self, eid: str) -> str:
+        """Names a session's trials: another window, event, choice of trials or split has another one."""
+        header = self.headers[eid]
+        trials = {name: own.tolist() for name, own in header.splits.items()}
+        return hash_of(list(header.window_s), header.align_event, header.trials.index.tolist(), trials)
 
     def mean_counts(self, eid: str) -> Tensor:
         """(neuron,) mean spikes per bin over the training trials; half a spike is added, so that none is 0."""

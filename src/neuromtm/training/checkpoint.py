@@ -3,7 +3,7 @@
 import importlib
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from neuromtm.batch import SessionInfo
-from neuromtm.errors import CheckpointError
+from neuromtm.errors import CheckpointError, ConfigError
 from neuromtm.files import whole_file
+from neuromtm.masking.objective import Objective
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel
 
@@ -34,12 +35,29 @@ class CheckpointRecord:
     sessions: tuple[SessionInfo, ...]
     n_bins: int
     bin_size_s: float
+    objective: Objective = field(default_factory=Objective)
+    """what it was trained with"""
+    trials: Mapping[str, str] = field(default_factory=dict)
+    """eid -> fingerprint of the session's trials and splits"""
+    batches: Mapping[str, int] = field(default_factory=dict)
+    """the options that decide which trials and masks a step gets"""
 
     @classmethod
-    def of(cls, model: StitchedModel, *, n_bins: int, bin_size_s: float) -> "CheckpointRecord":
-        """Describe a model."""
-        backbone = model.backbone
-        return cls(backbone.class_path, backbone.options, tuple(model.sessions.values()), n_bins, bin_size_s)
+    def of(
+        cls,
+        model: StitchedModel,
+        *,
+        n_bins: int,
+        bin_size_s: float,
+        objective: Objective,
+        trials: Mapping[str, str],
+        batches: Mapping[str, int],
+    ) -> "CheckpointRecord":
+        """Describe a model and its training; the arguments are the fields."""
+        backbone, sessions = model.backbone, tuple(model.sessions.values())
+        return cls(
+            backbone.class_path, backbone.options, sessions, n_bins, bin_size_s, objective, dict(trials), dict(batches)
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """The record in types that `torch.load(weights_only=True)` accepts."""
@@ -49,6 +67,9 @@ class CheckpointRecord:
             "sessions": [{"eid": s.eid, "neurons": list(s.neurons), "regions": list(s.regions)} for s in self.sessions],
             "n_bins": self.n_bins,
             "bin_size_s": self.bin_size_s,
+            "objective": asdict(self.objective) | {"schemes": list(self.objective.schemes)},
+            "trials": dict(self.trials),
+            "batches": dict(self.batches),
         }
 
     @classmethod
@@ -73,8 +94,17 @@ class CheckpointRecord:
         try:
             sessions = tuple(SessionInfo(s["eid"], tuple(s["neurons"]), tuple(s["regions"])) for s in plain["sessions"])
             backbone = plain["backbone"]
-            return cls(backbone["class_path"], backbone["init_args"], sessions, plain["n_bins"], plain["bin_size_s"])
-        except (KeyError, TypeError) as error:
+            return cls(
+                backbone["class_path"],
+                backbone["init_args"],
+                sessions,
+                plain["n_bins"],
+                plain["bin_size_s"],
+                Objective(**plain["objective"]),
+                plain["trials"],
+                plain["batches"],
+            )
+        except (KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{name}: its entry {KEY!r} is not whole ({error!r}). Use another one.") from error
 
     def build_backbone(self, *, name: str) -> Backbone:

@@ -1,7 +1,7 @@
 """The LightningModule: draws a masking scheme a batch and trains the stitched model to fill in what it hides."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import lightning
 import torch
@@ -29,7 +29,8 @@ class MaskedModeling(lightning.LightningModule):
 
     Args:
         backbone: the architecture. Left out, it is the one of `pretrained`, or of the checkpoint tested.
-        objective: masking schemes and their ratios.
+        objective: masking schemes and their ratios. Left out, it is that of `pretrained` or of the checkpoint; for a
+            new model it is multi-task masking.
         pretrained: checkpoint whose shared weights training starts from; its sessions are not taken over.
         lr: highest learning rate.
         weight_decay: of matrices.
@@ -42,7 +43,7 @@ class MaskedModeling(lightning.LightningModule):
         self,
         backbone: Backbone | None = None,
         *,
-        objective: Objective = Objective(),  # noqa: B008 (frozen)
+        objective: Objective | None = None,
         pretrained: str | None = None,
         lr: float = 1e-4,
         weight_decay: float = 0.01,
@@ -57,10 +58,11 @@ class MaskedModeling(lightning.LightningModule):
         if problems:
             raise ConfigError("model: " + " ".join(problems))
         self.objective, self.pretrained = objective, pretrained
+        self._trials: dict[str, str] = {}  # what the checkpoint says of its sessions' trials
         self.lr, self.weight_decay = lr, weight_decay
         self.schedule, self.warmup_fraction, self.seed = schedule, warmup_fraction, seed
         self.model = StitchedModel(backbone) if backbone is not None else None
-        self.val_losses = nn.ModuleDict({scheme: MeanCost() for scheme in objective.schemes})
+        self.val_losses = nn.ModuleDict({scheme: MeanCost() for scheme in get_args(Scheme)})
 
     # ---- sessions and checkpoints
 
@@ -71,6 +73,8 @@ class MaskedModeling(lightning.LightningModule):
             return
         if self.pretrained is not None:
             self._load_pretrained(data)
+        if self.objective is None:
+            self.objective = Objective()
         if self.model is None:
             raise ConfigError("model: neither a backbone nor a pretrained checkpoint is given. Set model.backbone.")
         _check_n_bins(self.model.backbone, data)
@@ -90,14 +94,31 @@ class MaskedModeling(lightning.LightningModule):
         if self.model is None:
             self.model = StitchedModel(record.build_backbone(name=self.pretrained))
         record.require_backbone(self.model.backbone, name=self.pretrained)
+        if self.objective is None:
+            self.objective = record.objective
         _check_bin_size(record, data, name=self.pretrained)
         self.model.backbone.load_state_dict(backbone_weights(checkpoint))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write the record that lets the checkpoint be opened without the data."""
         data = self._data()
-        record = CheckpointRecord.of(self.model, n_bins=data.n_bins, bin_size_s=data.bin_size_s)
+        record = CheckpointRecord.of(
+            self.model,
+            n_bins=data.n_bins,
+            bin_size_s=data.bin_size_s,
+            objective=self.objective,
+            trials={eid: data.fingerprint(eid) for eid in data.sessions},
+            batches=self._batches(),
+        )
         checkpoint[KEY] = record.to_plain()
+
+    def _batches(self) -> dict[str, int]:
+        data = self._data()
+        return {
+            "seed_everything": self.seed,
+            "data.batch_size": data.batch_size,
+            "data.sessions_per_batch": data.sessions_per_batch,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build what the checkpoint holds, and check it against the options and the data."""
@@ -106,6 +127,14 @@ class MaskedModeling(lightning.LightningModule):
         record = CheckpointRecord.from_checkpoint(checkpoint, name=name)
         backbone = record.build_backbone(name=name) if self.model is None else self.model.backbone
         record.require_backbone(backbone, name=name)
+        if self.objective is None:
+            self.objective = record.objective
+        if self.objective != record.objective:
+            raise CheckpointError(
+                f"{name}: trained with {record.objective}, but model.objective is {self.objective}. Leave it out to "
+                "take the checkpoint's; to train on with another, start a new run with model.pretrained."
+            )
+        self._trials = dict(record.trials)
         # in the checkpoint's order, by which the optimiser's state belongs to the weights
         self.model = StitchedModel(backbone)
         for session in record.sessions:
@@ -115,21 +144,21 @@ class MaskedModeling(lightning.LightningModule):
             _check_n_bins(backbone, self._data())
             self._check_sessions()
             if self.trainer.training:
-                self._check_optimizer(checkpoint, name=name)
+                self._check_same_training(checkpoint, record, name=name)
 
-    def _check_optimizer(self, checkpoint: dict[str, Any], *, name: str) -> None:
-        # the optimiser's state brings its own values: others would be ignored without a word
+    def _check_same_training(self, checkpoint: dict[str, Any], record: CheckpointRecord, *, name: str) -> None:
+        # the optimiser's state brings its own values, so others would be ignored without a word; another batch size or
+        # seed would make other batches of the rest of an epoch
         group = checkpoint["optimizer_states"][0]["param_groups"][0]
-        stored = {"lr": group["initial_lr"], "weight_decay": group["weight_decay"]}
+        before = {"model.lr": group["initial_lr"], "model.weight_decay": group["weight_decay"], **record.batches}
+        now = {"model.lr": self.lr, "model.weight_decay": self.weight_decay, **self._batches()}
         differing = [
-            f"model.{option} was {value} and is now {getattr(self, option)}"
-            for option, value in stored.items()
-            if value != getattr(self, option)
+            f"{option} was {before[option]} and is now {now[option]}" for option in now if before[option] != now[option]
         ]
         if differing:
             raise ConfigError(
-                f"{name}: a run goes on with the optimiser it had, but {' and '.join(differing)}. Go on with the same "
-                "values, or start a new run with model.pretrained."
+                f"{name}: a run goes on as it began, but {' and '.join(differing)}. Go on with the same values, or "
+                "start a new run with model.pretrained."
             )
 
     def _check_sessions(self) -> None:
@@ -149,6 +178,13 @@ class MaskedModeling(lightning.LightningModule):
             raise CheckpointError(
                 f"The neurons of {', '.join(changed)} are not those the checkpoint was trained with: the data were "
                 "prepared again or data.min_firing_rate_hz or data.regions differ."
+            )
+        moved = [eid for eid in data.sessions if self._trials.get(eid, data.fingerprint(eid)) != data.fingerprint(eid)]
+        if moved:
+            raise CheckpointError(
+                f"The trials of {', '.join(moved)} are not those the checkpoint was trained with: another window, "
+                "event, filter or split, so that it may be tested on trials it has learned. Take the data it was "
+                "trained on."
             )
 
     def on_validation_start(self) -> None:
@@ -239,7 +275,8 @@ class MaskedModeling(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         losses = {}
-        for scheme, metric in self.val_losses.items():
+        for scheme in self.objective.schemes:
+            metric = self.val_losses[scheme]
             loss = metric.compute()
             metric.reset()
             if not loss.isnan():  # a scheme that no session allows has none
