@@ -154,6 +154,13 @@ class _Probe:
         self.spike_neuron = np.asarray(spikes["clusters"]).ravel().astype(np.int64)
         channels = np.asarray(clusters["channels"]).ravel().astype(np.int64)
         self.n_neurons = len(channels)
+        # the probes are joined by offsets, which would make such a number another probe's neuron
+        spiking = self.spike_neuron
+        if len(spiking) and not 0 <= spiking.min() <= spiking.max() < self.n_neurons:
+            raise SourceError(
+                f"{collection}: spikes.clusters goes from {spiking.min()} to {spiking.max()}, but {self.n_neurons} "
+                "clusters are listed."
+            )
         locations = _locations(one, one_eid, name, collection)
         if len(channels) and not 0 <= channels.min() <= channels.max() < len(locations):
             raise SourceError(f"{collection}: clusters on channel {channels.max()}, but {len(locations)} channels.")

@@ -130,10 +130,6 @@ def remove_regions(alf):
         file.unlink()
 
 
-def remove_trials(alf):
-    (alf / "_ibl_trials.table.pqt").unlink()
-
-
 def change_trials(**columns):
     def change(alf):
         import pandas as pd
@@ -169,12 +165,18 @@ def foreign_channel(alf):
     np.save(path, np.load(path) + 1000)
 
 
+def foreign_spike(alf):
+    path = alf / "probe00" / "pykilosort" / "spikes.clusters.npy"
+    n_neurons = len(np.load(path.with_name("clusters.channels.npy")))
+    np.save(path, np.r_[n_neurons, np.load(path)[1:]])
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
         (remove_spikes, "no spikes"),
         (remove_regions, "no region file"),
-        (remove_trials, "no trials in alf"),
+        (lambda alf: (alf / "_ibl_trials.table.pqt").unlink(), "no trials in alf"),
         (drop_column, "the trial table has no choice"),
         (change_trials(choice=0.0), "0 of 13 trials left"),
         (change_trials(choice="left"), "trial table cannot be read"),
@@ -182,6 +184,7 @@ def foreign_channel(alf):
         (garble("_ibl_trials.table.pqt"), "trials in alf cannot be read"),
         (foreign_region, "not in the Allen atlas"),
         (foreign_channel, "but 384 channels"),
+        (foreign_spike, "alf/probe00/pykilosort: spikes.clusters goes from 0 to .* clusters are listed"),
     ],
 )
 def test_a_session_that_cannot_be_used_is_skipped_with_its_reason(tree, tmp_path, capsys, damage, reason):
@@ -190,8 +193,7 @@ def test_a_session_that_cannot_be_used_is_skipped_with_its_reason(tree, tmp_path
     assert ibl(tree, tmp_path / "out") == 1
     out = capsys.readouterr().out
     skipped = next(line for line in out.splitlines() if "skipped:" in line)
-    assert skipped.startswith(FIRST)
-    assert re.search(reason, skipped), skipped
+    assert re.search(f"^{FIRST}.*{reason}", skipped), skipped
     assert "1 prepared, 0 already done, 1 skipped" in out
     assert [e.eid for e in read_manifest(tmp_path / "out")] == [SECOND]
 
