@@ -2,7 +2,7 @@
 
 import json
 import multiprocessing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -171,5 +171,34 @@ def test_a_missing_folder_says_how_to_make_one(tmp_path):
 
 def test_a_role_that_does_not_exist_is_named(folder):
     add_session(folder, replace(find_entry(folder, "a"), role="spare"))
-    with pytest.raises(ManifestError, match="unknown role 'spare'"):
+    with pytest.raises(ManifestError, match="role of session 1 is 'spare', not one of pretrain, heldout"):
         read_manifest(folder)
+
+
+def spoilt(folder, **fields):
+    """Put other values into the first session's entry."""
+    sessions = json.loads((folder / "manifest.json").read_text())["sessions"]
+    change(folder, sessions=[sessions[0] | fields, *sessions[1:]])
+
+
+@pytest.mark.parametrize("value", [None, True, -1, ["x", 3], {"x": "y"}])
+@pytest.mark.parametrize("name", [field.name for field in fields(SessionEntry)])
+def test_a_field_of_another_type_is_one_sentence_that_names_it(folder, name, value):
+    spoilt(folder, **{name: value})
+    with pytest.raises(ManifestError, match=f"{name} of session 1 is ") as refused:
+        read_manifest(folder)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [3, "../b.h5", "/b.h5", "sub/b.h5", "sub\\b.h5", "..", ".", "", "b\0.h5"])
+def test_a_file_outside_the_folder_is_not_opened(folder, name):
+    spoilt(folder, file=name)
+    with pytest.raises(ManifestError, match=r"file of session 1 is .*, not the name of a file in this folder"):
+        read_manifest(folder)
+
+
+def test_a_session_that_is_listed_twice_is_named(folder):
+    spoilt(folder, eid="b")
+    for read in (read_manifest, folder_problems, lambda folder: find_entry(folder, "a")):
+        with pytest.raises(ManifestError, match="lists 'b' more than once"):
+            read(folder)

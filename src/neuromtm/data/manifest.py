@@ -1,9 +1,11 @@
 """`manifest.json`: what is in a folder of shards."""
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from neuromtm.data.shards import ShardHeader, read_header, shard_problems
 from neuromtm.errors import ManifestError
@@ -12,6 +14,7 @@ from neuromtm.files import locked, sha256, write_whole
 FILE_NAME = "manifest.json"
 FORMAT = "neuromtm-manifest"
 FORMAT_VERSION = 1
+MEND = "Delete it and prepare the folder again; good shards are kept."
 Role = Literal["pretrain", "heldout"]
 
 
@@ -100,7 +103,8 @@ def read_manifest(folder: Path) -> list[SessionEntry]:
     """The sessions of a folder, sorted by eid.
 
     Raises:
-        ManifestError: if the folder or its manifest is missing, unreadable, of another version or empty.
+        ManifestError: if the folder or its manifest is missing, unreadable, of another version or empty,
+            or names a session twice.
     """
     folder = Path(folder)
     path = folder / FILE_NAME
@@ -131,12 +135,69 @@ def _entries(path: Path) -> list[SessionEntry]:
                 f"{FORMAT_VERSION}. Prepare the folder again with this version."
             )
         entries = [SessionEntry(**session) for session in manifest["sessions"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ManifestError(f"{path}: not a readable manifest ({error}). Prepare the folder again.") from error
-    bad = [entry.role for entry in entries if entry.role not in get_args(Role)]
-    if bad:
-        raise ManifestError(f"{path}: unknown role {bad[0]!r}, not one of {', '.join(get_args(Role))}.")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ManifestError(f"{path}: not a readable manifest ({error}). {MEND}") from error
+    problems = [problem for number, entry in enumerate(entries) for problem in _field_problems(number, entry)]
+    if problems:
+        raise ManifestError(f"{path}: not a readable manifest ({'; '.join(problems)}). {MEND}")
+    if twice := sorted(eid for eid, times in Counter(entry.eid for entry in entries).items() if times > 1):
+        raise ManifestError(f"{path}: lists {', '.join(map(repr, twice))} more than once. {MEND}")
     return entries
+
+
+def _field_problems(number: int, entry: SessionEntry) -> list[str]:
+    return [
+        f"{name} of session {number + 1} is {getattr(entry, name)!r}, not {wanted}"
+        for name, (is_good, wanted) in FIELDS.items()
+        if not is_good(getattr(entry, name))
+    ]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_file_name(value: Any) -> bool:
+    # a name with a folder in it would lead to a file that is not this folder's
+    return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & set("/\\\0")
+
+
+def _is_role(value: Any) -> bool:
+    return value in get_args(Role)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_duration(value: Any) -> bool:
+    return type(value) in (int, float) and value > 0
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "eid": (_is_text, "text"),
+    "file": (_is_file_name, "the name of a file in this folder"),
+    "sha256": (_is_text, "text"),
+    "subject": (_is_text, "text"),
+    "lab": (_is_text, "text"),
+    "role": (_is_role, f"one of {', '.join(get_args(Role))}"),
+    "n_trials": (_is_number, "a number of trials"),
+    "n_bins": (_is_number, "a number of bins"),
+    "n_neurons": (_is_number, "a number of neurons"),
+    "bin_size_s": (_is_duration, "a number of seconds"),
+    "regions": (_are_numbers, "a number of neurons for each region"),
+    "behaviors": (_are_names, "a list of names"),
+    "splits": (_are_numbers, "a number of trials for each split"),
+}
+"""each field of an entry: what it must be, as a function and in words"""
 
 
 def folder_problems(folder: Path) -> dict[str, list[str]]:
