@@ -97,6 +97,15 @@ def test_a_shard_that_is_gone_or_cut_short_is_named(tmp_path):
     assert "file0.h5: no such shard" in said(ShardError, tmp_path)
 
 
+def test_a_file_of_another_session_is_not_believed(tmp_path):
+    write_folder(tmp_path, Session("a"), Session("b"), Session("c"))
+    (tmp_path / "file0.h5").write_bytes((tmp_path / "file1.h5").read_bytes())
+    sentence = said(ManifestError, tmp_path)
+    assert "file0.h5 holds 'b' and not 'a'. Prepare" in sentence
+    assert f"data_prep check {tmp_path}" in sentence
+    assert list(ready(tmp_path, sessions=["b", "c"]).sessions) == ["b", "c"]
+
+
 def test_an_error_in_a_worker_is_the_same_sentence(tmp_path, monkeypatch):
     # after an error torch waits so long for each worker to end
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)

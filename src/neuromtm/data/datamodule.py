@@ -15,7 +15,7 @@ from neuromtm.data.dataset import SessionDataset, SessionSource
 from neuromtm.data.manifest import SessionEntry, read_manifest
 from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
 from neuromtm.data.shards import ShardHeader, open_shard, read_header
-from neuromtm.errors import ConfigError, DataError, UserError
+from neuromtm.errors import ConfigError, DataError, ManifestError, UserError
 from neuromtm.files import hash_of
 from neuromtm.randomness import numpy_generator_for
 
@@ -126,7 +126,7 @@ class SessionDataModule(lightning.LightningDataModule):
         """Read the manifest and the headers of the chosen sessions; no counts yet.
 
         Raises:
-            ManifestError: if the folder holds no data.
+            ManifestError: if the folder holds no data, or a file holds another session than the manifest says.
             ShardError: if a shard is damaged.
             DataError: if the sessions cannot be used together or an eid does not exist.
         """
@@ -134,6 +134,7 @@ class SessionDataModule(lightning.LightningDataModule):
             return
         entries = self._chosen(read_manifest(self.root))
         self.headers = {entry.eid: read_header(self.root / entry.file) for entry in entries}
+        _check_names(self.root, entries, self.headers)
         _check_same_bins(self.headers)
         self._check_regions()
         sources = {}
@@ -282,6 +283,19 @@ class SessionDataModule(lightning.LightningDataModule):
             seed=self.seed,
             rank=rank,
             n_ranks=n_ranks,
+        )
+
+
+def _check_names(root: Path, entries: list[SessionEntry], headers: dict[str, ShardHeader]) -> None:
+    others = [
+        f"{entry.file} holds {headers[entry.eid].eid!r} and not {entry.eid!r}"
+        for entry in entries
+        if headers[entry.eid].eid != entry.eid
+    ]
+    if others:
+        raise ManifestError(
+            f"{root}: files of other sessions than the manifest says: {'; '.join(others)}. Prepare them again; "
+            f"python -m data_prep check {root} names every bad file."
         )
 
 
