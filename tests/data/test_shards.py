@@ -215,7 +215,7 @@ while True:
 
 
 def test_a_shard_that_is_missing_is_named(tmp_path):
-    with pytest.raises(ShardError, match=r"a\.h5: no such shard"):
+    with pytest.raises(ShardError, match=r"a\.h5: no such shard\. Prepare it again\.$"):
         read_header(tmp_path / "a.h5")
 
 

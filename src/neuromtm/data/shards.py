@@ -190,7 +190,7 @@ def open_shard_file(path: Path) -> h5py.File:
     """The same as `open_shard`, for a caller that closes the file itself."""
     path = Path(path)
     if not path.exists():
-        raise ShardError(f"{path}: no such shard. List the folder with: python -m data_prep check {path.parent}")
+        raise ShardError(f"{path}: no such shard. Prepare it again.")
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
