@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from neuromtm.data.manifest import read_manifest
 from neuromtm.data.shards import read_header
@@ -24,6 +26,12 @@ from tests.running import EIDS, HELDOUT, finetune, neuromtm
 @pytest.fixture
 def best(pretrained):
     return pretrained / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture(scope="module")
+def whole(pretrained):
+    """The weights of the best checkpoint."""
+    return load_checkpoint(pretrained / "checkpoints" / "best.ckpt")["state_dict"]
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
@@ -85,6 +93,47 @@ def test_a_checkpoint_cut_short_is_refused(best, tmp_path, share):
     (tmp_path / "short.ckpt").write_bytes(content[: int(share * len(content))])
     with pytest.raises(CheckpointError, match=r"short\.ckpt: not a"):
         load_checkpoint(tmp_path / "short.ckpt")
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_checkpoint_with_another_bit_is_refused_or_the_same(best, whole, tmp_path_factory, data):
+    path, content = tmp_path_factory.getbasetemp() / "flipped.ckpt", bytearray(best.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    try:
+        found = load_checkpoint(path)["state_dict"]
+    except CheckpointError:
+        return
+    # the bit was one of those that only fill the file up
+    assert found.keys() == whole.keys()
+    assert all(torch.equal(value, whole[name]) for name, value in found.items())
+
+
+def test_a_weight_with_another_bit_is_refused(best, tmp_path):
+    weight = next(v for k, v in load_checkpoint(best)["state_dict"].items() if k.startswith("model.backbone."))
+    content = bytearray(best.read_bytes())
+    content[content.index(weight.numpy().tobytes())] ^= 1
+    (tmp_path / "flipped.ckpt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"flipped\.ckpt: not a whole checkpoint; the file is damaged"):
+        load_checkpoint(tmp_path / "flipped.ckpt")
+
+
+def test_a_checkpoint_without_weights_is_refused(best, tmp_path):
+    torch.save({KEY: load_checkpoint(best)[KEY]}, tmp_path / "bare.ckpt")
+    with pytest.raises(CheckpointError, match=r"bare\.ckpt: not a checkpoint of neuromtm; it has no weights"):
+        load_checkpoint(tmp_path / "bare.ckpt")
+
+
+def test_a_folder_or_a_missing_best_checkpoint_says_which_file_to_give(best, pretrained, tmp_path):
+    for folder in (pretrained, pretrained / "checkpoints"):
+        with pytest.raises(CheckpointError, match=rf"is a folder, .* {best}\.$"):
+            load_checkpoint(folder)
+    shutil.copy(best, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match=r"no such checkpoint, as no validation .* There is .*last\.ckpt\.$"):
+        load_checkpoint(tmp_path / "best.ckpt")
+    with pytest.raises(CheckpointError, match=r"other\.ckpt: no such checkpoint\.$"):
+        load_checkpoint(tmp_path / "other.ckpt")
 
 
 @pytest.mark.parametrize("other", [torch.zeros(3), [1, 2], {"state_dict": {}}, {KEY: 3}])

@@ -2,6 +2,9 @@
 
 import importlib
 import pickle
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -162,21 +165,56 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     """Load a checkpoint onto the CPU without running anything that it holds.
 
     Raises:
-        CheckpointError: if it is missing, cut short or holds other than tensors and plain types.
+        CheckpointError: if it is missing, damaged, without weights or holds other than tensors and plain types.
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint.")
+        raise CheckpointError(_absence(path))
+    _check_bytes(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own words advise to switch the safety off
         raise CheckpointError(
-            f"{path}: not a checkpoint of neuromtm; it is damaged or holds other than tensors and plain types."
+            f"{path}: not a checkpoint of neuromtm; it holds other than tensors and plain types."
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, ImportError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: not a readable checkpoint, perhaps cut short ({reason}).") from error
+    if isinstance(checkpoint, Mapping) and KEY in checkpoint and not isinstance(checkpoint.get("state_dict"), Mapping):
+        raise CheckpointError(f"{path}: not a checkpoint of neuromtm; it has no weights, no entry 'state_dict'.")
+    return checkpoint
+
+
+def _absence(path: Path) -> str:
+    """Why there is no file of this name, and what to give instead."""
+    if path.is_dir():
+        best = path / "best.ckpt" if path.name == "checkpoints" else path / "checkpoints" / "best.ckpt"
+        return f"{path}: is a folder, not a checkpoint. Give a file in it, e.g. {best}."
+    last = path.with_name("last.ckpt")
+    if path.name == "best.ckpt" and last.is_file():
+        return f"{path}: no such checkpoint, as no validation happened before the training ended. There is {last}."
+    return f"{path}: no such checkpoint."
+
+
+def _check_bytes(path: Path) -> None:
+    """Compare the checksums that torch stores but does not read: a weight with another bit would load unnoticed.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+    except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint; the file is damaged or cut short ({error}). Use another one."
+        ) from error
+    if damaged is not None:
+        raise CheckpointError(
+            f"{path}: not a whole checkpoint; the file is damaged, its part {damaged} has another checksum. "
+            "Use another one."
+        )
 
 
 def backbone_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
