@@ -1,6 +1,7 @@
 """Checkpoints: whole, plain, of the right model, and open without the data."""
 
 import shutil
+import zipfile
 
 import pytest
 import torch
@@ -116,6 +117,14 @@ def test_a_weight_with_another_bit_is_refused(best, tmp_path):
     content[content.index(weight.numpy().tobytes())] ^= 1
     (tmp_path / "flipped.ckpt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"flipped\.ckpt: not a whole checkpoint; the file is damaged"):
+        load_checkpoint(tmp_path / "flipped.ckpt")
+
+
+def test_a_weight_that_became_a_folder_is_refused(best, tmp_path):
+    content, part = bytearray(best.read_bytes()), zipfile.ZipFile(best).namelist()[-3]
+    content[content.rindex(part.encode()) - 8] ^= 0x10  # its attributes in the zip file's directory
+    (tmp_path / "flipped.ckpt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"flipped\.ckpt: not a whole checkpoint; .* in its part .*/data/"):
         load_checkpoint(tmp_path / "flipped.ckpt")
 
 

@@ -25,6 +25,8 @@ KEY = "neuromtm"
 FORMAT_VERSION = 1
 MODEL_PREFIX = "model."
 BACKBONE_PREFIX = "model.backbone."
+DOS_FOLDER = 0x10
+"""a bit of the attributes of a zip file's part"""
 
 
 @dataclass(frozen=True)
@@ -206,14 +208,15 @@ def _check_bytes(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()
+            # torch takes a part with this bit for a folder, and gives memory that nobody filled
+            folders = [part.filename for part in file.infolist() if part.external_attr & DOS_FOLDER]
     except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not a readable checkpoint; the file is damaged or cut short ({error}). Use another one."
         ) from error
-    if damaged is not None:
+    if damaged is not None or folders:
         raise CheckpointError(
-            f"{path}: not a whole checkpoint; the file is damaged, its part {damaged} has another checksum. "
-            "Use another one."
+            f"{path}: not a whole checkpoint; the file is damaged in its part {damaged or folders[0]}. Use another one."
         )
 
 
