@@ -1,6 +1,7 @@
 """What a user can get wrong: one line that says so, and an exit code."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -105,6 +106,43 @@ def test_a_wrong_option_is_one_sentence_and_leaves_nothing(tmp_path, capsys, arg
     assert main([arg.format(tmp=tmp_path) for arg in args]) == 2
     assert sentence in error_line(capsys)
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("form", ["shards", "alf"])
+@pytest.mark.parametrize("out", ["{tmp}/file", "{tmp}/file/sub", "/proc/nothing/sub", "{tmp}/" + 300 * "n"])
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, capsys, tiny, out, form):
+    pytest.importorskip("one", reason="ONE-api is not installed")
+    (tmp_path / "file").write_text("mine")
+    out = out.format(tmp=tmp_path)
+    assert main(["simulate", "--format", form, "--out", out, *tiny]) == 2
+    assert re.search("cannot be read or written|is a file; name a folder", error_line(capsys))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+INTERRUPTED_WHILE_IMPORTING = """
+import builtins, runpy, sys
+real = builtins.__import__
+def slow(name, *args, **kwargs):
+    if name == "numpy":
+        raise KeyboardInterrupt
+    return real(name, *args, **kwargs)
+builtins.__import__ = slow
+sys.argv = ["data_prep", "check", "x"]
+runpy.run_module("data_prep", run_name="__main__")
+"""
+
+
+def test_an_interruption_is_one_line_even_while_importing(monkeypatch, capsys):
+    def interrupt(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("data_prep.cli.folder_problems", interrupt)
+    assert main(["check", "x"]) == 130
+    assert "interrupted; run the same command again" in error_line(capsys)
+    command = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 130
+    assert finished.stderr == "neuromtm-prep: interrupted; run the same command again to go on\n"
 
 
 @pytest.mark.parametrize("command", ["simulate", "ibl"])
