@@ -35,7 +35,7 @@ def run(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 all well, 1 sessions skipped or files bad, 2 the user's error.
     """
-    options = _parser().parse_args(args)
+    options = parser().parse_args(args)
     try:
         return options.run(options)
     except UserError as error:
@@ -58,7 +58,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action) if action.default not in (None, (), False) else action.help
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
     parser = argparse.ArgumentParser(prog="python -m data_prep", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -112,11 +113,17 @@ def _simulate_options(parser: argparse.ArgumentParser) -> None:
         default="shards",
         help="shards, or the files of the International Brain Laboratory (which hold no true rates)",
     )
-    parser.add_argument("--n-sessions", type=int, default=default.n_sessions, help="sessions, each of another animal")
-    parser.add_argument("--n-heldout", type=int, default=default.n_heldout, help="held-out sessions, the last ones")
-    parser.add_argument("--n-neurons", type=int, default=default.n_neurons, help="neurons a session, on average")
-    parser.add_argument("--n-trials", type=int, default=default.n_trials, help="good trials a session")
-    parser.add_argument("--n-regions", type=int, default=default.n_regions, help="brain regions, 3 to 12")
+    parser.add_argument(
+        "--n-sessions", type=int, default=default.n_sessions, help="number of sessions, each of another animal"
+    )
+    parser.add_argument(
+        "--n-heldout", type=int, default=default.n_heldout, help="number of held-out sessions, the last ones"
+    )
+    parser.add_argument(
+        "--n-neurons", type=int, default=default.n_neurons, help="number of neurons a session, on average"
+    )
+    parser.add_argument("--n-trials", type=int, default=default.n_trials, help="number of good trials a session")
+    parser.add_argument("--n-regions", type=int, default=default.n_regions, help="number of brain regions, 3 to 12")
     _binning_options(parser)
 
 
@@ -182,7 +189,7 @@ def _ibl_options(parser: argparse.ArgumentParser) -> None:
 def _out_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
     parser.add_argument("--overwrite", action="store_true", help="replace shards prepared with other options")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every draw, a whole number")
 
 
 def _binning_options(parser: argparse.ArgumentParser) -> None:

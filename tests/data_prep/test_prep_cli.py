@@ -9,6 +9,7 @@ import h5py
 import pytest
 
 from data_prep.__main__ import main
+from data_prep.cli import parser
 from neuromtm.data.manifest import folder_problems
 
 
@@ -160,14 +161,15 @@ def test_help_is_printed_and_names_the_exit_codes(command, capsys):
     assert "Exit code" in capsys.readouterr().out
 
 
-def test_help_says_the_unit_of_every_quantity(capsys):
-    with pytest.raises(SystemExit):
-        main(["ibl", "--help"])
-    text = " ".join(capsys.readouterr().out.split("Prepare sessions")[1].split())
-    for option, unit in {"-s": "in seconds", "-hz": "in Hz"}.items():
-        for part in text.split(" --")[1:]:
-            if part.split()[0].endswith(option):
-                assert unit in part, part
+@pytest.mark.parametrize("command", ["simulate", "ibl"])
+def test_help_says_the_unit_of_every_number_or_what_it_counts(command):
+    commands = next(action for action in parser()._actions if isinstance(action.choices, dict)).choices
+    numbers = [action for action in commands[command]._actions if action.type in (int, float)]
+    assert numbers
+    for action in numbers:
+        units = {"s": "in seconds", "hz": "in Hz", "neurons": "number of neurons", "trials": "number of good trials"}
+        unit = units.get(action.dest.split("_")[-1], "in seconds|number|fraction")
+        assert re.search(unit, action.help), action.dest
 
 
 def test_the_module_runs_and_exits_with_the_code(tmp_path):
