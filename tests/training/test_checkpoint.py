@@ -17,6 +17,7 @@ from neuromtm.training.checkpoint import (
     KEY,
     CheckpointRecord,
     WholeFileCheckpointIO,
+    load_backbone,
     load_checkpoint,
     newest_checkpoint,
 )
@@ -191,6 +192,19 @@ def test_every_difference_to_the_options_is_named(best):
     other = NDT1(width=32, n_layers=2, n_heads=2, mlp_width=32, max_bins=32)
     with pytest.raises(CheckpointError, match=r"n_layers 1 there and 2 here; width 16 there and 32 here"):
         record.require_backbone(other, name="best.ckpt")
+
+
+def test_weights_that_do_not_fit_the_architecture_are_named(best):
+    checkpoint = load_checkpoint(best)
+    backbone = CheckpointRecord.from_checkpoint(checkpoint, name="x").build_backbone(name="x")
+    load_backbone(backbone, checkpoint, name="x")
+    first, second = (f"model.backbone.{key}" for key in list(backbone.state_dict())[:2])
+    spoilt = dict(checkpoint["state_dict"]) | {"model.backbone.spare": torch.zeros(1), second: torch.zeros(1, 2, 3, 4)}
+    del spoilt[first]
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"x: .* is missing, spare is not known, .* is \(1, 2, 3, 4\) there"):
+        load_backbone(backbone, {"state_dict": spoilt}, name="x")
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
 
 
 @pytest.fixture(scope="module")

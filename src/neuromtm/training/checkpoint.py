@@ -226,6 +226,33 @@ def backbone_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return {k.removeprefix(BACKBONE_PREFIX): v for k, v in weights.items() if k.startswith(BACKBONE_PREFIX)}
 
 
+def load_backbone(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: str) -> None:
+    """Give a backbone the shared weights of a loaded checkpoint.
+
+    Args:
+        backbone: of the checkpoint's architecture; its weights are replaced.
+        checkpoint: as loaded.
+        name: of the file, for messages.
+
+    Raises:
+        CheckpointError: naming the weights that are missing, or one that does not fit.
+    """
+    weights, mine = backbone_weights(checkpoint), backbone.state_dict()
+    problems = [f"{key} is missing" for key in mine if key not in weights]
+    problems += [f"{key} is not known" for key in weights if key not in mine]
+    problems += [
+        f"{key} is {tuple(weights[key].shape)} there and {tuple(mine[key].shape)} here"
+        for key in mine
+        if key in weights and weights[key].shape != mine[key].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(
+            f"{name}: its weights are not those of its architecture: {', '.join(problems[:3])}{more}. Use another one."
+        )
+    backbone.load_state_dict(weights)
+
+
 class WholeFileCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints under a temporary name and renames them; reads them with `weights_only`."""
 
