@@ -230,3 +230,11 @@ def test_a_damaged_metrics_file_is_one_sentence_with_its_name(tmp_path, text):
     (tmp_path / "metrics.json").write_text(text)
     with pytest.raises(UserError, match=r"metrics\.json: .*Test the run again"):
         read_metrics(tmp_path)
+
+
+def test_a_folder_is_not_renamed_aside(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(UserError, match="run: a folder"):
+        keep_previous(folder)
+    assert list(tmp_path.iterdir()) == [folder]

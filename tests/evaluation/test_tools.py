@@ -99,3 +99,12 @@ def test_compare_refuses_a_ceiling_that_is_no_run_and_a_folder_for_one_run(runs,
     assert "no run of that name. There are: base, mtm, ceiling" in refusal(capsys, "compare", *runs, "--ceiling", "top")
     assert "nothing to be compared with" in refusal(capsys, "compare", runs[0], "--out_dir", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["compare", "report"])
+def test_a_folder_in_the_place_of_the_file_stays_where_it_is(runs, tmp_path, capsys, command):
+    folder = tmp_path / "mtm"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    named = runs if command == "compare" else [tmp_path / "base"]
+    assert "mtm: a folder" in refusal(capsys, command, *named, "--out", folder)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before

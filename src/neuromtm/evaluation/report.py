@@ -209,9 +209,14 @@ def keep_previous(path: Path) -> Path | None:
 
     Returns:
         The new name; None if there was no earlier result.
+
+    Raises:
+        UserError: if it is a folder, or anything else that is no regular file.
     """
     if not path.exists():
         return None
+    if not path.is_file():
+        raise UserError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}. Name a file to write.")
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H-%M-%S")
     kept, number = path.with_name(f"{path.stem}.{written}{path.suffix}"), 1
     while kept.exists():  # two tests in one second

@@ -69,6 +69,7 @@ def run_compare(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--ceiling", metavar="NAME", help="the run whose bits per spike the others' are a share of")
     options = parser.parse_args(arguments)
+    _require_file(options.out)
     runs = _named_runs(options.runs)
     if options.ceiling is not None and options.ceiling not in runs:
         raise UserError(f"--ceiling {options.ceiling}: no run of that name. There are: {', '.join(runs)}.")
@@ -93,6 +94,11 @@ def run_compare(arguments: Sequence[str]) -> None:
         write_whole(options.out, json.dumps(summary(metrics), indent=1) + "\n")
     if options.out_dir is not None:
         _write_comparison(options.out_dir, metrics, pairs, shares, options.ceiling, tables)
+
+
+def _require_file(out: Path | None) -> None:
+    if out is not None and out.is_dir():
+        raise UserError(f"--out {out}: a folder. Name a file to write, e.g. {out / 'NAME'}.")
 
 
 def _named_runs(given: Sequence[str]) -> dict[str, TestedRun]:
@@ -146,6 +152,7 @@ def run_report(arguments: Sequence[str]) -> None:
         "--ceiling", metavar="DIR", type=Path, help="what `neuromtm ceiling` wrote, of the same simulated sessions"
     )
     options = parser.parse_args(arguments)
+    _require_file(options.out)
     text = report_page(options.run, ceiling=options.ceiling)
     path = options.out or options.run / "report.html"
     keep_previous(path)
