@@ -253,6 +253,14 @@ def test_a_used_run_directory(capsys, root, sessions_dir, pretrained):
     assert (pretrained / "config.yaml").read_text() == before
 
 
+def test_going_on_with_a_run_in_the_directory_of_another(capsys, root, sessions_dir, pretrained, best, tmp_path):
+    other = shutil.copytree(pretrained, tmp_path / "other")
+    before = {path.name: path.read_bytes() for path in (other / "checkpoints").iterdir()}
+    line = refusal(capsys, *pretrain(root, sessions_dir, "--run_dir", other, "--ckpt_path", best))
+    assert "holds a run already" in line
+    assert {path.name: path.read_bytes() for path in (other / "checkpoints").iterdir()} == before
+
+
 def test_a_schedule_without_an_end(capsys, root, sessions_dir, tmp_path):
     command = pretrain(root, sessions_dir, "--run_dir", tmp_path / "run", "--trainer.max_epochs", "-1")
     assert "needs an end" in refusal(capsys, *command)

@@ -102,7 +102,8 @@ class NeuromtmCLI(LightningCLI):
         if self.subcommand == "fit":
             # not into config.yaml: a later test with it must not take the checkpoint that training went on from
             self._resumes_from, options["ckpt_path"] = options["ckpt_path"], None
-            if rank_zero_only.rank == 0 and self._resumes_from is None:
+            goes_on = self._resumes_from is not None and _lies_in(Path(self._resumes_from), run_dir)
+            if rank_zero_only.rank == 0 and not goes_on:
                 _require_free(run_dir)
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
@@ -155,6 +156,10 @@ def _named_checkpoint(name: str, run_dir: Path) -> str | None:
     if newest is None:
         rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
     return None if newest is None else str(newest)
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _require_free(run_dir: Path) -> None:
