@@ -19,7 +19,7 @@ TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env test lint demo demo-folder-is-new clean
+.PHONY: help env test lint demo demo-mtm demo-temporal demo-folder-is-new clean
 .DELETE_ON_ERROR:
 
 help:
@@ -75,22 +75,24 @@ SMALL := --config conf/model/tiny.yaml $(SHORT)
 demo: demo-folder-is-new $(INSTALLED)
 	$(BIN)/python -m data_prep simulate --out $(DEMO)/data --n-sessions 6 --n-heldout 2 \
 	  --n-neurons 90 --bin-size-s 0.04
-	$(BIN)/neuromtm fit --config conf/pretrain.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/mtm/pretrain
-	$(BIN)/neuromtm fit --config conf/temporal.yaml $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/temporal/pretrain
-	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SHORT) --data.root $(DEMO)/data --run_dir $(DEMO)/mtm/finetune \
-	  --model.pretrained $(DEMO)/mtm/pretrain/checkpoints/best.ckpt
-	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SHORT) --data.root $(DEMO)/data --run_dir $(DEMO)/temporal/finetune \
-	  --model.pretrained $(DEMO)/temporal/pretrain/checkpoints/best.ckpt
-	$(BIN)/neuromtm test --config $(DEMO)/mtm/finetune/config.yaml --ckpt_path $(DEMO)/mtm/finetune/checkpoints/best.ckpt
-	$(BIN)/neuromtm test --config $(DEMO)/temporal/finetune/config.yaml --ckpt_path $(DEMO)/temporal/finetune/checkpoints/best.ckpt
+	@echo "Both models train side by side, one on each core. Curves: $(BIN)/tensorboard --logdir $(DEMO)"
+	$(MAKE) --no-print-directory -j2 demo-mtm demo-temporal
 	$(BIN)/neuromtm ceiling --data $(DEMO)/data --out $(DEMO)/ceiling
 	$(BIN)/neuromtm compare temporal=$(DEMO)/temporal/finetune mtm=$(DEMO)/mtm/finetune ceiling=$(DEMO)/ceiling \
-	  --out $(DEMO)/summary.json
+	  --ceiling ceiling --out $(DEMO)/summary.json
 	@echo
 	@echo "Table:       $(DEMO)/summary.json"
 	@echo "Figures:     $(DEMO)/mtm/finetune/figures and $(DEMO)/temporal/finetune/figures"
 	@echo "Per neuron:  $(DEMO)/mtm/finetune/neurons.csv"
 	@echo "Curves:      $(BIN)/tensorboard --logdir $(DEMO)"
+
+demo-mtm: RECIPE := conf/pretrain.yaml
+demo-temporal: RECIPE := conf/temporal.yaml
+demo-mtm demo-temporal: demo-%:
+	$(BIN)/neuromtm fit --config $(RECIPE) $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/$*/pretrain
+	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SHORT) --data.root $(DEMO)/data --run_dir $(DEMO)/$*/finetune \
+	  --model.pretrained $(DEMO)/$*/pretrain/checkpoints/best.ckpt
+	$(BIN)/neuromtm test --config $(DEMO)/$*/finetune/config.yaml --ckpt_path $(DEMO)/$*/finetune/checkpoints/best.ckpt
 
 demo-folder-is-new:
 	@test ! -e $(DEMO) || { echo "$(DEMO) exists, and its results are not overwritten." \
