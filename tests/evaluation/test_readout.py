@@ -221,12 +221,11 @@ def test_a_session_without_labels_has_no_figures_but_reasons():
     assert scores == BehaviorScores(choice_absent=absent, whisker_absent=absent)
 
 
-def test_one_class_in_train_leaves_the_chance_level_and_the_other_figure():
+def test_one_class_in_train_leaves_neither_accuracy_nor_chance_but_the_other_figure():
     rates, choice, whisker = splits()
     one_class = choice._replace(train=np.ones(60))
     scores = decode(lambda _: rates, prompts=["neuron"], choice=one_class, whisker=whisker)
-    assert (scores.choice_accuracy, scores.choice_prompt) == (None, None)
-    assert scores.choice_chance == pytest.approx(np.mean(choice.test == 1))
+    assert (scores.choice_accuracy, scores.choice_chance, scores.choice_prompt) == (None, None, None)
     assert "both choices" in scores.choice_absent
     assert scores.whisker_r2 is not None
 
@@ -248,6 +247,7 @@ def test_rates_that_are_not_finite_are_a_reason_not_a_crash(split):
     rates, choice, whisker = splits()
     broken = rates._replace(**{split: np.full_like(getattr(rates, split), np.nan)})
     scores = decode(lambda _: broken, prompts=["neuron"], choice=choice, whisker=whisker)
-    assert scores.choice_accuracy is None
+    assert (scores.choice_accuracy, scores.choice_chance) == (None, None)
+    assert (scores.whisker_r2, scores.whisker_chance) == (None, None)
     assert "not finite" in scores.choice_absent
     assert "not finite" in scores.whisker_absent

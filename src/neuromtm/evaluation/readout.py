@@ -100,7 +100,10 @@ class TraceReadout:
 
 @dataclass(frozen=True, kw_only=True)
 class BehaviorScores:
-    """A session's decoding on test trials; None where the data does not allow a figure."""
+    """A session's decoding on test trials; None where the data does not allow a figure.
+
+    A chance level stands only beside its figure, so that their means are over the same sessions.
+    """
 
     choice_accuracy: float | None = None
     choice_chance: float | None = None
@@ -210,9 +213,9 @@ def decode(
     best_whisker = _best([one.whisker for one in tried])
     return BehaviorScores(
         choice_accuracy=best_choice.test,
-        choice_chance=None if choice is None else majority_class_accuracy(choice.train, choice.test),
+        choice_chance=None if best_choice.test is None else majority_class_accuracy(choice.train, choice.test),
         whisker_r2=best_whisker.test,
-        whisker_chance=None if whisker is None else trial_average_r2(whisker.train, whisker.test),
+        whisker_chance=None if best_whisker.test is None else trial_average_r2(whisker.train, whisker.test),
         choice_prompt=best_choice.prompt,
         whisker_prompt=best_whisker.prompt,
         choice_absent=best_choice.absent,
