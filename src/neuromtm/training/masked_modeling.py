@@ -18,7 +18,7 @@ from neuromtm.metrics.spikes import poisson_nll
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 from neuromtm.randomness import generator_for, seed_from
-from neuromtm.training.checkpoint import KEY, CheckpointRecord, backbone_weights, load_checkpoint
+from neuromtm.training.checkpoint import KEY, CheckpointRecord, load_backbone, load_checkpoint
 from neuromtm.training.optim import Schedule, make_optimizer
 
 
@@ -97,7 +97,7 @@ class MaskedModeling(lightning.LightningModule):
         if self.objective is None:
             self.objective = record.objective
         _check_bin_size(record, data, name=self.pretrained)
-        self.model.backbone.load_state_dict(backbone_weights(checkpoint))
+        load_backbone(self.model.backbone, checkpoint, name=self.pretrained)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write the record that lets the checkpoint be opened without the data."""
