@@ -167,6 +167,11 @@ def test_a_test_without_a_checkpoint(capsys, pretrained, tmp_path):
     assert "--ckpt_path" in refusal(capsys, *evaluate(pretrained, "--run_dir", tmp_path))
 
 
+def test_a_test_of_the_last_checkpoint_where_there_is_none(capsys, caplog, pretrained, tmp_path):
+    assert "--ckpt_path" in refusal(capsys, *evaluate(pretrained, "--run_dir", tmp_path, "--ckpt_path", "last"))
+    assert "training starts" not in caplog.text + capsys.readouterr().err
+
+
 def test_a_test_without_a_checkpoint_of_a_fine_tuned_run(capsys, root, sessions_dir, tmp_path):
     line = refusal(
         capsys, "test", "--config", root / "conf" / "finetune.yaml", *SHORT, "--data.root", sessions_dir,
@@ -178,6 +183,7 @@ def test_a_test_without_a_checkpoint_of_a_fine_tuned_run(capsys, root, sessions_
 def test_a_missing_checkpoint(capsys, pretrained, tmp_path):
     line = refusal(capsys, *evaluate(pretrained, "--run_dir", tmp_path, "--ckpt_path", tmp_path / "none.ckpt"))
     assert "none.ckpt: no such checkpoint" in line
+    assert not list(tmp_path.glob("config*"))
 
 
 def test_a_checkpoint_cut_short(capsys, pretrained, best, tmp_path):

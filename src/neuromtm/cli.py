@@ -99,6 +99,8 @@ class NeuromtmCLI(LightningCLI):
         options = self.config[self.subcommand]
         if options.get("ckpt_path") in ("last", "best"):
             options["ckpt_path"] = _named_checkpoint(options["ckpt_path"], run_dir)
+            if options["ckpt_path"] is None and self.subcommand == "fit":
+                rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
         if self.subcommand == "fit":
             # not into config.yaml: a later test with it must not take the checkpoint that training went on from
             self._resumes_from, options["ckpt_path"] = options["ckpt_path"], None
@@ -153,8 +155,6 @@ def _named_checkpoint(name: str, run_dir: Path) -> str | None:
     if name == "best":
         return str(run_dir / "checkpoints" / "best.ckpt")
     newest = newest_checkpoint(run_dir)
-    if newest is None:
-        rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
     return None if newest is None else str(newest)
 
 

@@ -29,7 +29,7 @@ class EventsOnly(TensorBoardLogger):
 
 
 class RunConfig(lightning.Callback):
-    """Writes `config.yaml` once a training can start, `config.test.yaml` and the like for the other commands.
+    """Writes `config.yaml` once a training starts, `config.test.yaml` and the like once the other commands do.
 
     An earlier file with other content is renamed aside.
 
@@ -41,14 +41,20 @@ class RunConfig(lightning.Callback):
     def __init__(self, parser: LightningArgumentParser, config: object):
         self.parser, self.config = parser, config
 
-    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        stage = getattr(stage, "value", stage)
-        if stage != "fit":
-            self._write(trainer, f"config.{stage}.yaml")
+    # not in `setup`: a command that was refused there, for data or a checkpoint that do not fit, has not started
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        # not in `setup`: a run that was refused there, for data or a checkpoint that do not fit, is no run yet
         self._write(trainer, "config.yaml")
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.state.fn == "validate":  # not while training
+            self._write(trainer, "config.validate.yaml")
+
+    def on_test_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._write(trainer, "config.test.yaml")
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._write(trainer, "config.predict.yaml")
 
     def _write(self, trainer: lightning.Trainer, name: str) -> None:
         if not trainer.is_global_zero:
