@@ -67,11 +67,17 @@ def test_the_configuration_printed_is_one_that_can_be_given_again(capsys, root, 
     assert output(capsys, "fit", "--config", tmp_path / "again.yaml", "--print_config") == printed
 
 
-def test_an_option_must_be_spelled_out(capsys, root, sessions_dir):
-    with pytest.raises(SystemExit) as ended:
-        neuromtm(*pretrain(root, sessions_dir, "--model.schedul", "cosine"))
-    assert ended.value.code == 2
-    assert "model.schedul" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--model.schedul", "cosine", "model.schedul"),
+        ("--model.lr", "fast", "model.lr"),
+        ("--model.objective.schemes", "[neurons]", "neurons"),
+        ("--model.backbone.init_args.widht", "3", "widht"),
+    ],
+)
+def test_an_option_that_is_not_understood(capsys, root, sessions_dir, option, value, message):
+    assert message in refusal(capsys, *pretrain(root, sessions_dir, option, value))
 
 
 # ---- noise ----
@@ -267,6 +273,26 @@ def test_going_on_with_a_run_in_the_directory_of_another(capsys, root, sessions_
     assert {path.name: path.read_bytes() for path in (other / "checkpoints").iterdir()} == before
 
 
+def test_going_on_to_an_epoch_that_is_past(capsys, root, sessions_dir, pretrained, tmp_path):
+    run_dir = shutil.copytree(pretrained, tmp_path / "run")
+    command = pretrain(root, sessions_dir, "--run_dir", run_dir, "--ckpt_path", "last", "--model.schedule", "constant")
+    neuromtm(*command, "--trainer.max_epochs", "2")
+    assert "max_epochs=1" in refusal(capsys, *command, "--trainer.max_epochs", "1")
+
+
+def test_a_run_directory_that_is_a_file(capsys, root, sessions_dir, tmp_path):
+    (tmp_path / "file").touch()
+    for run_dir in (tmp_path / "file", tmp_path / "file" / "run"):
+        assert "file is a file" in refusal(capsys, *pretrain(root, sessions_dir, "--run_dir", run_dir))
+
+
+def test_a_gpu_that_is_not_there(capsys, root, sessions_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("lightning.pytorch.accelerators.cuda.num_cuda_devices", lambda: 0)
+    command = pretrain(root, sessions_dir, "--run_dir", tmp_path / "run", "--trainer.accelerator", "gpu")
+    assert "gpu" in refusal(capsys, *command).lower()
+
+
 def test_a_schedule_without_an_end(capsys, root, sessions_dir, tmp_path):
     command = pretrain(root, sessions_dir, "--run_dir", tmp_path / "run", "--trainer.max_epochs", "-1")
     assert "needs an end" in refusal(capsys, *command)
@@ -285,6 +311,9 @@ def test_a_prediction_on_two_devices(capsys, pretrained, best, tmp_path):
         (("--model.objective.schemes", "[neuron,neuron]"), "twice"),
         (("--data.batch_size", "0"), "batch_size"),
         (("--model.backbone.n_heads", "3"), "width 16 in 3 heads"),
+        (("--seed_everything", "-5"), "seed_everything is -5"),
+        (("--trainer.accelerator", "tpuu"), "tpuu"),
+        (("--trainer.devices", "0"), "devices"),
         (("--activity.n_val_neurons", "0"), "n_val_neurons is 0"),
         (("--figures.n_val_sessions", "-1"), "n_val_sessions is -1"),
     ],

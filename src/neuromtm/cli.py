@@ -1,11 +1,14 @@
 """The command line: `neuromtm fit | validate | test | predict` by LightningCLI, and tools beside them."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
@@ -39,6 +42,12 @@ class Parser(LightningArgumentParser):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.allow_abbrev = False
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Leave the printing to `main`; without `exit_on_error` the parser itself waits for its own error."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise _users_own(ex) or ConfigError(message) from ex
 
 
 class NeuromtmCLI(LightningCLI):
@@ -94,8 +103,15 @@ class NeuromtmCLI(LightningCLI):
         # Lightning would lay options stored in a checkpoint over those of the command line. Ours stores none.
         pass
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Sequence[str] | None) -> None:
+        super().parse_arguments(parser, args)
+        seed = self.config[self.config["subcommand"]].get("seed_everything")
+        if not 0 <= int(seed or 0) < 2**32:  # before Lightning sets it
+            raise ConfigError(f"seed_everything is {seed}, not between 0 and {2**32 - 1}.")
+
     def before_instantiate_classes(self) -> None:
         run_dir = Path(self._get(self.config, "run_dir"))
+        _require_writable(run_dir)
         options = self.config[self.subcommand]
         if options.get("ckpt_path") in ("last", "best"):
             options["ckpt_path"] = _named_checkpoint(options["ckpt_path"], run_dir)
@@ -127,7 +143,10 @@ class NeuromtmCLI(LightningCLI):
         # behind those that score: activity, behavior and figures stand among the callbacks by their order here
         activity, behavior = self._get(self.config_init, "activity"), self._get(self.config_init, "behavior")
         self.trainer_defaults["callbacks"] = [TestResults(activity, behavior), RatePredictions()]
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except ValueError as error:  # an accelerator, strategy or precision that there is not
+            raise ConfigError(f"trainer: {error}") from error
         if isinstance(trainer.strategy, DDPStrategy):
             # a batch uses the stitchers and the prompt of its own sessions and scheme only
             trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
@@ -158,6 +177,14 @@ def _named_checkpoint(name: str, run_dir: Path) -> str | None:
     return None if newest is None else str(newest)
 
 
+def _require_writable(run_dir: Path) -> None:
+    there = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"--run_dir {run_dir}: {there} is a file. Choose another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"--run_dir {run_dir}: no permission to write to {there}. Choose another folder.")
+
+
 def _lies_in(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
@@ -186,6 +213,10 @@ def _is_no_tip(record: logging.LogRecord) -> bool:
 
 
 def _users_own(error: BaseException | None) -> UserError | None:
+    if isinstance(error, MisconfigurationException):
+        return ConfigError(str(error))
+    if isinstance(error, OSError) and error.filename is not None:
+        return UserError(f"{error.filename}: {error.strerror}.")
     # jsonargparse wraps what a constructor raises
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__
