@@ -276,7 +276,7 @@ def test_going_on_with_a_run_in_the_directory_of_another(capsys, root, sessions_
 def test_going_on_to_an_epoch_that_is_past(capsys, root, sessions_dir, pretrained, tmp_path):
     run_dir = shutil.copytree(pretrained, tmp_path / "run")
     command = pretrain(root, sessions_dir, "--run_dir", run_dir, "--ckpt_path", "last", "--model.schedule", "constant")
-    neuromtm(*command, "--trainer.max_epochs", "2")
+    neuromtm(*command, "--trainer.max_epochs", "3")
     assert "max_epochs=1" in refusal(capsys, *command, "--trainer.max_epochs", "1")
 
 
