@@ -311,6 +311,7 @@ def test_a_prediction_on_two_devices(capsys, pretrained, best, tmp_path):
         (("--model.objective.schemes", "[neuron,neuron]"), "twice"),
         (("--data.batch_size", "0"), "batch_size"),
         (("--model.backbone.n_heads", "3"), "width 16 in 3 heads"),
+        (("--trainer.check_val_every_n_epoch", "10"), "--trainer.check_val_every_n_epoch 1"),
         (("--seed_everything", "-5"), "seed_everything is -5"),
         (("--trainer.accelerator", "tpuu"), "tpuu"),
         (("--trainer.devices", "0"), "devices"),

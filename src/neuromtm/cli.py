@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, Namespace
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
@@ -118,6 +118,7 @@ class NeuromtmCLI(LightningCLI):
             if options["ckpt_path"] is None and self.subcommand == "fit":
                 rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
         if self.subcommand == "fit":
+            _require_validation(options["trainer"])
             # not into config.yaml: a later test with it must not take the checkpoint that training went on from
             self._resumes_from, options["ckpt_path"] = options["ckpt_path"], None
             goes_on = self._resumes_from is not None and _lies_in(Path(self._resumes_from), run_dir)
@@ -183,6 +184,18 @@ def _require_writable(run_dir: Path) -> None:
         raise ConfigError(f"--run_dir {run_dir}: {there} is a file. Choose another folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"--run_dir {run_dir}: no permission to write to {there}. Choose another folder.")
+
+
+def _require_validation(trainer: Namespace) -> None:
+    """Refuse a training that would end before its first validation, and so without a best checkpoint."""
+    epochs, every = trainer["max_epochs"], trainer["check_val_every_n_epoch"]
+    if trainer["limit_val_batches"] == 0 or trainer["fast_dev_run"] or epochs is None or every is None:
+        return
+    if 0 < epochs < every:
+        raise ConfigError(
+            f"trainer.max_epochs is {epochs}, but validation comes every {every} epochs, so there would be no "
+            f"best.ckpt. Add --trainer.check_val_every_n_epoch {epochs}, or --trainer.limit_val_batches 0 for none."
+        )
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

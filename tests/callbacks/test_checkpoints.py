@@ -33,7 +33,7 @@ def test_the_last_checkpoint_knows_the_best_so_far(pretrained):
 
 
 def test_a_run_without_any_validation_leaves_its_last_checkpoint(root, sessions_dir, tmp_path):
-    options = ("--trainer.check_val_every_n_epoch", "10", *QUICK)
+    options = ("--trainer.limit_val_batches", "0", *QUICK)
     neuromtm(*pretrain(root, sessions_dir, "--run_dir", tmp_path / "run", *options))
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 6
 
