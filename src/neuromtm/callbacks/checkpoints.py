@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -25,6 +26,11 @@ class BestCheckpoint(ModelCheckpoint):
             # right behind a validation, so that a `last.ckpt` written there knows the best
             save_on_train_epoch_end=False,
         )
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        # a run that goes on from behind a validation ends that one again, without figures
+        if trainer.fit_loop.epoch_loop.val_loop._has_run or self.monitor in trainer.callback_metrics:
+            super().on_validation_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the least loss so far, also in a run directory that was moved since."""
@@ -76,6 +82,12 @@ class LastCheckpoint(Checkpoint):
         last = trainer.fit_loop.epoch_progress.current.processed == trainer.max_epochs
         if stops or last or self._is_old(trainer):
             self._save(trainer)
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module, exception: BaseException) -> None:
+        # nothing is saved here: the interrupt may have come in the midst of a step
+        last = self.folder / "last.ckpt"
+        if isinstance(exception, KeyboardInterrupt) and trainer.state.fn == "fit" and last.exists():
+            rank_zero_info(f"Interrupted. Go on from {last} by --ckpt_path last.")
 
     def _is_old(self, trainer: lightning.Trainer) -> bool:
         old = time.monotonic() - self._saved_at_s >= self.every_s
