@@ -28,7 +28,7 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        # a run that goes on from behind a validation ends that one again, without figures
+        # without a batch validated since the start there are no figures to compare, only a warning of that
         if trainer.fit_loop.epoch_loop.val_loop._has_run or self.monitor in trainer.callback_metrics:
             super().on_validation_end(trainer, pl_module)
 
