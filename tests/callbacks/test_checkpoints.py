@@ -1,7 +1,6 @@
 """The best and the last checkpoint of a run."""
 
 import shutil
-import warnings
 
 import lightning
 import pytest
@@ -59,15 +58,6 @@ def test_a_run_elsewhere_starts_without_the_best_of_another(diverging, tmp_path)
     best = BestCheckpoint(tmp_path)
     best.load_state_dict(next(iter(s for name, s in state.items() if name.startswith("BestCheckpoint"))))
     assert best.best_model_score is None
-
-
-def test_going_on_does_not_warn_of_figures_that_are_not_there(root, sessions_dir, diverging, tmp_path):
-    run_dir = shutil.copytree(diverging, tmp_path / "run")
-    options = ("--model.lr", "0.5", "--model.schedule", "constant", "--trainer.max_epochs", "4", *QUICK)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        neuromtm(*pretrain(root, sessions_dir, "--run_dir", run_dir, "--ckpt_path", "last", *options))
-    assert not [one for one in said if "monitored key" in str(one.message)]
 
 
 def test_an_interrupted_training_says_how_to_go_on(tmp_path, caplog):

@@ -27,11 +27,6 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
         )
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        # without a batch validated since the start there are no figures to compare, only a warning of that
-        if trainer.fit_loop.epoch_loop.val_loop._has_run or self.monitor in trainer.callback_metrics:
-            super().on_validation_end(trainer, pl_module)
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the least loss so far, also in a run directory that was moved since."""
         best = Path(self.dirpath) / "best.ckpt"
