@@ -89,29 +89,8 @@ class _NeuronSums(Metric):
     higher_is_better = True
     is_differentiable = False
 
-    def __init__(self, n_neurons: int, sums: tuple[str, ...]):
-        super().__init__()
-        self.n_neurons = n_neurons
-        for name in sums:
-            self.add_state(name, torch.zeros(n_neurons, dtype=torch.float64), dist_reduce_fx="sum")
-
-    def _add(self, neurons: Tensor | None, scored: Tensor | None, **entries: Tensor) -> None:
-        """Add each (trial, bin, neuron) tensor's scored entries to the state of its name."""
-        for name, values in entries.items():
-            if scored is not None:
-                # not a product: what is not scored may be NaN or infinite
-                values = torch.where(scored, values, 0)
-            total = values.sum(dim=(0, 1), dtype=torch.float64)
-            state = getattr(self, name)
-            setattr(self, name, state + total if neurons is None else state.index_add(0, neurons, total))
-
-
-class BitsPerSpike(_NeuronSums):
-    """Bits per spike of each neuron over all entries seen, on all ranks."""
-
-    model_nll: Tensor
-    spikes: Tensor
-    entries: Tensor
+    sums: tuple[str, ...]
+    """names of the states"""
 
     def __init__(self, n_neurons: int):
         """Make room for neurons.
@@ -119,7 +98,10 @@ class BitsPerSpike(_NeuronSums):
         Args:
             n_neurons: number of neurons, of all sessions together.
         """
-        super().__init__(n_neurons, ("model_nll", "spikes", "entries"))
+        super().__init__()
+        self.n_neurons = n_neurons
+        for name in self.sums:
+            self.add_state(name, torch.zeros(n_neurons, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -137,8 +119,31 @@ class BitsPerSpike(_NeuronSums):
             neurons: (neuron,) int64 place of each neuron in the metric; by default all of them, in order.
             scored: bool, broadcastable to `counts`, the entries that count; by default all.
         """
-        nll = poisson_nll(log_rates.detach(), counts)
-        self._add(neurons, scored, model_nll=nll, spikes=counts, entries=torch.ones_like(nll))
+        for name, values in self._entries(log_rates.detach(), counts).items():
+            if scored is not None:
+                # not a product: what is not scored may be NaN or infinite
+                values = torch.where(scored, values, 0)
+            total = values.sum(dim=(0, 1), dtype=torch.float64)
+            state = getattr(self, name)
+            setattr(self, name, state + total if neurons is None else state.index_add(0, neurons, total))
+
+    def _entries(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
+        """(trial, bin, neuron) what each entry adds to the state of each name."""
+        raise NotImplementedError
+
+
+class BitsPerSpike(_NeuronSums):
+    """Bits per spike of each neuron over all entries seen, on all ranks."""
+
+    model_nll: Tensor
+    spikes: Tensor
+    entries: Tensor
+
+    sums = ("model_nll", "spikes", "entries")
+
+    def _entries(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
+        nll = poisson_nll(log_rates, counts)
+        return {"model_nll": nll, "spikes": counts, "entries": torch.ones_like(nll)}
 
     def compute(self) -> Tensor:
         """(neuron,) bits per spike; NaN for a neuron that was silent or never scored."""
@@ -153,32 +158,16 @@ class RateR2(_NeuronSums):
     squared_counts: Tensor
     entries: Tensor
 
-    def __init__(self, n_neurons: int):
-        """Make room for neurons.
+    sums = ("squared_error", "spikes", "squared_counts", "entries")
 
-        Args:
-            n_neurons: number of neurons, of all sessions together.
-        """
-        super().__init__(n_neurons, ("squared_error", "spikes", "squared_counts", "entries"))
-
-    def update(
-        self,
-        log_rates: Tensor,
-        counts: Tensor,
-        *,
-        neurons: Tensor | None = None,
-        scored: Tensor | None = None,
-    ) -> None:
-        """Add a batch's entries; the arguments are those of `BitsPerSpike.update`."""
-        expected, counts = log_rates.detach().double().exp(), counts.double()
-        self._add(
-            neurons,
-            scored,
-            squared_error=(counts - expected).square(),
-            spikes=counts,
-            squared_counts=counts.square(),
-            entries=torch.ones_like(counts),
-        )
+    def _entries(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
+        expected, counts = log_rates.double().exp(), counts.double()
+        return {
+            "squared_error": (counts - expected).square(),
+            "spikes": counts,
+            "squared_counts": counts.square(),
+            "entries": torch.ones_like(counts),
+        }
 
     def compute(self) -> Tensor:
         """(neuron,) R2 against the neuron's mean; NaN where counts do not vary, -inf where rates are NaN."""
@@ -200,33 +189,17 @@ class DevianceExplained(_NeuronSums):
     squared_counts: Tensor
     entries: Tensor
 
-    def __init__(self, n_neurons: int):
-        """Make room for neurons.
+    sums = ("model_nll", "saturated_nll", "spikes", "squared_counts", "entries")
 
-        Args:
-            n_neurons: number of neurons, of all sessions together.
-        """
-        super().__init__(n_neurons, ("model_nll", "saturated_nll", "spikes", "squared_counts", "entries"))
-
-    def update(
-        self,
-        log_rates: Tensor,
-        counts: Tensor,
-        *,
-        neurons: Tensor | None = None,
-        scored: Tensor | None = None,
-    ) -> None:
-        """Add a batch's entries; the arguments are those of `BitsPerSpike.update`."""
+    def _entries(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
         counts = counts.double()
-        self._add(
-            neurons,
-            scored,
-            model_nll=poisson_nll(log_rates.detach(), counts),
-            saturated_nll=saturated_nll(counts),
-            spikes=counts,
-            squared_counts=counts.square(),
-            entries=torch.ones_like(counts),
-        )
+        return {
+            "model_nll": poisson_nll(log_rates, counts),
+            "saturated_nll": saturated_nll(counts),
+            "spikes": counts,
+            "squared_counts": counts.square(),
+            "entries": torch.ones_like(counts),
+        }
 
     def compute(self) -> Tensor:
         """(neuron,) share explained; NaN where counts do not vary, -inf where rates are NaN."""
