@@ -23,7 +23,6 @@ from neuromtm.models.stitching import StitchedModel
 
 KEY = "neuromtm"
 FORMAT_VERSION = 1
-MODEL_PREFIX = "model."
 BACKBONE_PREFIX = "model.backbone."
 DOS_FOLDER = 0x10
 """a bit of the attributes of a zip file's part"""

@@ -179,7 +179,7 @@ class MaskedModeling(lightning.LightningModule):
                 f"The neurons of {', '.join(changed)} are not those the checkpoint was trained with: the data were "
                 "prepared again or data.min_firing_rate_hz or data.regions differ."
             )
-        moved = [eid for eid in data.sessions if self._trials.get(eid, data.fingerprint(eid)) != data.fingerprint(eid)]
+        moved = [eid for eid in data.sessions if eid in self._trials and self._trials[eid] != data.fingerprint(eid)]
         if moved:
             raise CheckpointError(
                 f"The trials of {', '.join(moved)} are not those the checkpoint was trained with: another window, "
