@@ -48,7 +48,7 @@ def main() -> None:
     stitcher = backbone.make_stitcher(torch.full((given.n_neurons,), 0.1)).to(given.device)
     torch.nn.init.normal_(stitcher.read_out.weight, std=0.05)  # untrained, it would predict constants
     counts = torch.poisson(torch.full((given.n_trials, given.n_bins, given.n_neurons), 0.1)).to(given.device)
-    session = SessionInput(stitcher, counts)
+    session = SessionInput(stitcher, counts, torch.zeros_like(counts, dtype=torch.bool))
     every = torch.arange(given.n_neurons, device=given.device)
     some = every[: given.plain_neurons]
     with torch.inference_mode():

@@ -5,6 +5,7 @@ import torch
 from small_models import N_BINS, make_group, make_model, make_session
 
 from neuromtm.errors import ConfigError
+from neuromtm.masking.schemes import mask
 from neuromtm.models import ndt1
 from neuromtm.models.blocks import prefix_attention_mask, rotate
 from neuromtm.models.interface import Backbone, SessionInput
@@ -16,13 +17,18 @@ SMALL = {"width": 12, "n_layers": 1, "n_heads": 2, "mlp_width": 16}
 
 def plain_and_quick(model: StitchedModel, neurons: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     group = make_group(model.sessions["a"])
-    session = SessionInput(model.stitchers["session:a"], group.counts.to(next(model.parameters()).dtype))
+    # some entries are hidden already, as those of other regions are
+    masked = mask(group.counts.to(next(model.parameters()).dtype), torch.arange(7) > 4)
+    session = SessionInput(model.stitchers["session:a"], masked.visible, masked.hidden)
     return tuple(
         left_out(model.backbone, session, "neuron", neurons) for left_out in (Backbone.left_out, NDT1.left_out)
     )
 
 
-@pytest.mark.parametrize("options", [{}, {"rope": True}, {"prompt": False, "session_token": False}])
+OPTIONS = [{}, {"rope": True}, {"prompt": False, "session_token": False}, {"mask_input": True}]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("tokens_per_pass", [1, 70, 2**15])
 def test_leaving_neurons_out_together_equals_one_pass_for_each(options, tokens_per_pass, monkeypatch):
     monkeypatch.setattr(ndt1, "TOKENS_PER_PASS", tokens_per_pass)  # 3 trials of 10 bins: 1, 2 or all neurons a pass
@@ -189,3 +195,20 @@ def test_the_longest_trial_is_that_of_the_learned_positions():
 def test_a_bad_option_is_named(options, sentence):
     with pytest.raises(ConfigError, match=sentence):
         NDT1(**SMALL | options)
+
+
+def test_with_mask_input_a_hidden_entry_differs_from_a_bin_without_a_spike():
+    silent = torch.zeros_like(make_group(make_session("a")).counts)
+    hidden = torch.zeros_like(silent, dtype=torch.bool)
+    hidden[..., 3] = True
+    for mask_input in (True, False):
+        model = make_model(mask_input=mask_input)
+        shown, masked = (model([VisibleGroup("a", silent, h)], "neuron").log_rates[0] for h in (None, hidden))
+        assert torch.equal(shown, masked) != mask_input
+
+
+def test_states_are_what_the_read_out_reads():
+    model = make_model()
+    output = model([VisibleGroup("a", make_group(model.sessions["a"]).counts)], "neuron")
+    assert output.states[0].shape == (3, N_BINS, model.backbone.state_size)
+    torch.testing.assert_close(model.stitchers["session:a"].read_out(output.states[0]), output.log_rates[0])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from neuromtm.batch import Scheme, SessionGroup
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import hide_last_bins, hide_region, regions_for
+from neuromtm.masking.schemes import Masked, hide_last_bins, hide_region, mask, regions_for
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
 Task = Literal["co_smoothing", "forward_prediction", "intra_region", "inter_region"]
@@ -61,7 +61,7 @@ def predict_task(
         neurons = torch.arange(group.counts.shape[2], device=group.counts.device)
     match task:
         case "co_smoothing":
-            yield _left_out(model, scheme, group, group.counts, neurons)
+            yield _left_out(model, scheme, group, VisibleGroup(group.eid, group.counts), neurons)
         case "forward_prediction":
             yield _forward(model, scheme, group)
         case "intra_region":
@@ -69,24 +69,30 @@ def predict_task(
                 inside = group.region == region
                 chosen = neurons[inside[neurons]]
                 if len(chosen):
-                    yield _left_out(model, scheme, group, group.counts * inside, chosen)
+                    yield _left_out(model, scheme, group, _shown(group, mask(group.counts, ~inside)), chosen)
         case "inter_region":
             for region in regions_for("inter_region", group.region):
                 masked = hide_region(group.counts, group.region, drawn_region=region)
-                log_rates = model([VisibleGroup(group.eid, masked.visible)], scheme).log_rates[0]
+                log_rates = model([_shown(group, masked)], scheme).log_rates[0]
                 members = (group.region == region).nonzero()[:, 0]
                 yield HeldOut(log_rates[..., members], group.counts[..., members], members)
 
 
-def _left_out(model: StitchedModel, scheme: Scheme, group: SessionGroup, visible: Tensor, neurons: Tensor) -> HeldOut:
-    log_rates = model.left_out(VisibleGroup(group.eid, visible), scheme, neurons)
+def _shown(group: SessionGroup, masked: Masked) -> VisibleGroup:
+    return VisibleGroup(group.eid, masked.visible, masked.hidden)
+
+
+def _left_out(
+    model: StitchedModel, scheme: Scheme, group: SessionGroup, shown: VisibleGroup, neurons: Tensor
+) -> HeldOut:
+    log_rates = model.left_out(shown, scheme, neurons)
     return HeldOut(log_rates, group.counts[..., neurons], neurons)
 
 
 def _forward(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> HeldOut:
     n_hidden = n_forward_bins(group.counts.shape[1])
     masked = hide_last_bins(group.counts, n_bins=n_hidden)
-    log_rates = model([VisibleGroup(group.eid, masked.visible)], scheme).log_rates[0]
+    log_rates = model([_shown(group, masked)], scheme).log_rates[0]
     every = torch.arange(group.counts.shape[2], device=group.counts.device)
     return HeldOut(log_rates[:, -n_hidden:], group.counts[:, -n_hidden:], every)
 
@@ -94,3 +100,8 @@ def _forward(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> HeldO
 def rates_of(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> Tensor:
     """(trial, bin, neuron) expected spikes per bin with nothing hidden: what behaviour is decoded from."""
     return model([VisibleGroup(group.eid, group.counts)], scheme).log_rates[0].float().exp()
+
+
+def states_of(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> Tensor:
+    """(trial, bin, state) what the model makes of each bin before its read-out, with nothing hidden."""
+    return model([VisibleGroup(group.eid, group.counts)], scheme).states[0].float()

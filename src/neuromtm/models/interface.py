@@ -21,6 +21,8 @@ class SessionInput(NamedTuple):
     """the session's own weights, made by `Backbone.make_stitcher`"""
     visible: Tensor
     """(trial, bin, neuron) counts with the hidden entries set to 0"""
+    hidden: Tensor
+    """(trial, bin, neuron) bool, the entries that are hidden: a visible 0 is not one of them"""
 
 
 class Output(NamedTuple):
@@ -28,6 +30,8 @@ class Output(NamedTuple):
 
     log_rates: list[Tensor]
     """for each input, (trial, bin, neuron) log of the expected spikes per bin"""
+    states: list[Tensor]
+    """for each input, (trial, bin, state_size) what the read-out reads: the model's own view of a bin"""
     own_loss: Tensor | None = None
     """a scalar that the architecture adds to the reconstruction loss (a KL term), if it has one"""
 
@@ -58,6 +62,11 @@ class Backbone(nn.Module, ABC):
         """
 
     @property
+    @abstractmethod
+    def state_size(self) -> int:
+        """Numbers that describe a bin in `Output.states`: what behaviour is decoded from."""
+
+    @property
     def max_n_bins(self) -> int | None:
         """The longest trial it can take, in bins; None for any."""
         return None
@@ -78,9 +87,9 @@ class Backbone(nn.Module, ABC):
         """
         predicted = []
         for neuron in neurons.tolist():
-            visible = session.visible.clone()
-            visible[..., neuron] = 0
-            log_rates = self([session._replace(visible=visible)], scheme).log_rates[0]
+            visible, hidden = session.visible.clone(), session.hidden.clone()
+            visible[..., neuron], hidden[..., neuron] = 0, True
+            log_rates = self([session._replace(visible=visible, hidden=hidden)], scheme).log_rates[0]
             predicted.append(log_rates[..., neuron])
         return torch.stack(predicted, dim=-1)
 

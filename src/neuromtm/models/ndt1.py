@@ -33,6 +33,8 @@ class NDT1(Backbone):
         prompt: whether a learned token of the masking scheme is prepended.
         session_token: whether a learned token of the session is prepended.
         rope: rotary positions in place of learned ones.
+        mask_input: whether the model is told which entries are hidden, beside the counts: a hidden entry and one
+            without a spike are else the same to it.
         max_bins: number of learned positions, in bins; a trial may be shorter. Without meaning for `rope`.
 
     Raises:
@@ -51,6 +53,7 @@ class NDT1(Backbone):
         prompt: bool = True,
         session_token: bool = True,
         rope: bool = False,
+        mask_input: bool = False,
         max_bins: int = 128,
     ):
         super().__init__()
@@ -71,6 +74,7 @@ class NDT1(Backbone):
         self.width, self.n_layers, self.n_heads, self.mlp_width = width, n_layers, n_heads, mlp_width
         self.dropout, self.embedding_dropout = dropout, embedding_dropout
         self.prompt, self.session_token, self.rope, self.max_bins = prompt, session_token, rope, max_bins
+        self.mask_input = mask_input
         self.embed = nn.Linear(width, width)
         self.embed_dropout = nn.Dropout(embedding_dropout)
         self.encoder = Encoder(width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout)
@@ -88,19 +92,23 @@ class NDT1(Backbone):
     def max_n_bins(self) -> int | None:
         return None if self.rope else self.max_bins
 
+    @property
+    def state_size(self) -> int:
+        return self.width
+
     def make_stitcher(self, mean_counts: Tensor) -> LinearStitcher:
-        return LinearStitcher(width=self.width, mean_counts=mean_counts)
+        return LinearStitcher(width=self.width, mean_counts=mean_counts, mask_input=self.mask_input)
 
     def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
-        drive = torch.cat([session.stitcher.read_in(session.visible) for session in inputs])
+        drive = torch.cat([session.stitcher.drive(session.visible, session.hidden) for session in inputs])
         n_trials = [len(session.visible) for session in inputs]
         tokens = [
             repeat(session.stitcher.token, "width -> trial width", trial=n)
             for session, n in zip(inputs, n_trials, strict=True)
         ]
         encoded = self.encode(drive, torch.cat(tokens), scheme)
-        pieces = zip(inputs, encoded.split(n_trials), strict=True)
-        return Output([session.stitcher.read_out(piece) for session, piece in pieces])
+        states = list(encoded.split(n_trials))
+        return Output([s.stitcher.read_out(state) for s, state in zip(inputs, states, strict=True)], states)
 
     def encode(self, drive: Tensor, session_token: Tensor, scheme: Scheme) -> Tensor:
         """From the read-in of the counts to the state before the read-out.
@@ -128,21 +136,17 @@ class NDT1(Backbone):
     def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
         # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
         # computed. Many neurons go through the encoder as one batch.
-        stitcher, visible = session
+        stitcher, visible, hidden = session
         n_trials, n_bins, _ = visible.shape
         # no autocast: the rounding of a difference in half precision would still tell of the neuron taken out
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:
-            drive = stitcher.read_in(visible)
+            drive = stitcher.drive(visible, hidden)
         n_tokens = TOKENS_PER_PASS * (1 if visible.device.type == "cpu" else GPU_PASS)
         predicted = []
         for some in neurons.split(max(1, n_tokens // (n_trials * n_bins))):
             with full_precision:
-                share = einsum(
-                    visible[..., some],
-                    stitcher.read_in.weight[:, some],
-                    "trial bin neuron, width neuron -> neuron trial bin width",
-                )
+                share = stitcher.share(visible, hidden, some)
             without = rearrange(drive - share, "neuron trial bin width -> (neuron trial) bin width")
             encoded = self.encode(without, stitcher.token, scheme)
             encoded = rearrange(encoded, "(neuron trial) bin width -> neuron trial bin width", neuron=len(some))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from einops import einsum
 from torch import Tensor, nn
 
 from neuromtm.batch import Scheme, SessionInfo
@@ -23,17 +24,50 @@ class LinearStitcher(nn.Module):
         width: the model's width.
         mean_counts: (neuron,) mean spikes per bin. The read-out starts with zero weights and the logarithm of
             these as bias, so that training starts at zero bits per spike.
+        mask_input: whether which entries are hidden is read in too, by weights of its own.
     """
 
-    def __init__(self, *, width: int, mean_counts: Tensor):
+    def __init__(self, *, width: int, mean_counts: Tensor, mask_input: bool = False):
         super().__init__()
         n_neurons = len(mean_counts)
         self.read_in = nn.Linear(n_neurons, width)
+        self.mask_in = nn.Linear(n_neurons, width, bias=False) if mask_input else None
         self.read_out = nn.Linear(width, n_neurons)
         self.token = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
         nn.init.zeros_(self.read_out.weight)
         with torch.no_grad():
             self.read_out.bias.copy_(mean_counts.log())
+
+    def drive(self, visible: Tensor, hidden: Tensor) -> Tensor:
+        """Read neurons in.
+
+        Args:
+            visible: (trial, bin, neuron) counts, 0 where hidden.
+            hidden: (trial, bin, neuron) bool.
+
+        Returns:
+            (trial, bin, width).
+        """
+        drive = self.read_in(visible)
+        return drive if self.mask_in is None else drive + self.mask_in(hidden.to(visible.dtype))
+
+    def share(self, visible: Tensor, hidden: Tensor, neurons: Tensor) -> Tensor:
+        """What the drive loses when a neuron is hidden in addition.
+
+        Args:
+            visible: (trial, bin, neuron) counts, 0 where hidden.
+            hidden: (trial, bin, neuron) bool.
+            neurons: (some,) int64, each hidden in turn.
+
+        Returns:
+            (some, trial, bin, width).
+        """
+        pattern = "trial bin neuron, width neuron -> neuron trial bin width"
+        share = einsum(visible[..., neurons], self.read_in.weight[:, neurons], pattern)
+        if self.mask_in is None:
+            return share
+        newly_hidden = (~hidden[..., neurons]).to(visible.dtype)
+        return share - einsum(newly_hidden, self.mask_in.weight[:, neurons], pattern)
 
 
 class VisibleGroup(NamedTuple):
@@ -42,6 +76,8 @@ class VisibleGroup(NamedTuple):
     eid: str
     visible: Tensor
     """(trial, bin, neuron) counts with the hidden entries set to 0"""
+    hidden: Tensor | None = None
+    """(trial, bin, neuron) bool, the entries that are hidden; None where all is shown"""
 
 
 class StitchedModel(nn.Module):
@@ -81,7 +117,9 @@ class StitchedModel(nn.Module):
         """(trial, bin, left_out) log-rates of neurons each hidden in turn; see `Backbone.left_out`."""
         return self.backbone.left_out(self._input(*group), scheme, neurons)
 
-    def _input(self, eid: str, visible: Tensor) -> SessionInput:
+    def _input(self, eid: str, visible: Tensor, hidden: Tensor | None) -> SessionInput:
         stitcher = self.stitchers[module_key(eid)]
+        if hidden is None:
+            hidden = torch.zeros_like(visible, dtype=torch.bool)
         # in the precision of the weights, which the trainer may have chosen
-        return SessionInput(stitcher, visible.to(next(stitcher.parameters()).dtype))
+        return SessionInput(stitcher, visible.to(next(stitcher.parameters()).dtype), hidden)

@@ -249,7 +249,7 @@ class MaskedModeling(lightning.LightningModule):
         self, groups: tuple[SessionGroup, ...], masked: list[Masked], scheme: Scheme
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Sum of the cost over the targets, their number, and the architecture's own loss."""
-        visible = [VisibleGroup(g.eid, m.visible) for g, m in zip(groups, masked, strict=True)]
+        visible = [VisibleGroup(g.eid, m.visible, m.hidden) for g, m in zip(groups, masked, strict=True)]
         output = self.model(visible, scheme)
         total = n_targets = torch.zeros((), device=self.device)
         for group, m, log_rates in zip(groups, masked, output.log_rates, strict=True):
