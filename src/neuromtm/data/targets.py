@@ -1,0 +1,62 @@
+"""Behaviour as something to decode: any variable of a session's shard, by name."""
+
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+from neuromtm.data.shards import ShardHeader
+
+CLASSES_OF_A_TRIAL = ("choice", "reward", "block", "contrast")
+"""variables of a trial with a few values each"""
+NUMBERS_OF_A_TRIAL = ("reaction_time_s",)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A behaviour of all trials of one session."""
+
+    name: str
+    values: np.ndarray
+    """(trial,) float32 classes, or (trial, bin) float32 trace; NaN where unknown. A number of a trial is a trace of
+    one bin."""
+
+    @property
+    def is_trace(self) -> bool:
+        """Whether it is regressed, not classified."""
+        return self.values.ndim == 2
+
+    def classes(self, trials: np.ndarray) -> np.ndarray:
+        """(class,) sorted values that are known among these trials."""
+        values = self.values[trials]
+        return np.unique(values[~np.isnan(values)])
+
+
+def read_target(file: h5py.File, header: ShardHeader, name: str) -> Target | None:
+    """Read a behaviour from an open shard.
+
+    Args:
+        file: the shard.
+        header: its header.
+        name: a trace under `behavior/`, or a variable of the trials: `choice`, `reward`, `block`, `contrast`,
+            `reaction_time_s`.
+
+    Returns:
+        The behaviour; None if the session has none of that name, or no known value of it.
+    """
+    if name in header.behaviors:
+        values = file[f"behavior/{name}"][()]
+    elif name == "choice":
+        values = np.where(header.trials.choice == 0, np.nan, header.trials.choice).astype(np.float32)
+    elif name in CLASSES_OF_A_TRIAL:
+        values = getattr(header.trials, name).astype(np.float32)
+    elif name in NUMBERS_OF_A_TRIAL:
+        values = getattr(header.trials, name).astype(np.float32)[:, None]
+    else:
+        return None
+    return None if np.isnan(values).all() else Target(name, values)
+
+
+def target_names(header: ShardHeader) -> tuple[str, ...]:
+    """What can be asked for of a session, whether or not a value is known."""
+    return (*CLASSES_OF_A_TRIAL, *NUMBERS_OF_A_TRIAL, *header.behaviors)
