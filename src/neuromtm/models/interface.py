@@ -44,12 +44,13 @@ class Backbone(nn.Module, ABC):
     """
 
     @abstractmethod
-    def make_stitcher(self, mean_counts: Tensor) -> nn.Module:
+    def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> nn.Module:
         """Make the weights of one session.
 
         Args:
             mean_counts: (neuron,) mean spikes per bin over the training trials: before any training the model
                 predicts these rates.
+            regions: acronym of each neuron, see `SessionInfo.regions`.
         """
 
     @abstractmethod

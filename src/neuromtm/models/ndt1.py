@@ -96,7 +96,7 @@ class NDT1(Backbone):
     def state_size(self) -> int:
         return self.width
 
-    def make_stitcher(self, mean_counts: Tensor) -> LinearStitcher:
+    def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> LinearStitcher:
         return LinearStitcher(width=self.width, mean_counts=mean_counts, mask_input=self.mask_input)
 
     def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:

@@ -106,7 +106,7 @@ class StitchedModel(nn.Module):
         with torch.random.fork_rng(devices=[]):
             # from the name, not from a running stream: who else is there does not matter
             torch.manual_seed(seed_from(torch.initial_seed(), "stitcher", session.eid))
-            self.stitchers[module_key(session.eid)] = self.backbone.make_stitcher(mean_counts)
+            self.stitchers[module_key(session.eid)] = self.backbone.make_stitcher(mean_counts, session.regions)
         self.sessions[session.eid] = session
 
     def forward(self, groups: Sequence[VisibleGroup], scheme: Scheme) -> Output:
