@@ -307,7 +307,8 @@ def test_any_behavior_of_a_shard_is_a_target_by_name(written):
     np.testing.assert_array_equal(paw.values, shards["b"].behavior["paw"])
     assert (choice.is_trace, block.is_trace, paw.is_trace) == (False, False, True)
     reaction = data.target("b", "reaction_time_s")
-    assert reaction.is_trace and reaction.values.shape == (30, 1)
+    assert reaction.is_trace
+    assert reaction.values.shape == (30, 1)
     assert data.target("a", "paw") is None  # of another session
 
 
