@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuromtm.batch import SessionInfo
 from neuromtm.errors import CheckpointError, ConfigError
 from neuromtm.files import whole_file
 from neuromtm.masking.objective import Objective
 from neuromtm.models.interface import Backbone
-from neuromtm.models.stitching import StitchedModel
+from neuromtm.models.stitching import StitchedModel, module_key
 
 KEY = "neuromtm"
 FORMAT_VERSION = 1
@@ -45,6 +45,8 @@ class CheckpointRecord:
     """eid -> fingerprint of the session's trials and splits"""
     batches: Mapping[str, int] = field(default_factory=dict)
     """the options that decide which trials and masks a step gets"""
+    decoder: Mapping[str, Any] | None = None
+    """the behaviour it decodes and how, if it is a decoder"""
 
     @classmethod
     def of(
@@ -56,11 +58,20 @@ class CheckpointRecord:
         objective: Objective,
         trials: Mapping[str, str],
         batches: Mapping[str, int],
+        decoder: Mapping[str, Any] | None = None,
     ) -> "CheckpointRecord":
         """Describe a model and its training; the arguments are the fields."""
         backbone, sessions = model.backbone, tuple(model.sessions.values())
         return cls(
-            backbone.class_path, backbone.options, sessions, n_bins, bin_size_s, objective, dict(trials), dict(batches)
+            backbone.class_path,
+            backbone.options,
+            sessions,
+            n_bins,
+            bin_size_s,
+            objective,
+            dict(trials),
+            dict(batches),
+            decoder,
         )
 
     def to_plain(self) -> dict[str, Any]:
@@ -74,6 +85,7 @@ class CheckpointRecord:
             "objective": asdict(self.objective) | {"schemes": list(self.objective.schemes)},
             "trials": dict(self.trials),
             "batches": dict(self.batches),
+            "decoder": None if self.decoder is None else dict(self.decoder),
         }
 
     @classmethod
@@ -107,6 +119,7 @@ class CheckpointRecord:
                 Objective(**plain["objective"]),
                 plain["trials"],
                 plain["batches"],
+                plain.get("decoder"),
             )
         except (KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{name}: its entry {KEY!r} is not whole ({error!r}). Use another one.") from error
@@ -219,10 +232,9 @@ def _check_bytes(path: Path) -> None:
         )
 
 
-def backbone_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The shared weights of a loaded checkpoint."""
+def _weights(checkpoint: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
     weights = checkpoint["state_dict"]
-    return {k.removeprefix(BACKBONE_PREFIX): v for k, v in weights.items() if k.startswith(BACKBONE_PREFIX)}
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
 def load_backbone(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: str) -> None:
@@ -236,7 +248,16 @@ def load_backbone(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: st
     Raises:
         CheckpointError: naming the weights that are missing, or one that does not fit.
     """
-    weights, mine = backbone_weights(checkpoint), backbone.state_dict()
+    _load(backbone, checkpoint, BACKBONE_PREFIX, name=name)
+
+
+def load_stitcher(model: StitchedModel, eid: str, checkpoint: Mapping[str, Any], *, name: str) -> None:
+    """Give a session of a model the weights that it has in a loaded checkpoint; arguments as in `load_backbone`."""
+    _load(model.stitchers[module_key(eid)], checkpoint, f"model.stitchers.{module_key(eid)}.", name=name)
+
+
+def _load(module: nn.Module, checkpoint: Mapping[str, Any], prefix: str, *, name: str) -> None:
+    weights, mine = _weights(checkpoint, prefix), module.state_dict()
     problems = [f"{key} is missing" for key in mine if key not in weights]
     problems += [f"{key} is not known" for key in weights if key not in mine]
     problems += [
@@ -249,7 +270,7 @@ def load_backbone(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: st
         raise CheckpointError(
             f"{name}: its weights are not those of its architecture: {', '.join(problems[:3])}{more}. Use another one."
         )
-    backbone.load_state_dict(weights)
+    module.load_state_dict(weights)
 
 
 class WholeFileCheckpointIO(TorchCheckpointIO):

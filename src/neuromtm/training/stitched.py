@@ -1,0 +1,274 @@
+"""The LightningModule beneath every training: a stitched model, its sessions, its checkpoints, its optimiser."""
+
+from typing import Any
+
+import lightning
+from lightning.pytorch.utilities import rank_zero_info
+
+from neuromtm.batch import SessionInfo
+from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.errors import CheckpointError, ConfigError
+from neuromtm.masking.objective import Objective
+from neuromtm.models.interface import Backbone
+from neuromtm.models.stitching import StitchedModel
+from neuromtm.training.checkpoint import KEY, CheckpointRecord, load_backbone, load_checkpoint, load_stitcher
+from neuromtm.training.optim import Schedule, make_optimizer
+
+
+class StitchedModule(lightning.LightningModule):
+    """A stitched model in training.
+
+    Sessions get their weights when training starts, from the data module; a checkpoint brings its own.
+
+    Args:
+        backbone: the architecture. Left out, it is the one of `pretrained`, or of the checkpoint tested.
+        objective: masking schemes and their ratios, see the subclass.
+        pretrained: checkpoint whose shared weights training starts from, and those of the sessions it knows.
+        lr: highest learning rate.
+        weight_decay: of matrices.
+        schedule: of the learning rate.
+        warmup_fraction: share of the steps in which the learning rate rises.
+        seed: of every draw in training.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | None,
+        *,
+        objective: Objective | None,
+        pretrained: str | None,
+        lr: float,
+        weight_decay: float,
+        schedule: Schedule,
+        warmup_fraction: float,
+        seed: int,
+    ):
+        super().__init__()
+        problems = [] if lr > 0 else [f"lr is {lr}, not above 0."]
+        problems += [] if weight_decay >= 0 else [f"weight_decay is {weight_decay}, below 0."]
+        problems += [] if 0 <= warmup_fraction <= 1 else [f"warmup_fraction is {warmup_fraction}, not in 0 to 1."]
+        if problems:
+            raise ConfigError("model: " + " ".join(problems))
+        self.objective, self.pretrained = objective, pretrained
+        self._trials: dict[str, str] = {}  # what the checkpoint says of its sessions' trials
+        self.lr, self.weight_decay = lr, weight_decay
+        self.schedule, self.warmup_fraction, self.seed = schedule, warmup_fraction, seed
+        self.model = StitchedModel(backbone) if backbone is not None else None
+
+    # ---- sessions and checkpoints
+
+    def setup(self, stage: str) -> None:
+        """Give every session of the data its weights when training begins; else they come with the checkpoint."""
+        data = self._data()
+        if stage != "fit" or self.trainer.ckpt_path is not None:
+            return
+        if self.pretrained is not None:
+            self._load_pretrained(data)
+        if self.objective is None:
+            self.objective = Objective()
+        if self.model is None:
+            raise ConfigError("model: neither a backbone nor a pretrained checkpoint is given. Set model.backbone.")
+        _check_n_bins(self.model.backbone, data)
+        for eid, session in data.sessions.items():
+            if eid not in self.model.sessions:
+                self.model.add_session(session, data.mean_counts(eid))
+        self.begin(data)
+
+    def begin(self, data: SessionDataModule) -> None:
+        """Make what a new training needs beside the stitched model; every session has its weights."""
+
+    def decoder(self) -> dict[str, Any] | None:
+        """What a checkpoint must say of a decoder, in plain types; None if there is none."""
+        return None
+
+    def restore(self, record: CheckpointRecord, *, name: str) -> None:
+        """Make what a checkpoint holds beside the stitched model.
+
+        Raises:
+            CheckpointError: if it holds something else.
+        """
+        if record.decoder is not None:
+            raise CheckpointError(
+                f"{name}: a decoder of {record.decoder.get('target')!r}, not a masked model. Use it with the "
+                "config.yaml of its own run; its encoder can be trained on by --model.pretrained."
+            )
+
+    def _data(self) -> SessionDataModule:
+        data = self.trainer.datamodule
+        if not isinstance(data, SessionDataModule):
+            raise ConfigError(f"{type(self).__name__} needs a SessionDataModule: trainer.fit(model, datamodule=...).")
+        return data
+
+    def _load_pretrained(self, data: SessionDataModule) -> None:
+        checkpoint = load_checkpoint(self.pretrained)
+        record = CheckpointRecord.from_checkpoint(checkpoint, name=self.pretrained)
+        if self.model is None:
+            self.model = StitchedModel(record.build_backbone(name=self.pretrained))
+        record.require_backbone(self.model.backbone, name=self.pretrained)
+        if self.objective is None:
+            self.objective = record.objective
+        _check_bin_size(record, data, name=self.pretrained)
+        load_backbone(self.model.backbone, checkpoint, name=self.pretrained)
+        known = {session.eid: session for session in record.sessions}
+        for eid, session in data.sessions.items():
+            if eid in known:
+                self._take_over(session, known[eid], record, checkpoint)
+
+    def _take_over(
+        self, session: SessionInfo, known: SessionInfo, record: CheckpointRecord, checkpoint: dict[str, Any]
+    ) -> None:
+        """Give a session the weights that it has in the pretrained checkpoint, if it has them for these neurons."""
+        eid = session.eid
+        if eid in record.trials and record.trials[eid] != self._data().fingerprint(eid):
+            raise CheckpointError(
+                f"{self.pretrained}: was trained on other trials of {eid} (another window, event, filter or split), so "
+                "that some of the test trials here may be learned already. Take the data it was trained on."
+            )
+        if session != known:
+            rank_zero_info(f"{eid}: {self.pretrained} knows it with other neurons, so its own weights begin anew.")
+            return
+        self.model.add_session(session)
+        load_stitcher(self.model, eid, checkpoint, name=self.pretrained)
+        rank_zero_info(f"{eid}: its own weights go on from {self.pretrained}.")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write the record that lets the checkpoint be opened without the data."""
+        data = self._data()
+        record = CheckpointRecord.of(
+            self.model,
+            n_bins=data.n_bins,
+            bin_size_s=data.bin_size_s,
+            objective=self.objective,
+            trials={eid: data.fingerprint(eid) for eid in data.sessions},
+            batches=self._batches(),
+            decoder=self.decoder(),
+        )
+        checkpoint[KEY] = record.to_plain()
+
+    def _batches(self) -> dict[str, int]:
+        data = self._data()
+        return {
+            "seed_everything": self.seed,
+            "data.batch_size": data.batch_size,
+            "data.sessions_per_batch": data.sessions_per_batch,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Build what the checkpoint holds, and check it against the options and the data."""
+        attached = self._trainer is not None
+        name = str(self.trainer.ckpt_path) if attached else "The checkpoint"
+        record = CheckpointRecord.from_checkpoint(checkpoint, name=name)
+        backbone = record.build_backbone(name=name) if self.model is None else self.model.backbone
+        record.require_backbone(backbone, name=name)
+        if self.objective is None:
+            self.objective = record.objective
+        if self.objective != record.objective:
+            raise CheckpointError(
+                f"{name}: trained with {record.objective}, but model.objective is {self.objective}. Leave it out to "
+                "take the checkpoint's; to train on with another, start a new run with model.pretrained."
+            )
+        self._trials = dict(record.trials)
+        # in the checkpoint's order, by which the optimiser's state belongs to the weights
+        self.model = StitchedModel(backbone)
+        for session in record.sessions:
+            self.model.add_session(session)
+        self.restore(record, name=name)
+        if attached:
+            _check_bin_size(record, self._data(), name=name)
+            _check_n_bins(backbone, self._data())
+            self._check_sessions()
+            if self.trainer.training:
+                self._check_same_training(checkpoint, record, name=name)
+
+    def _check_same_training(self, checkpoint: dict[str, Any], record: CheckpointRecord, *, name: str) -> None:
+        # the optimiser's state brings its own values, so others would be ignored without a word; another batch size or
+        # seed would make other batches of the rest of an epoch
+        group = checkpoint["optimizer_states"][0]["param_groups"][0]
+        before = {"model.lr": group["initial_lr"], "model.weight_decay": group["weight_decay"], **record.batches}
+        now = {"model.lr": self.lr, "model.weight_decay": self.weight_decay, **self._batches()}
+        differing = [
+            f"{option} was {before[option]} and is now {now[option]}" for option in now if before[option] != now[option]
+        ]
+        if differing:
+            raise ConfigError(
+                f"{name}: a run goes on as it began, but {' and '.join(differing)}. Go on with the same values, or "
+                "start a new run with model.pretrained."
+            )
+
+    def _check_sessions(self) -> None:
+        """The model knows every session of the data, with the same neurons."""
+        data = self._data()
+        known = {} if self.model is None else self.model.sessions
+        if not known:
+            raise CheckpointError("There is no trained model to run: give --ckpt_path RUN/checkpoints/best.ckpt.")
+        absent = [eid for eid in data.sessions if eid not in known]
+        if absent:
+            raise CheckpointError(
+                f"The checkpoint does not know the session {', '.join(absent)}; it knows {', '.join(known)}. "
+                "Fine-tune on it first, or choose others by data.sessions."
+            )
+        changed = [eid for eid, session in data.sessions.items() if session != known[eid]]
+        if changed:
+            raise CheckpointError(
+                f"The neurons of {', '.join(changed)} are not those the checkpoint was trained with: the data were "
+                "prepared again or data.min_firing_rate_hz or data.regions differ."
+            )
+        moved = [eid for eid in data.sessions if eid in self._trials and self._trials[eid] != data.fingerprint(eid)]
+        if moved:
+            raise CheckpointError(
+                f"The trials of {', '.join(moved)} are not those the checkpoint was trained with: another window, "
+                "event, filter or split, so that it may be tested on trials it has learned. Take the data it was "
+                "trained on."
+            )
+
+    def on_validation_start(self) -> None:
+        if self.trainer.state.fn != "fit":  # a training checked them when it began
+            self._check_sessions()
+
+    def on_test_start(self) -> None:
+        self._check_sessions()
+
+    def on_predict_start(self) -> None:
+        self._check_sessions()
+
+    # ---- optimiser
+
+    def configure_optimizers(self) -> dict:
+        return make_optimizer(
+            self.model,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            n_steps=self._n_steps(),
+            warmup_fraction=self.warmup_fraction,
+        )
+
+    def _n_steps(self) -> int:
+        # from the configuration: reading trainer.estimated_stepping_batches would set up the loaders too early
+        trainer, limits = self.trainer, []
+        if trainer.max_steps != -1:
+            limits.append(trainer.max_steps)
+        if trainer.max_epochs not in (None, -1):
+            n_batches, most = self._data().n_train_batches(trainer.world_size), trainer.limit_train_batches
+            n_batches = min(n_batches, most) if isinstance(most, int) else int(n_batches * most)
+            limits.append(-(-n_batches // trainer.accumulate_grad_batches) * trainer.max_epochs)
+        if not limits:
+            raise ConfigError("The learning-rate schedule needs an end: set trainer.max_steps or trainer.max_epochs.")
+        return max(1, min(limits))
+
+
+def _check_n_bins(backbone: Backbone, data: SessionDataModule) -> None:
+    most = backbone.max_n_bins
+    if most is not None and data.n_bins > most:
+        raise ConfigError(
+            f"The data have {data.n_bins} bins a trial, but the model takes at most {most}. Train a model with a "
+            "larger model.backbone.max_bins, or prepare shorter trials."
+        )
+
+
+def _check_bin_size(record: CheckpointRecord, data: SessionDataModule, *, name: str) -> None:
+    if record.bin_size_s != data.bin_size_s:
+        raise CheckpointError(
+            f"{name}: trained on bins of {record.bin_size_s} s, but the data have bins of {data.bin_size_s} s. "
+            "Prepare the data again with that bin size."
+        )
