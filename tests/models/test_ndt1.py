@@ -6,7 +6,7 @@ from small_models import N_BINS, make_group, make_model, make_session
 
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import mask
-from neuromtm.models import ndt1
+from neuromtm.models import blocks
 from neuromtm.models.blocks import prefix_attention_mask, rotate
 from neuromtm.models.interface import Backbone, SessionInput
 from neuromtm.models.ndt1 import NDT1
@@ -31,13 +31,13 @@ OPTIONS = [{}, {"rope": True}, {"prompt": False, "session_token": False}, {"mask
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("tokens_per_pass", [1, 70, 2**15])
 def test_leaving_neurons_out_together_equals_one_pass_for_each(options, tokens_per_pass, monkeypatch):
-    monkeypatch.setattr(ndt1, "TOKENS_PER_PASS", tokens_per_pass)  # 3 trials of 10 bins: 1, 2 or all neurons a pass
+    monkeypatch.setattr(blocks, "TOKENS_PER_PASS", tokens_per_pass)  # 3 trials of 10 bins: 1, 2 or all neurons a pass
     plain, quick = plain_and_quick(make_model(**options), torch.tensor([5, 0, 2, 3, 6]))
     torch.testing.assert_close(quick, plain, rtol=1e-10, atol=1e-12)
 
 
 def test_leaving_out_passes_hold_no_more_tokens_than_allowed(monkeypatch):
-    monkeypatch.setattr(ndt1, "TOKENS_PER_PASS", 70)
+    monkeypatch.setattr(blocks, "TOKENS_PER_PASS", 70)
     n_tokens = []
     encode = NDT1.encode
     monkeypatch.setattr(

@@ -1,9 +1,66 @@
 """Pieces that transformers share: attention with optional rotary positions, pre-norm blocks."""
 
+from collections.abc import Mapping
+from typing import get_args
+
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
+
+from neuromtm.batch import Scheme
+from neuromtm.errors import ConfigError
+
+TOKENS_PER_PASS = 2**13
+"""Leaving neurons out in turn works on so many tokens at once: what a CPU's cache takes."""
+GPU_PASS = 8
+"""times as many on a GPU, to fill it"""
+
+
+def require_sizes(
+    *, sizes: Mapping[str, int], shares: Mapping[str, float], width: int, n_heads: int, rope: bool
+) -> None:
+    """Check a transformer's options.
+
+    Args:
+        sizes: name -> what must be at least 1.
+        shares: name -> what must be from 0 to below 1.
+        width: size of a token.
+        n_heads: number of heads.
+        rope: whether positions are rotary.
+
+    Raises:
+        ConfigError: naming every option that is out of its range or does not fit.
+    """
+    problems = [f"{name} is {size}, less than 1." for name, size in sizes.items() if size < 1]
+    problems += [f"{name} is {share}, not from 0 to below 1." for name, share in shares.items() if not 0 <= share < 1]
+    if n_heads > 0 and (width % n_heads or (rope and width // n_heads % 2)):
+        problems.append(
+            f"width {width} in {n_heads} heads gives {width / n_heads:g} a head; it must be a whole number, and "
+            "an even one with rope."
+        )
+    if problems:
+        raise ConfigError("model.backbone: " + " ".join(problems))
+
+
+def make_prompts(width: int) -> nn.ParameterDict:
+    """A learned token for each scheme: one parameter each, so that the ones a run never asks for get no gradient
+    and stay as they are."""
+    return nn.ParameterDict(
+        {scheme: nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02)) for scheme in get_args(Scheme)}
+    )
+
+
+def in_passes(neurons: Tensor, *, n_tokens: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Split neurons that are left out in turn into as many at once as a pass should take.
+
+    Args:
+        neurons: (left_out,) int64.
+        n_tokens: tokens that leaving out one of them takes.
+        device: where the passes run.
+    """
+    most = TOKENS_PER_PASS * (1 if device.type == "cpu" else GPU_PASS)
+    return neurons.split(max(1, most // n_tokens))
 
 
 def rotate(x: Tensor, position: Tensor) -> Tensor:
@@ -21,18 +78,24 @@ def rotate(x: Tensor, position: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
 
 
-def prefix_attention_mask(n_prefix: int, n_bins: int, *, causal: bool, device: torch.device) -> Tensor | None:
+def prefix_attention_mask(
+    n_prefix: int, n_bins: int, *, tokens_per_bin: int = 1, causal: bool, device: torch.device
+) -> Tensor | None:
     """(token, token) bool, True where the row's token sees the column's; None where every token sees all.
 
-    Under causal attention a bin sees the prefix, itself and the past. The prefix sees only itself: if it saw
-    the bins, a later layer would carry the future through it into the past.
+    Under causal attention a bin's tokens see the prefix, their own bin and the past. The prefix sees only itself: if
+    it saw the bins, a later layer would carry the future through it into the past.
     """
     if not causal:
         return None
-    n_tokens = n_prefix + n_bins
-    sees = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=device).tril()
-    sees[:n_prefix, :n_prefix] = True
-    return sees
+    bin_ = token_bins(n_prefix, n_bins, tokens_per_bin=tokens_per_bin, device=device)
+    return rearrange(bin_, "row -> row 1") >= rearrange(bin_, "column -> 1 column")
+
+
+def token_bins(n_prefix: int, n_bins: int, *, tokens_per_bin: int = 1, device: torch.device) -> Tensor:
+    """(token,) int64, the bin of each token; -1 for those of the prefix."""
+    prefix = torch.full((n_prefix,), -1, device=device)
+    return torch.cat((prefix, torch.arange(n_bins, device=device).repeat_interleave(tokens_per_bin)))
 
 
 class Attention(nn.Module):
@@ -104,11 +167,11 @@ class Encoder(nn.Module):
 
 
 def prepend(prefix: list[Tensor], tokens: Tensor) -> Tensor:
-    """Put one token for each of `prefix` before (trial, bin, width) tokens.
+    """Put one token for each of `prefix` before (trial, token, width) tokens.
 
     Args:
         prefix: each (width,) for all trials, or (trial, width).
-        tokens: (trial, bin, width).
+        tokens: (trial, token, width).
     """
     rows = [
         repeat(token, "width -> trial 1 width", trial=len(tokens))

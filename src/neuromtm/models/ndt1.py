@@ -1,7 +1,6 @@
 """NDT1 with stitchers: one token for each time bin. Ye & Pandarinath 2021; MtM, NeurIPS 2024, section 4."""
 
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 from einops import einsum, rearrange, repeat
@@ -9,15 +8,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neuromtm.batch import Scheme, attends_causally
-from neuromtm.errors import ConfigError
-from neuromtm.models.blocks import Encoder, prefix_attention_mask, prepend
+from neuromtm.models.blocks import (
+    Encoder,
+    in_passes,
+    make_prompts,
+    prefix_attention_mask,
+    prepend,
+    require_sizes,
+    token_bins,
+)
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.stitching import LinearStitcher
-
-TOKENS_PER_PASS = 2**13
-"""Leaving neurons out in turn works on so many tokens at once: what a CPU's cache takes."""
-GPU_PASS = 8
-"""times as many on a GPU, to fill it"""
 
 
 class NDT1(Backbone):
@@ -57,20 +58,19 @@ class NDT1(Backbone):
         max_bins: int = 128,
     ):
         super().__init__()
-        sizes = {"width": width, "n_layers": n_layers, "n_heads": n_heads, "mlp_width": mlp_width, "max_bins": max_bins}
-        problems = [f"{name} is {size}, less than 1." for name, size in sizes.items() if size < 1]
-        problems += [
-            f"{name} is {share}, not from 0 to below 1."
-            for name, share in {"dropout": dropout, "embedding_dropout": embedding_dropout}.items()
-            if not 0 <= share < 1
-        ]
-        if n_heads > 0 and (width % n_heads or (rope and width // n_heads % 2)):
-            problems.append(
-                f"width {width} in {n_heads} heads gives {width / n_heads:g} a head; it must be a whole number, and "
-                "an even one with rope."
-            )
-        if problems:
-            raise ConfigError("model.backbone: " + " ".join(problems))
+        require_sizes(
+            sizes={
+                "width": width,
+                "n_layers": n_layers,
+                "n_heads": n_heads,
+                "mlp_width": mlp_width,
+                "max_bins": max_bins,
+            },
+            shares={"dropout": dropout, "embedding_dropout": embedding_dropout},
+            width=width,
+            n_heads=n_heads,
+            rope=rope,
+        )
         self.width, self.n_layers, self.n_heads, self.mlp_width = width, n_layers, n_heads, mlp_width
         self.dropout, self.embedding_dropout = dropout, embedding_dropout
         self.prompt, self.session_token, self.rope, self.max_bins = prompt, session_token, rope, max_bins
@@ -82,11 +82,7 @@ class NDT1(Backbone):
             self.position = nn.Embedding(max_bins, width)
             nn.init.normal_(self.position.weight, std=0.02)
         if prompt:
-            # one parameter a scheme: the ones a run never asks for get no gradient and stay as they are
-            tokens = {
-                scheme: nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02)) for scheme in get_args(Scheme)
-            }
-            self.prompts = nn.ParameterDict(tokens)
+            self.prompts = make_prompts(width)
 
     @property
     def max_n_bins(self) -> int | None:
@@ -130,7 +126,7 @@ class NDT1(Backbone):
         prefix += [session_token] if self.session_token else []
         sees = prefix_attention_mask(len(prefix), n_bins, causal=attends_causally(scheme), device=drive.device)
         # the prefix shares the place of the first bin; its own learned vectors tell it apart
-        position = torch.arange(-len(prefix), n_bins, device=drive.device).clamp(min=0) if self.rope else None
+        position = token_bins(len(prefix), n_bins, device=drive.device).clamp(min=0) if self.rope else None
         return self.encoder(prepend(prefix, x), sees, position)[:, len(prefix) :]
 
     def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
@@ -142,9 +138,8 @@ class NDT1(Backbone):
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:
             drive = stitcher.drive(visible, hidden)
-        n_tokens = TOKENS_PER_PASS * (1 if visible.device.type == "cpu" else GPU_PASS)
         predicted = []
-        for some in neurons.split(max(1, n_tokens // (n_trials * n_bins))):
+        for some in in_passes(neurons, n_tokens=n_trials * n_bins, device=visible.device):
             with full_precision:
                 share = stitcher.share(visible, hidden, some)
             without = rearrange(drive - share, "neuron trial bin width -> (neuron trial) bin width")
