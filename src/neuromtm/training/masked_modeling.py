@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from neuromtm.batch import Batch, Scheme, SessionGroup
-from neuromtm.errors import TrainingError
 from neuromtm.evaluation.held_out import PROMPTS, rates_of
 from neuromtm.masking.objective import Objective
 from neuromtm.masking.schemes import Masked, applicable
@@ -71,21 +70,10 @@ class MaskedModeling(StitchedModule):
         masked = [self.objective.hide(scheme, g.counts, g.region, generator) for g in batch.groups]
         total, n_targets, own_loss = self._nll(batch.groups, masked, scheme)
         loss = total / n_targets
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # each look makes a GPU wait
-            self._require_finite(loss, batch, scheme)
+        self.require_finite(loss, batch, f"{scheme} masking")
         self.log("train/loss", loss, prog_bar=True, batch_size=batch.n_trials)
         self.log(f"train/loss/{scheme}", loss, batch_size=batch.n_trials)
         return loss if own_loss is None else loss + own_loss
-
-    def _require_finite(self, loss: Tensor, batch: Batch, scheme: Scheme) -> None:
-        # on all ranks or none: one that stopped alone would leave the others waiting
-        if self.trainer.strategy.reduce_boolean_decision(not loss.isfinite(), all=False):
-            eids = ", ".join(dict.fromkeys(group.eid for group in batch.groups))
-            raise TrainingError(
-                f"The training diverged: the loss of step {self.global_step} is {loss.item()} here, with {scheme} "
-                f"masking of {eids}. Lower model.lr, or set trainer.gradient_clip_val; checkpoints/best.ckpt is from "
-                "before."
-            )
 
     def _nll(
         self, groups: tuple[SessionGroup, ...], masked: list[Masked], scheme: Scheme

@@ -13,10 +13,12 @@ START_FACTOR = 0.1
 
 
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict]:
-    """Two groups for an optimiser: matrices with decay; biases, norms, embeddings and tokens without."""
+    """Two groups of what is trained: matrices with decay; biases, norms, embeddings and tokens without."""
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     matrices, others = [], []
     for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
         decays = parameter.ndim >= 2 and id(parameter) not in embeddings
         (matrices if decays else others).append(parameter)
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

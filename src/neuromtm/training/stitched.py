@@ -4,10 +4,11 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
-from neuromtm.batch import SessionInfo
+from neuromtm.batch import Batch, SessionInfo
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.errors import CheckpointError, ConfigError
+from neuromtm.errors import CheckpointError, ConfigError, TrainingError
 from neuromtm.masking.objective import Objective
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel
@@ -50,6 +51,8 @@ class StitchedModule(lightning.LightningModule):
         if problems:
             raise ConfigError("model: " + " ".join(problems))
         self.objective, self.pretrained = objective, pretrained
+        self.pretrained_sessions: set[str] = set()
+        """eids whose own weights came from the pretrained checkpoint"""
         self._trials: dict[str, str] = {}  # what the checkpoint says of its sessions' trials
         self.lr, self.weight_decay = lr, weight_decay
         self.schedule, self.warmup_fraction, self.seed = schedule, warmup_fraction, seed
@@ -129,6 +132,7 @@ class StitchedModule(lightning.LightningModule):
             return
         self.model.add_session(session)
         load_stitcher(self.model, eid, checkpoint, name=self.pretrained)
+        self.pretrained_sessions.add(eid)
         rank_zero_info(f"{eid}: its own weights go on from {self.pretrained}.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -235,7 +239,7 @@ class StitchedModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict:
         return make_optimizer(
-            self.model,
+            self,
             lr=self.lr,
             weight_decay=self.weight_decay,
             schedule=self.schedule,
@@ -255,6 +259,26 @@ class StitchedModule(lightning.LightningModule):
         if not limits:
             raise ConfigError("The learning-rate schedule needs an end: set trainer.max_steps or trainer.max_epochs.")
         return max(1, min(limits))
+
+    def require_finite(self, loss: Tensor, batch: Batch, doing: str) -> None:
+        """Stop a training that diverged; looks at every logged step only, as each look makes a GPU wait.
+
+        Args:
+            loss: of this step.
+            batch: its trials.
+            doing: what is learned of them, for the message.
+
+        Raises:
+            TrainingError: on all ranks or none; one that stopped alone would leave the others waiting.
+        """
+        if self.global_step % self.trainer.log_every_n_steps:
+            return
+        if self.trainer.strategy.reduce_boolean_decision(not loss.isfinite(), all=False):
+            eids = ", ".join(dict.fromkeys(group.eid for group in batch.groups))
+            raise TrainingError(
+                f"The training diverged: the loss of step {self.global_step} is {loss.item()} here, with {doing} "
+                f"of {eids}. Lower model.lr, or set trainer.gradient_clip_val; checkpoints/best.ckpt is from before."
+            )
 
 
 def _check_n_bins(backbone: Backbone, data: SessionDataModule) -> None:

@@ -1,0 +1,267 @@
+"""The LightningModule that decodes: a linear head on the stitched model's states, trained from end to end."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neuromtm.batch import Batch, Scheme, SessionGroup
+from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.data.targets import Target
+from neuromtm.errors import CheckpointError, ConfigError, DataError
+from neuromtm.masking.objective import Objective
+from neuromtm.metrics.loss import MeanCost
+from neuromtm.models.heads import BinHead, TrialHead
+from neuromtm.models.interface import Backbone
+from neuromtm.models.stitching import VisibleGroup
+from neuromtm.randomness import seed_from
+from neuromtm.training.checkpoint import CheckpointRecord
+from neuromtm.training.optim import Schedule
+from neuromtm.training.stitched import StitchedModule
+
+Kind = Literal["classes", "number", "trace"]
+"""what a behaviour is: a class a trial, a number a trial, or a number a bin"""
+
+
+class BehaviorDecoding(StitchedModule):
+    """Decodes one behaviour from the states of a stitched model, nothing hidden.
+
+    The head is one linear map for all sessions: of the whole trial for classes (cross-entropy) and for numbers of a
+    trial, of each bin for a trace (squared error of the trace in units of the session's training trials). The model
+    beneath it is fine-tuned from `pretrained`, held fixed (`frozen`), or trained from scratch (a `backbone` alone).
+
+    Args:
+        target: the behaviour's name: a trace of the shards, `choice`, `reward`, `block`, `contrast` or
+            `reaction_time_s`.
+        backbone: the architecture. Left out, it is the one of `pretrained`, or of the checkpoint tested.
+        pretrained: checkpoint whose shared weights training starts from, and those of the sessions it knows.
+        frozen: train the head alone. The pretrained checkpoint must know every session.
+        prompt: the scheme whose prompt and attention the model is asked with; if it was not pretrained with it, the
+            first of those that it was pretrained with.
+        lr: highest learning rate.
+        weight_decay: of matrices.
+        schedule: of the learning rate.
+        warmup_fraction: share of the steps in which the learning rate rises.
+        seed: of dropout.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        backbone: Backbone | None = None,
+        *,
+        pretrained: str | None = None,
+        frozen: bool = False,
+        prompt: Scheme = "neuron",
+        lr: float = 1e-4,
+        weight_decay: float = 0.01,
+        schedule: Schedule = "one_cycle",
+        warmup_fraction: float = 0.15,
+        seed: int = 0,
+    ):
+        super().__init__(
+            backbone,
+            objective=None,
+            pretrained=pretrained,
+            lr=lr,
+            weight_decay=weight_decay,
+            schedule=schedule,
+            warmup_fraction=warmup_fraction,
+            seed=seed,
+        )
+        if frozen and pretrained is None and backbone is not None:
+            raise ConfigError(
+                "model.frozen: an untrained model would be held fixed. Give model.pretrained, or leave frozen out."
+            )
+        self.target, self.frozen, self.prompt = target, frozen, prompt
+        self.kind: Kind = "classes"
+        self.classes: tuple[float, ...] = ()
+        """known values of a target of classes, sorted; the head's outputs are in this order"""
+        self.units: dict[str, tuple[float, float]] = {}
+        """eid -> mean and standard deviation over the training trials of a trace or number"""
+        self.head: nn.Module | None = None
+        self.val_loss = MeanCost()
+        self._targets: dict[str, Target | None] = {}
+        self._values: dict[str, Tensor] = {}  # on the device: class numbers (-1 unknown), or values in units
+
+    # ---- sessions and checkpoints
+
+    def begin(self, data: SessionDataModule) -> None:
+        """Find out what the target is, and make the head for it."""
+        targets = self._read_targets(data)
+        known = {eid: target for eid, target in targets.items() if target is not None}
+        if not known:
+            raise DataError(f"{data.root}: no session has a known value of {self.target!r}, so there is none to learn.")
+        for eid in targets.keys() - known.keys():
+            rank_zero_info(f"{eid}: has no known value of {self.target}, and takes no part.")
+        train = {eid: target.values[data.headers[eid].splits["train"]] for eid, target in known.items()}
+        first = next(iter(known.values()))
+        if not first.is_trace:
+            values = np.unique(np.concatenate([v[~np.isnan(v)] for v in train.values()]))
+            if len(values) < 2:
+                found = f"only {values[0]:g}" if len(values) else "no known one"
+                raise DataError(
+                    f"{data.root}: the train trials have {found} for {self.target!r}: nothing to tell apart."
+                )
+            self.kind, self.classes = "classes", tuple(values.tolist())
+        else:
+            self.kind = "trace" if first.values.shape[1] == data.n_bins else "number"
+            self.units = {eid: _units(values) for eid, values in train.items()}
+        if self.frozen:
+            new = [eid for eid in known if eid not in self.pretrained_sessions]
+            if new:
+                raise ConfigError(
+                    f"model.frozen: {self.pretrained} does not know the session {', '.join(new)}, so that its stitcher "
+                    "would stay untrained. Fine-tune on it first (conf/finetune.yaml), or leave model.frozen out."
+                )
+        if self.pretrained is None:
+            self.objective = Objective(schemes=(self.prompt,))  # no prompt has been learned yet
+        self._make_head(data.n_bins)
+
+    def _read_targets(self, data: SessionDataModule) -> dict[str, Target | None]:
+        if self._targets.keys() != data.sessions.keys():
+            self._targets = {eid: data.target(eid, self.target) for eid in data.sessions}
+        return self._targets
+
+    def _make_head(self, n_bins: int) -> None:
+        state_size = self.model.backbone.state_size
+        if self.kind == "trace":
+            self.head = BinHead(state_size=state_size)
+        else:
+            n_outputs = len(self.classes) if self.kind == "classes" else 1
+            self.head = TrialHead(n_bins=n_bins, state_size=state_size, n_outputs=n_outputs)
+        self.model.requires_grad_(not self.frozen)
+
+    def decoder(self) -> dict[str, Any]:
+        return {
+            "target": self.target,
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "units": {eid: list(unit) for eid, unit in self.units.items()},
+            "frozen": self.frozen,
+            "prompt": self.prompt,
+        }
+
+    def restore(self, record: CheckpointRecord, *, name: str) -> None:
+        decoder = record.decoder
+        if decoder is None:
+            raise CheckpointError(
+                f"{name}: a masked model, not a decoder of {self.target!r}. Give it by --model.pretrained to train one."
+            )
+        mine = {"target": self.target, "frozen": self.frozen, "prompt": self.prompt}
+        differing = [
+            f"{key} {decoder.get(key)!r} there and {v!r} here" for key, v in mine.items() if decoder.get(key) != v
+        ]
+        if differing:
+            raise CheckpointError(f"{name}: holds another decoder: {'; '.join(differing)}.")
+        try:
+            self.kind, self.classes = decoder["kind"], tuple(decoder["classes"])
+            self.units = {eid: (mean, deviation) for eid, (mean, deviation) in decoder["units"].items()}
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{name}: what it says of its decoder is not whole ({error!r}).") from error
+        self._make_head(record.n_bins)
+
+    # ---- training
+
+    def values(self, group: SessionGroup) -> Tensor | None:
+        """What the head should give for a group's trials; None if the session has no such behaviour.
+
+        Returns:
+            (trial,) int64 class numbers, -1 where unknown or never seen in training; or (trial, 1) or (trial, bin)
+            in the session's units, NaN where unknown.
+        """
+        target = self._read_targets(self._data())[group.eid]
+        if target is None or (self.kind != "classes" and group.eid not in self.units):
+            return None
+        if group.eid not in self._values:
+            self._values[group.eid] = torch.from_numpy(self._encode(group.eid, target)).to(self.device)
+        return self._values[group.eid][group.trial]
+
+    def _encode(self, eid: str, target: Target) -> np.ndarray:
+        if self.kind == "classes":
+            classes = np.asarray(self.classes, np.float32)
+            number = np.searchsorted(classes, target.values).clip(max=len(classes) - 1)
+            return np.where(classes[number] == target.values, number, -1)
+        mean, deviation = self.units[eid]
+        return ((target.values - mean) / deviation).astype(np.float32)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        place = (self.current_epoch, self.global_rank, batch_idx)
+        torch.manual_seed(seed_from(self.seed, "dropout", *place))  # so that a resumed run draws the same
+        total, n_known = self._cost(batch.groups)
+        loss = total / n_known.clamp(min=1)  # a batch without a known value teaches nothing
+        self.require_finite(loss, batch, "decoding")
+        self.log("train/loss", loss, prog_bar=True, batch_size=batch.n_trials)
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        if self.frozen:
+            self.model.eval()  # no dropout beneath the head either
+
+    def _cost(self, groups: tuple[SessionGroup, ...]) -> tuple[Tensor, Tensor]:
+        """Sum of the cost over the known values, and their number."""
+        outputs = self._outputs(groups)
+        total = sum(output.sum() * 0.0 for output in outputs)  # without a known value there is a gradient, of 0
+        n_known = torch.zeros((), device=self.device)
+        for group, output in zip(groups, outputs, strict=True):
+            values = self.values(group)
+            if values is None:
+                continue
+            if self.kind == "classes":
+                total = total + functional.cross_entropy(output, values, ignore_index=-1, reduction="sum")
+                n_known = n_known + (values >= 0).sum()
+            else:
+                known = ~values.isnan()
+                total = total + (output - values).square().masked_fill(~known, 0.0).sum()
+                n_known = n_known + known.sum()
+        return total, n_known
+
+    def _outputs(self, groups: tuple[SessionGroup, ...]) -> list[Tensor]:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            scheme = self.objective.stand_in(self.prompt)
+            states = self.model([VisibleGroup(g.eid, g.counts) for g in groups], scheme).states
+        return [self.head(state).float() for state in states]
+
+    # ---- validation, test and prediction: the callbacks score and write
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.val_loss.update(*self._cost(batch.groups))
+
+    def on_validation_epoch_end(self) -> None:
+        loss = self.val_loss.compute()
+        self.val_loss.reset()
+        if not loss.isnan():  # no validation trial has a known value
+            # the same on every rank already; `sync_dist` keeps Lightning from doubting it
+            self.log("val/loss", loss, prog_bar=True, sync_dist=True)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Nothing: what a test scores is up to the callback."""
+
+    def decode(self, group: SessionGroup) -> Tensor | None:
+        """Predict a group's behaviour in its own units; None if the session has none to learn it from.
+
+        Returns:
+            (trial,) values of the classes, or (trial, 1) or (trial, bin) trace.
+        """
+        if self.kind != "classes" and group.eid not in self.units:
+            return None
+        (output,) = self._outputs((group,))
+        if self.kind == "classes":
+            return torch.tensor(self.classes, device=output.device)[output.argmax(dim=1)]
+        mean, deviation = self.units[group.eid]
+        return output * deviation + mean
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor | None]:
+        """For each group, what `decode` gives."""
+        return [self.decode(group) for group in batch.groups]
+
+
+def _units(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of a session's training values; 1 in the place of a deviation of 0."""
+    known = values[~np.isnan(values)].astype(np.float64)
+    if len(known) == 0:
+        return 0.0, 1.0
+    return float(known.mean()), float(known.std()) or 1.0
