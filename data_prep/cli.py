@@ -1,4 +1,4 @@
-"""Recordings of any source, turned into shards: `python -m data_prep simulate|ibl|check`."""
+"""Recordings of any source, turned into shards: `python -m data_prep simulate|lorenz|ibl|check`."""
 
 import argparse
 import sys
@@ -17,6 +17,7 @@ from data_prep.ibl import (
     read_eids_file,
     unmatched_heldout,
 )
+from data_prep.lorenz import LorenzOptions, lorenz_session
 from data_prep.options import PrepareOptions
 from data_prep.recording import EVENTS
 from data_prep.simulate import SimulationOptions, simulate_session
@@ -83,6 +84,15 @@ def parser() -> argparse.ArgumentParser:
             PREPARE_EXIT_CODES,
         )
     )
+    _lorenz_options(
+        command(
+            "lorenz",
+            _lorenz,
+            "Simulate neurons driven by the Lorenz system. The classic check of models of dynamics: `neuromtm rates` "
+            "holds predicted rates against the true ones.",
+            PREPARE_EXIT_CODES,
+        )
+    )
     _ibl_options(
         command(
             "ibl",
@@ -125,6 +135,28 @@ def _simulate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-trials", type=int, default=default.n_trials, help="number of good trials a session")
     parser.add_argument("--n-regions", type=int, default=default.n_regions, help="number of brain regions, 3 to 12")
     _binning_options(parser)
+
+
+def _lorenz_options(parser: argparse.ArgumentParser) -> None:
+    default, add = LorenzOptions(), parser.add_argument
+    _out_options(parser)
+    add(
+        "--n-sessions",
+        type=int,
+        default=default.n_sessions,
+        help="number of sessions, with the same starts and other neurons",
+    )
+    add("--n-neurons", type=int, default=default.n_neurons, help="number of neurons a session")
+    add("--n-conditions", type=int, default=default.n_conditions, help="number of starts on the attractor")
+    add("--n-trials", type=int, default=default.n_trials, help="number of trials of each start")
+    add(
+        "--base-rate-hz",
+        type=float,
+        default=default.base_rate_hz,
+        help="rate of every neuron where all variables have their mean, in Hz",
+    )
+    add("--duration-s", type=float, default=1.0, help="length of a trial, in seconds")
+    add("--bin-size-s", type=float, default=0.01, help="width of a bin, in seconds")
 
 
 def _ibl_options(parser: argparse.ArgumentParser) -> None:
@@ -233,6 +265,27 @@ def _simulate(args: argparse.Namespace) -> int:
     code = _follow(outcomes, len(jobs), args.out)
     print(f"Make shards of it: python -m data_prep ibl --mode local --cache-dir {args.out} --out DIR")
     return code
+
+
+def _lorenz(args: argparse.Namespace) -> int:
+    simulation = LorenzOptions(
+        n_sessions=args.n_sessions,
+        n_neurons=args.n_neurons,
+        n_conditions=args.n_conditions,
+        n_trials=args.n_trials,
+        base_rate_hz=args.base_rate_hz,
+        seed=args.seed,
+    )
+    options = PrepareOptions(window_s=(0.0, args.duration_s), bin_size_s=args.bin_size_s, seed=args.seed)
+    jobs = [
+        Job(
+            simulation.eid(number),
+            "pretrain",
+            lambda number=number: lorenz_session(number, simulation=simulation, options=options),
+        )
+        for number in range(simulation.n_sessions)
+    ]
+    return _prepare(jobs, args, options, simulation.as_json())
 
 
 def _ibl(args: argparse.Namespace) -> int:

@@ -92,7 +92,7 @@ def simulate_session(number: int, *, simulation: SimulationOptions, options: Pre
     onset_s = 10 + np.cumsum(options.duration_s + rng.uniform(1.0, 2.0, len(task.contrast)))
     neurons = _neurons(brain, simulation, number, rng)
     rates = _rates(activity, neurons, options.bin_size_s, rng)
-    times_s, neuron = _spikes(rng.poisson(rates), onset_s + options.window_s[0], options.bin_size_s, rng)
+    times_s, neuron = spike_times(rng.poisson(rates), onset_s + options.window_s[0], options.bin_size_s, rng)
     return Recording(
         eid=simulation.eid(number),
         subject=f"mouse-{simulation.seed}-{number:02d}",
@@ -149,7 +149,7 @@ def _rates(activity: Activity, neurons: SortedNeurons, bin_size_s: float, rng: n
     return np.maximum(np.stack(rates, axis=-1) * bin_size_s, MIN_EXPECTED_SPIKES).astype(np.float16)
 
 
-def _spikes(
+def spike_times(
     counts: np.ndarray, starts_s: np.ndarray, bin_size_s: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turn counts into sorted spike times well inside their bins, and the neuron of each."""

@@ -1,0 +1,152 @@
+"""Neurons that are driven by the Lorenz system: the classic check of models of neural dynamics.
+
+Sussillo et al. 2016 and Pandarinath et al. 2018: many starts on the attractor, some trials of each, log-rates linear
+in the three variables, Poisson spikes. All of a trial follows from its start, as in an autonomous brain.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from einops import rearrange
+
+from data_prep.binning import bin_centres
+from data_prep.options import PrepareOptions
+from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
+from data_prep.simulate import LAB, spike_times
+from neuromtm.errors import ConfigError
+from neuromtm.randomness import numpy_generator_for
+
+SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
+UNITS_PER_S = 2.0
+"""units of the system's own time in a second: two to three turns about a lobe"""
+LARGEST_STEP = 0.005
+"""of the integration, in the same units"""
+LATENTS = ("lorenz_x", "lorenz_y", "lorenz_z")
+"""names of the variables among a shard's behaviours"""
+GAIN = 1.0
+"""length of a neuron's weights on the three"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LorenzOptions:
+    """How much to simulate.
+
+    Raises:
+        ConfigError: naming every option that is out of range.
+    """
+
+    n_sessions: int = 1
+    """with the same starts and other neurons"""
+    n_neurons: int = 30
+    n_conditions: int = 65
+    """starts on the attractor"""
+    n_trials: int = 20
+    """of each condition"""
+    base_rate_hz: float = 5.0
+    """where all variables have their mean"""
+    seed: int = 0
+
+    def __post_init__(self):
+        counts = ("n_sessions", "n_neurons", "n_conditions", "n_trials")
+        problems = [
+            f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1."
+            for name in counts
+            if getattr(self, name) < 1
+        ]
+        if not problems and self.n_conditions * self.n_trials < 3:
+            problems.append("--n-conditions x --n-trials: must be at least 3 trials, one for each split.")
+        if not 0 < self.base_rate_hz < float("inf"):
+            problems.append(f"--base-rate-hz {self.base_rate_hz:g}: must be above 0.")
+        if problems:
+            raise ConfigError(" ".join(problems))
+
+    def as_json(self) -> dict[str, object]:
+        """What decides a session's content, as its shard stores it."""
+        return {name: value for name, value in asdict(self).items() if name not in ("n_sessions", "seed")}
+
+    def eid(self, number: int) -> str:
+        """Readable, and the same at every run: seed and number of the session."""
+        return f"lorenz-{self.seed}-{number:02d}"
+
+
+def lorenz_session(number: int, *, simulation: LorenzOptions, options: PrepareOptions) -> Recording:
+    """Simulate one session: the same whichever others are simulated beside it.
+
+    Args:
+        number: of the session, from 0.
+        simulation: how much to simulate.
+        options: window and bin size, which are also those of the truth.
+    """
+    rng = numpy_generator_for(simulation.seed, "lorenz session", number)
+    latents = trajectories(simulation.n_conditions, options.n_bins, options.bin_size_s, seed=simulation.seed)
+    weights = rng.standard_normal((3, simulation.n_neurons))
+    weights *= GAIN / np.linalg.norm(weights, axis=0)
+    rates = simulation.base_rate_hz * np.exp(latents @ weights) * options.bin_size_s
+    # rounded before the spikes are drawn, so that what the shard stores is the very truth
+    condition = rng.permutation(np.arange(simulation.n_conditions).repeat(simulation.n_trials))
+    latents, rates = latents[condition], rates.astype(np.float16)[condition]
+    onset_s = 10 + np.arange(len(condition)) * (options.duration_s + 0.5)
+    starts_s = onset_s + options.window_s[0]
+    times_s, neuron = spike_times(rng.poisson(rates), starts_s, options.bin_size_s, rng)
+    centres_s = bin_centres(starts_s, n_bins=options.n_bins, bin_size_s=options.bin_size_s)
+    unknown = np.full(simulation.n_neurons, np.nan)
+    return Recording(
+        eid=simulation.eid(number),
+        subject=f"lorenz-{simulation.seed}-{number:02d}",
+        lab=LAB,
+        source="lorenz",
+        spike_times_s=times_s,
+        spike_neuron=neuron,
+        neurons=SortedNeurons(
+            uuid=np.array([f"{simulation.eid(number)}-{i:04d}" for i in range(simulation.n_neurons)]),
+            region=np.full(simulation.n_neurons, "root"),
+            probe=np.full(simulation.n_neurons, "probe00"),
+            label=unknown,
+            depth_um=unknown,
+        ),
+        trials=TrialTable(stimulus_onset_s=onset_s),
+        traces={
+            name: Trace(times_s=centres_s.ravel(), values=latents[..., i].ravel()) for i, name in enumerate(LATENTS)
+        },
+        true_rates=rates,
+    )
+
+
+def trajectories(n_conditions: int, n_bins: int, bin_size_s: float, *, seed: int) -> np.ndarray:
+    """(condition, bin, 3) the variables from random starts on the attractor, each of mean 0 and variance 1 over all.
+
+    Args:
+        n_conditions: number of starts.
+        n_bins: bins a trial.
+        bin_size_s: width of a bin; its value is that of the bin's centre.
+        seed: of the starts.
+    """
+    rng = numpy_generator_for(seed, "lorenz starts")
+    state = rng.standard_normal((n_conditions, 3)) * 8 + np.array([0, 0, 25])
+    state = integrate(state, 10 + rng.uniform(0, 10))  # onto the attractor
+    unit = UNITS_PER_S * bin_size_s
+    state = integrate(state, unit / 2)
+    course = [state]
+    for _ in range(n_bins - 1):
+        course.append(integrate(course[-1], unit))
+    found = rearrange(np.stack(course), "bin condition variable -> condition bin variable")
+    return (found - found.mean((0, 1))) / found.std((0, 1))
+
+
+def integrate(state: np.ndarray, duration: float) -> np.ndarray:
+    """Let (condition, 3) states of the Lorenz system go on, by the classic Runge-Kutta rule of fourth order."""
+    n_steps = int(np.ceil(duration / LARGEST_STEP))
+    h = duration / n_steps
+    for _ in range(n_steps):
+        k1 = velocity(state)
+        k2 = velocity(state + h / 2 * k1)
+        k3 = velocity(state + h / 2 * k2)
+        k4 = velocity(state + h * k3)
+        state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return state
+
+
+def velocity(state: np.ndarray) -> np.ndarray:
+    """(condition, 3) time derivative of the Lorenz system (Lorenz 1963)."""
+    x, y, z = state.T
+    return np.stack([SIGMA * (y - x), x * (RHO - z) - y, x * y - BETA * z], axis=-1)
