@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from neuromtm.batch import Batch, SessionGroup
+from neuromtm.batch import Batch, Scheme, SessionGroup
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.conditions import Conditions, task_conditions
 from neuromtm.evaluation.held_out import TASKS, HeldOut, Task, predict_task
@@ -21,12 +21,14 @@ class ActivityTasks(lightning.Callback):
     Args:
         n_val_neurons: neurons a session that validation leaves out in turn, drawn once by the model's seed.
             A test leaves out every neuron.
+        prompt: scheme whose prompt and attention every task is asked with; by default each task with its own.
+            What is hidden and scored stays the task's. The model must have been trained with it.
     """
 
-    def __init__(self, *, n_val_neurons: int = 16):
+    def __init__(self, *, n_val_neurons: int = 16, prompt: Scheme | None = None):
         if n_val_neurons < 1:
             raise ConfigError(f"activity.n_val_neurons is {n_val_neurons}, less than 1.")
-        self.n_val_neurons = n_val_neurons
+        self.n_val_neurons, self.prompt = n_val_neurons, prompt
         self.scores: list[NeuronScores] = []
         """of the last validation or test, a session each"""
         self.conditions: dict[str, Conditions] = {}
@@ -38,7 +40,16 @@ class ActivityTasks(lightning.Callback):
         self._shares: dict[str, RateR2 | DevianceExplained] = {}
         self._averages: dict[str, ConditionAverages] = {}
 
+    def _require_trained_prompt(self, module: MaskedModeling) -> None:
+        trained = module.objective.schemes
+        if self.prompt is not None and self.prompt not in trained:
+            raise ConfigError(
+                f"activity.prompt is {self.prompt}, but the model is trained with {', '.join(trained)} only: it has "
+                "not learned that prompt and its attention. Choose one of these, or leave it out."
+            )
+
     def _begin(self, module: MaskedModeling, *, testing: bool) -> None:
+        self._require_trained_prompt(module)
         # every rank has room for every session: the sums of all ranks add up
         self._offsets, total = {}, 0
         for eid, session in module.trainer.datamodule.sessions.items():
@@ -62,7 +73,9 @@ class ActivityTasks(lightning.Callback):
             for group in batch.groups:
                 neurons = None if every_neuron else self._val_neurons(module, group.eid)
                 for task in TASKS:
-                    for held_out in predict_task(task, module.model, module.objective, group, neurons):
+                    for held_out in predict_task(
+                        task, module.model, module.objective, group, neurons, prompt=self.prompt
+                    ):
                         places = held_out.neurons + self._offsets[group.eid]
                         self._bps[task].update(held_out.log_rates, held_out.counts, neurons=places)
                         if task == "co_smoothing":
@@ -103,6 +116,9 @@ class ActivityTasks(lightning.Callback):
                     **psth_scores(self.psths.get(eid), session.n_neurons, bin_size_s=bin_size_s),
                 )
             )
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        self._require_trained_prompt(pl_module)  # not after the epochs before the first validation
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         self._begin(pl_module, testing=False)

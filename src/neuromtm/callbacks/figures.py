@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 
-from neuromtm.batch import SessionGroup
+from neuromtm.batch import Scheme, SessionGroup
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.figures import TaskPanel, scores_figure, task_figure
@@ -68,7 +68,7 @@ class TaskFigures(lightning.Callback):
             panels = [
                 TaskPanel(
                     task=task,
-                    predicted=_predicted(module, task, first).cpu().numpy(),
+                    predicted=_predicted(module, task, first, _activity(trainer).prompt).cpu().numpy(),
                     bps=means[eid][f"{task}_bps"],
                 )
                 for task in TASKS
@@ -96,7 +96,10 @@ class TaskFigures(lightning.Callback):
         parts = []
         with trainer.precision_plugin.forward_context():
             for group in data.groups(eid, "test"):
-                parts += predict_task("co_smoothing", module.model, module.objective, group.to(module.device), places)
+                shown = group.to(module.device)
+                parts += predict_task(
+                    "co_smoothing", module.model, module.objective, shown, places, prompt=activity.prompt
+                )
         counts = torch.cat([part.counts for part in parts]).cpu().numpy()
         expected = torch.cat([part.log_rates.float().exp() for part in parts]).cpu().numpy()
         psth, conditions = activity.psths[eid], activity.conditions[eid]
@@ -124,12 +127,12 @@ def _with_trials(trainer: lightning.Trainer, split: str) -> list[str]:
     return [eid for eid, trials in trainer.datamodule.trials(split).items() if len(trials)]
 
 
-def _predicted(module: MaskedModeling, task: Task, group: SessionGroup) -> torch.Tensor:
+def _predicted(module: MaskedModeling, task: Task, group: SessionGroup, prompt: Scheme | None) -> torch.Tensor:
     """(bin, neuron) rates per bin of the group's only trial, NaN where the task predicts nothing."""
     n_bins, n_neurons = group.counts.shape[1:]
     rates = torch.full((n_bins, n_neurons), torch.nan, device=module.device)
     bins = slice(n_bins - n_forward_bins(n_bins), n_bins) if task == "forward_prediction" else slice(None)
-    for held_out in predict_task(task, module.model, module.objective, group):
+    for held_out in predict_task(task, module.model, module.objective, group, prompt=prompt):
         rates[bins, held_out.neurons] = held_out.log_rates[0].float().exp()
     return rates
 

@@ -40,23 +40,30 @@ def n_forward_bins(n_bins: int) -> int:
 
 
 def predict_task(
-    task: Task, model: StitchedModel, objective: Objective, group: SessionGroup, neurons: Tensor | None = None
+    task: Task,
+    model: StitchedModel,
+    objective: Objective,
+    group: SessionGroup,
+    neurons: Tensor | None = None,
+    *,
+    prompt: Scheme | None = None,
 ) -> Iterator[HeldOut]:
     """Hide what the task hides and predict it.
 
     Args:
         task: which one.
         model: in evaluation mode.
-        objective: what the model was trained with; selects the prompt.
+        objective: what the model was trained with; selects the prompt and the attention.
         group: some trials of one session.
         neurons: (neuron',) int64, the neurons to leave out in turn in `co_smoothing` and `intra_region`; all
             by default. The other two tasks hide many neurons at once and predict all of them.
+        prompt: scheme whose prompt and attention are taken instead. What is hidden stays the task's.
 
     Yields:
         Predictions, each neuron in one of them at most: neurons of unknown region are in no region task, a
         neuron alone in its region not in `intra_region`.
     """
-    scheme = objective.stand_in(PROMPTS[task])
+    scheme = objective.stand_in(PROMPTS[task]) if prompt is None else prompt
     if neurons is None:
         neurons = torch.arange(group.counts.shape[2], device=group.counts.device)
     match task:
