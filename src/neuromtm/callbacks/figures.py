@@ -33,7 +33,7 @@ class TaskFigures(lightning.Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
             for eid in _with_trials(trainer, "val")[: self.n_val_sessions]:
-                _show(trainer, f"val/{eid}", self._draw(trainer, pl_module, eid, split="val"))
+                show_figure(trainer, f"val/{eid}", self._draw(trainer, pl_module, eid, split="val"))
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if not trainer.is_global_zero:
@@ -41,16 +41,16 @@ class TaskFigures(lightning.Callback):
         folder = Path(trainer.default_root_dir) / "figures"
         for eid in _with_trials(trainer, "test"):
             figure = self._draw(trainer, pl_module, eid, split="test")
-            _show(trainer, f"test/{eid}", figure)
-            _save(figure, folder / f"{eid}.png")
+            show_figure(trainer, f"test/{eid}", figure)
+            save_figure(figure, folder / f"{eid}.png")
             figure = self._draw_neurons(trainer, pl_module, eid)
             if figure is not None:
-                _show(trainer, f"test/{eid}.neurons", figure)
-                _save(figure, folder / f"{eid}.neurons.png")
+                show_figure(trainer, f"test/{eid}.neurons", figure)
+                save_figure(figure, folder / f"{eid}.neurons.png")
         for name, draw in (("scores", scores_figure), ("rates", rates_figure)):
             figure = draw(_activity(trainer).scores)
-            _show(trainer, f"test/{name}", figure)
-            _save(figure, folder / f"{name}.png")
+            show_figure(trainer, f"test/{name}", figure)
+            save_figure(figure, folder / f"{name}.png")
 
     def _draw(self, trainer: lightning.Trainer, module: MaskedModeling, eid: str, *, split: str) -> Figure:
         data = trainer.datamodule
@@ -141,12 +141,14 @@ def _activity(trainer: lightning.Trainer) -> ActivityTasks:
     return next(callback for callback in trainer.callbacks if isinstance(callback, ActivityTasks))
 
 
-def _show(trainer: lightning.Trainer, tag: str, figure: Figure) -> None:
+def show_figure(trainer: lightning.Trainer, tag: str, figure: Figure) -> None:
+    """Show a figure in TensorBoard, where that is the logger."""
     if isinstance(trainer.logger, TensorBoardLogger):
         trainer.logger.experiment.add_figure(tag, figure, trainer.global_step)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Save a figure as PNG, renaming an earlier one aside."""
     keep_previous(path)
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
