@@ -1,0 +1,211 @@
+"""Functional connectivity: how well each region alone predicts every other one, in bits per spike.
+
+A model that was trained with region drop-out sees one region, and the others are scored. What it predicts from nothing
+(the usual course of a trial, which it knows by heart) and from all other regions together stand beside that.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from einops import rearrange
+
+from neuromtm.batch import SessionGroup, SessionInfo
+from neuromtm.evaluation.held_out import PROMPTS, HeldOut, predict_task
+from neuromtm.evaluation.statistics import bootstrap_mean
+from neuromtm.masking.objective import Objective
+from neuromtm.masking.schemes import known_regions, mask
+from neuromtm.models.stitching import StitchedModel, VisibleGroup
+
+CONNECTIVITY_FILE = "connectivity.csv"
+MEAN_FILE = "connectivity_mean.csv"
+COLUMNS = (
+    *("eid", "source", "target", "n_source", "n_target", "bps", "bps_low", "bps_high"),
+    *("gain", "gain_low", "gain_high", "nothing_bps", "all_others_bps"),
+)
+MEAN_COLUMNS = ("source", "target", "n_sessions", "bps", "bps_low", "bps_high", "gain", "gain_low", "gain_high")
+NOTHING, ALL_OTHERS = -2, -1
+"""in the place of a source's number: no neuron is visible, or every neuron outside the target. A table of sources has
+a row for each region and, behind them, these two."""
+
+
+class FromSource(NamedTuple):
+    """Predictions of neurons from one source."""
+
+    source: int
+    """number of the only region visible, `NOTHING` or `ALL_OTHERS`"""
+    held_out: HeldOut
+
+
+def predict_from_each(model: StitchedModel, objective: Objective, group: SessionGroup) -> Iterator[FromSource]:
+    """Predict the neurons of every region from each other region alone, from nothing, and from all others together.
+
+    One pass serves all targets of a source, since the model sees the same for each of them.
+
+    Args:
+        model: in evaluation mode.
+        objective: what the model was trained with; selects the prompt.
+        group: some trials of one session, which has two known regions at least.
+    """
+    scheme = objective.stand_in(PROMPTS["inter_region"])
+    known = group.region >= 0
+    for source in [*known_regions(group.region), NOTHING]:
+        shown = group.region == source
+        masked = mask(group.counts, rearrange(~shown, "neuron -> 1 1 neuron"))
+        log_rates = model([VisibleGroup(group.eid, masked.visible, masked.hidden)], scheme).log_rates[0]
+        targets = (known & ~shown).nonzero()[:, 0]
+        yield FromSource(source, HeldOut(log_rates[..., targets], group.counts[..., targets], targets))
+    for held_out in predict_task("inter_region", model, objective, group):
+        yield FromSource(ALL_OTHERS, held_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """An ordered pair of regions in one session: the source alone is visible, the target is predicted."""
+
+    eid: str
+    source: str
+    target: str
+    n_source: int
+    """neurons of the source"""
+    bps: np.ndarray
+    """(neuron,) of the target's neurons that have a figure"""
+    nothing_bps: np.ndarray
+    """(neuron,) of the same with nothing visible"""
+    all_others_bps: np.ndarray
+    """(neuron,) of the same with everything outside the target visible"""
+
+    @property
+    def gain(self) -> np.ndarray:
+        """(neuron,) what the source adds to what is predicted from nothing."""
+        return self.bps - self.nothing_bps
+
+
+def pairs_of(session: SessionInfo, bps: np.ndarray) -> list[Pair]:
+    """Every ordered pair of a session's known regions, by name; without those of whose target no neuron has a figure.
+
+    Args:
+        session: who is recorded.
+        bps: (source, neuron) bits per spike from each region alone, from nothing, and from all others; NaN where
+            there is none.
+    """
+    names, region = session.region_names, session.region_index().numpy()
+    pairs = []
+    for source, source_name in enumerate(names):
+        for target, target_name in enumerate(names):
+            scored = (region == target) & ~np.isnan(bps[source])
+            if source != target and scored.any():
+                pairs.append(
+                    Pair(
+                        eid=session.eid,
+                        source=source_name,
+                        target=target_name,
+                        n_source=int((region == source).sum()),
+                        bps=bps[source, scored],
+                        nothing_bps=bps[NOTHING, scored],
+                        all_others_bps=bps[ALL_OTHERS, scored],
+                    )
+                )
+    return pairs
+
+
+class Matrices(NamedTuple):
+    """Means over sessions of means over neurons, NaN where no session has both regions and on the diagonal."""
+
+    names: tuple[str, ...]
+    """the regions of both axes"""
+    n_source: np.ndarray
+    """(source,) neurons of the source, mean over sessions"""
+    bps: np.ndarray
+    """(source, target) bits per spike of the target from the source alone"""
+    gain: np.ndarray
+    """(source, target) what that is more than from nothing"""
+    nothing_bps: np.ndarray
+    """(target,) from nothing"""
+    all_others_bps: np.ndarray
+    """(target,) from all others together"""
+
+
+def matrices_of(pairs: Sequence[Pair]) -> Matrices:
+    """The pairs of one session, or of several, as matrices."""
+    names = tuple(sorted({name for pair in pairs for name in (pair.source, pair.target)}))
+    place = {name: i for i, name in enumerate(names)}
+
+    def mean(figure: str) -> np.ndarray:
+        sums, n = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
+        for pair in pairs:
+            at = place[pair.source], place[pair.target]
+            sums[at] += getattr(pair, figure).mean()
+            n[at] += 1
+        return np.divide(sums, n, out=np.full_like(sums, np.nan), where=n > 0)
+
+    def mean_by_region(values: Iterable[tuple[str, str, float]]) -> np.ndarray:
+        # a region is in several pairs of a session, with the same figure each time
+        by_session = {(region, eid): value for region, eid, value in values}
+        found = [[value for (region, _), value in by_session.items() if region == name] for name in names]
+        return np.array([np.mean(of_region) if of_region else np.nan for of_region in found])
+
+    return Matrices(
+        names,
+        mean_by_region((pair.source, pair.eid, pair.n_source) for pair in pairs),
+        mean("bps"),
+        mean("gain"),
+        mean_by_region((pair.target, pair.eid, pair.nothing_bps.mean()) for pair in pairs),
+        mean_by_region((pair.target, pair.eid, pair.all_others_bps.mean()) for pair in pairs),
+    )
+
+
+def connectivity_text(pairs: Sequence[Pair]) -> str:
+    """The text of connectivity.csv: a row a session and ordered pair of regions.
+
+    Means are over the target's neurons that have a figure (`n_target`), and so are the bootstrap intervals; those are
+    empty where the neurons are too few.
+    """
+    rows = []
+    for pair in pairs:
+        name = (pair.eid, pair.source, pair.target)
+        cells = [cell for figure in ("bps", "gain") for cell in _mean_cells(getattr(pair, figure), figure, *name)]
+        beside = [_number(pair.nothing_bps.mean()), _number(pair.all_others_bps.mean())]
+        rows.append([*name, pair.n_source, len(pair.bps), *cells, *beside])
+    return _table(COLUMNS, rows)
+
+
+def mean_text(pairs: Sequence[Pair]) -> str:
+    """The text of connectivity_mean.csv: a row an ordered pair of regions that a session has.
+
+    Means are over the sessions that have both, and so are the bootstrap intervals; those are empty where the sessions
+    are too few.
+    """
+    together: dict[tuple[str, str], list[Pair]] = {}
+    for pair in pairs:
+        together.setdefault((pair.source, pair.target), []).append(pair)
+    rows = []
+    for name, found in sorted(together.items()):
+        cells = []
+        for figure in ("bps", "gain"):
+            means = np.array([getattr(pair, figure).mean() for pair in found])
+            cells += _mean_cells(means, figure, "sessions", *name)
+        rows.append([*name, len(found), *cells])
+    return _table(MEAN_COLUMNS, rows)
+
+
+def _mean_cells(values: np.ndarray, *name: str) -> list[str]:
+    # rates that diverged are minus infinity, which has no interval
+    interval = bootstrap_mean(values, "connectivity", *name) if np.isfinite(values).all() else None
+    return [_number(values.mean()), *(("", "") if interval is None else map(_number, interval))]
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,97 @@
+"""The figure of functional connectivity: which region alone predicts which. A pure function."""
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from neuromtm.evaluation.connectivity import Matrices
+from neuromtm.evaluation.figures import similarity_order
+
+COLOURS = colormaps["RdBu_r"].with_extremes(bad="0.85")
+MOST_LABELLED = 12
+"""regions; of more, numbers would not fit into the cells"""
+CELL_IN = 0.42
+LEAST_LIMIT = 0.02
+"""bits per spike at the ends of the colours: smaller differences are noise, and stay pale"""
+
+
+def connectivity_figure(matrices: Matrices, *, title: str) -> Figure:
+    """Bits per spike of every ordered pair of regions, and what of it the source adds to nothing.
+
+    A row is what the model sees, a column what it predicts. Below the regions stand nothing and all other regions
+    together. Regions that predict each other stand side by side. One colour scale, with 0 in its middle, serves
+    both panels; it ends at the largest value above 0, and what is further below 0 has its last colour.
+
+    Args:
+        matrices: of one session, or means over several.
+        title: what they are of.
+    """
+    order = region_order(matrices.gain)
+    names, n_source = [matrices.names[i] for i in order], matrices.n_source[order]
+    nothing, all_others = matrices.nothing_bps, matrices.all_others_bps
+    tables = {
+        "bits per spike": _stacked(matrices.bps, nothing, all_others, order),
+        "gain over nothing (bits per spike)": _stacked(matrices.gain, 0 * nothing, all_others - nothing, order),
+    }
+    values = np.stack(list(tables.values()))
+    finite = values[np.isfinite(values)]
+    limit = max(LEAST_LIMIT, finite.max(initial=0.0))
+    norm = Normalize(-limit, limit)
+
+    side_in = CELL_IN * len(names)
+    figure = Figure(figsize=(2 * side_in + 2.8, side_in + 2.6), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (name, table) in zip(panels, tables.items(), strict=True):
+        _draw(axes, table, names, norm)
+        axes.set_title(name, fontsize=8)
+    rows = [name if np.isnan(n) else f"{name} ({n:.0f})" for name, n in zip(names, n_source, strict=True)]
+    places = [*range(len(rows)), len(rows) + 1, len(rows) + 2]  # a row is left empty in between
+    panels[0].set_yticks(places, [*rows, "nothing", "all others"], fontsize=7)
+    panels[0].set_ylabel("visible (neurons)", fontsize=8)
+    ends = "min" if (finite < -limit).any() else "neither"
+    bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=panels, extend=ends, pad=0.01, fraction=0.04)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("bits per spike", fontsize=8)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def region_order(gain: np.ndarray) -> np.ndarray:
+    """(region,) places of the regions, those that predict each other side by side.
+
+    Args:
+        gain: (source, target), NaN where there is none.
+    """
+    both = np.nan_to_num(gain, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
+    both = both + both.T
+    # a region is most like itself; without that, two that predict only each other would have opposite profiles
+    np.fill_diagonal(both, both.max(initial=0.0))
+    return similarity_order(both)
+
+
+def _stacked(pairs: np.ndarray, nothing: np.ndarray, all_others: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """(row, target) the pairs, an empty row, and the two that stand below."""
+    gap = np.full(len(order), np.nan)
+    return np.vstack([pairs[np.ix_(order, order)], gap, nothing[order], all_others[order]])
+
+
+def _draw(axes: Axes, table: np.ndarray, names: list[str], norm: Normalize) -> None:
+    n = len(names)
+    axes.imshow(table, cmap=COLOURS, norm=norm)
+    axes.axhspan(n - 0.5, n + 0.5, color="white")  # the gap is no cell
+    axes.set_xticks(range(n), names, rotation=90, fontsize=7)
+    axes.set_xlabel("predicted", fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if n > MOST_LABELLED:
+        return
+    for (row, column), value in np.ndenumerate(table):
+        if not np.isnan(value):
+            colour = "white" if abs(norm(value) - 0.5) > 0.35 else "black"
+            text = f"{value:.2f}".replace("-0.00", "0.00")
+            axes.text(column, row, text, ha="center", va="center", fontsize=6, color=colour)
