@@ -19,16 +19,20 @@ TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env test lint demo demo-mtm demo-temporal demo-folder-is-new clean
+.PHONY: help env test lint demo demo-mtm demo-temporal demo-folder-is-new ablation ablation-settings clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    simulate sessions, pretrain, fine-tune on held-out animals, compare (minutes on two CPU cores)"
+	@echo "make ablation DATA=DIR"
+	@echo "             train and test every variant of conf/ablation/ on prepared sessions; the paper's tables"
 	@echo "make test    all tests, the lint and import rules among them"
 	@echo "make lint    the lint and import rules only"
 	@echo "make env     only build $(VENV), with the versions of constraints.txt"
 	@echo "make clean   remove caches and build leftovers; $(VENV) and runs/ stay"
 	@echo "Variables: PYTHON=$(PYTHON)  DEMO=$(DEMO)  TESTS=$(TESTS)"
+	@echo "of the ablation: ABLATION=$(ABLATION)  ROLE=$(ROLE)  MODEL=$(MODEL)  TRAINER=$(TRAINER)"
+	@echo "                 EPOCHS=$(EPOCHS)  OPTIONS=$(OPTIONS)  VARIANTS, PROMPTS (which of them)"
 
 # ---- environment ----
 
@@ -97,3 +101,69 @@ demo-mtm demo-temporal: demo-%:
 demo-folder-is-new:
 	@test ! -e $(DEMO) || { echo "$(DEMO) exists, and its results are not overwritten." \
 	  "Remove the folder (rm -r $(DEMO)), or keep it and take another: make demo DEMO=$(DEMO)2" >&2; exit 1; }
+
+# ---- ablation ----
+
+# One model for each variant, on the same sessions and for the same number of steps, tested on the test trials of
+# these sessions. A run that is tested already stays, and one that was stopped goes on: start an interrupted ablation
+# again by the same command. Several trainings side by side: make -j4 ablation DATA=DIR
+DATA ?=
+ABLATION ?= runs/ablation
+ROLE ?= pretrain
+MODEL ?= conf/model/tiny.yaml
+TRAINER ?= conf/trainer/cpu.yaml
+EPOCHS ?= 100
+# Laid over all else: make ablation DATA=DIR OPTIONS="--model.lr 0.001 --data.min_firing_rate_hz 0.5"
+OPTIONS ?=
+
+# `mtm` is the recipe as it is, and the reference of the ratios and of the position.
+SCHEMES := temporal neuron causal intra_region inter_region no_prompt mtm
+RATIOS := mtm ratio_0.1 ratio_0.3 ratio_0.6
+# whichever the model size does not have
+POSITIONS := mtm $(if $(shell grep -s 'rope: true' $(MODEL)),learned_positions,rope)
+VARIANTS ?= $(SCHEMES) $(filter-out mtm,$(RATIOS) $(POSITIONS))
+# Prompts with which the multi-task model is asked all tasks, beside the task's own.
+PROMPTS ?= neuron causal intra_region inter_region
+
+ABLATION_RUNS := $(VARIANTS:%=$(ABLATION)/%/metrics.json)
+ABLATION_ASKED := $(if $(filter mtm,$(VARIANTS)),$(PROMPTS:%=$(ABLATION)/mtm/asked_%/metrics.json))
+ABLATION_SETTINGS = DATA=$(DATA) ROLE=$(ROLE) MODEL=$(MODEL) TRAINER=$(TRAINER) EPOCHS=$(EPOCHS) OPTIONS=$(OPTIONS)
+
+ablation: export OMP_NUM_THREADS ?= 1
+ablation: export SETTINGS = $(ABLATION_SETTINGS)
+
+# Printed in the end, when all trainings are: $(call table,FOLDER,TITLE,NAME=RUN ...), if there are two runs at least.
+define table
+$(if $(word 2,$(3)),@$(BIN)/neuromtm compare $(3) --out_dir $(ABLATION)/tables/$(1) > /dev/null
+@printf '\n== %s ==\n\n' '$(2)' && cat $(ABLATION)/tables/$(1)/comparison.md)
+endef
+runs = $(foreach one,$(filter $(VARIANTS),$(1)),$(one)=$(ABLATION)/$(one))
+
+ablation: $(ABLATION_RUNS) $(ABLATION_ASKED)
+	$(call table,schemes,Masking schemes,$(call runs,$(SCHEMES)))
+	$(call table,ratios,Mask ratios of multi-task masking,$(call runs,$(RATIOS)))
+	$(call table,positions,Positions,$(call runs,$(POSITIONS)))
+	$(call table,prompts,The prompt that the multi-task model is asked with,$(if $(ABLATION_ASKED),\
+	  own=$(ABLATION)/mtm $(foreach one,$(PROMPTS),$(one)=$(ABLATION)/mtm/asked_$(one))))
+	@printf '\n%s\n' "Tables and figures: $(ABLATION)/tables"
+
+$(ABLATION_RUNS): $(ABLATION)/%/metrics.json: | ablation-settings $(INSTALLED)
+	$(BIN)/neuromtm fit --config conf/pretrain.yaml --config $(MODEL) --config $(TRAINER) \
+	  --config conf/debug/demo.yaml $(if $(filter-out mtm,$*),--config conf/ablation/$*.yaml) \
+	  --data.root $(DATA) --data.role $(ROLE) --trainer.max_epochs $(EPOCHS) --behavior.validate false \
+	  --figures.n_val_sessions 0 $(OPTIONS) --run_dir $(ABLATION)/$* --ckpt_path last
+	$(BIN)/neuromtm test --config $(ABLATION)/$*/config.yaml --ckpt_path $(ABLATION)/$*/checkpoints/best.ckpt
+
+$(ABLATION_ASKED): $(ABLATION)/mtm/asked_%/metrics.json: | $(ABLATION)/mtm/metrics.json
+	$(BIN)/neuromtm test --config $(ABLATION)/mtm/config.yaml --ckpt_path $(ABLATION)/mtm/checkpoints/best.ckpt \
+	  --activity.prompt $* --run_dir $(ABLATION)/mtm/asked_$*
+
+# Runs of other data or options in one table would not compare. Until a training has started they may change.
+ablation-settings:
+	@test -e "$(DATA)/manifest.json" || { echo "DATA=$(DATA) is no folder of prepared sessions." \
+	  "Name one: make ablation DATA=DIR" >&2; exit 1; }
+	@mkdir -p $(ABLATION)
+	@ls $(ABLATION)/*/config.yaml > /dev/null 2>&1 || printf '%s\n' "$$SETTINGS" > $(ABLATION)/settings.txt
+	@printf '%s\n' "$$SETTINGS" | cmp -s - $(ABLATION)/settings.txt || { \
+	  echo "$(ABLATION) was begun with $$(cat $(ABLATION)/settings.txt)." \
+	    "Give the same again, or another folder: make ablation ABLATION=$(ABLATION)2 ..." >&2; exit 1; }
