@@ -1,6 +1,6 @@
 """The LightningModule that decodes: a linear head on the stitched model's states, trained from end to end."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,12 +26,22 @@ Kind = Literal["classes", "number", "trace"]
 """what a behaviour is: a class a trial, a number a trial, or a number a bin"""
 
 
+class Units(NamedTuple):
+    """What a session's trace or number is measured from, and in."""
+
+    average: tuple[float, ...]
+    """(bin,) over the training trials; their whole mean in a bin that none of them knows"""
+    deviation: float
+    """standard deviation from it; 1 where there is none"""
+
+
 class BehaviorDecoding(StitchedModule):
     """Decodes one behaviour from the states of a stitched model, nothing hidden.
 
     The head is one linear map for all sessions: of the whole trial for classes (cross-entropy) and for numbers of a
-    trial, of each bin for a trace (squared error of the trace in units of the session's training trials). The model
-    beneath it is fine-tuned from `pretrained`, held fixed (`frozen`), or trained from scratch (a `backbone` alone).
+    trial, of each bin for a trace (squared error). A trace is learned as its deviation from the session's average
+    over training trials, which needs no neurons: training starts at the chance level. The model beneath the head is
+    fine-tuned from `pretrained`, held fixed (`frozen`), or trained from scratch (a `backbone` alone).
 
     Args:
         target: the behaviour's name: a trace of the shards, `choice`, `reward`, `block`, `contrast` or
@@ -80,8 +90,8 @@ class BehaviorDecoding(StitchedModule):
         self.kind: Kind = "classes"
         self.classes: tuple[float, ...] = ()
         """known values of a target of classes, sorted; the head's outputs are in this order"""
-        self.units: dict[str, tuple[float, float]] = {}
-        """eid -> mean and standard deviation over the training trials of a trace or number"""
+        self.units: dict[str, Units] = {}
+        """eid -> in which a trace or number is learned"""
         self.head: nn.Module | None = None
         self.val_loss = MeanCost()
         self._targets: dict[str, Target | None] = {}
@@ -140,7 +150,7 @@ class BehaviorDecoding(StitchedModule):
             "target": self.target,
             "kind": self.kind,
             "classes": list(self.classes),
-            "units": {eid: list(unit) for eid, unit in self.units.items()},
+            "units": {eid: {"average": list(u.average), "deviation": u.deviation} for eid, u in self.units.items()},
             "frozen": self.frozen,
             "prompt": self.prompt,
         }
@@ -159,7 +169,7 @@ class BehaviorDecoding(StitchedModule):
             raise CheckpointError(f"{name}: holds another decoder: {'; '.join(differing)}.")
         try:
             self.kind, self.classes = decoder["kind"], tuple(decoder["classes"])
-            self.units = {eid: (mean, deviation) for eid, (mean, deviation) in decoder["units"].items()}
+            self.units = {eid: Units(tuple(u["average"]), u["deviation"]) for eid, u in decoder["units"].items()}
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{name}: what it says of its decoder is not whole ({error!r}).") from error
         self._make_head(record.n_bins)
@@ -185,8 +195,8 @@ class BehaviorDecoding(StitchedModule):
             classes = np.asarray(self.classes, np.float32)
             number = np.searchsorted(classes, target.values).clip(max=len(classes) - 1)
             return np.where(classes[number] == target.values, number, -1)
-        mean, deviation = self.units[eid]
-        return ((target.values - mean) / deviation).astype(np.float32)
+        units = self.units[eid]
+        return ((target.values - np.array(units.average)) / units.deviation).astype(np.float32)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         place = (self.current_epoch, self.global_rank, batch_idx)
@@ -215,7 +225,8 @@ class BehaviorDecoding(StitchedModule):
                 n_known = n_known + (values >= 0).sum()
             else:
                 known = ~values.isnan()
-                total = total + (output - values).square().masked_fill(~known, 0.0).sum()
+                # not filled in behind the square: a NaN would come back through its gradient
+                total = total + ((output - values.nan_to_num()).square() * known).sum()
                 n_known = n_known + known.sum()
         return total, n_known
 
@@ -251,17 +262,20 @@ class BehaviorDecoding(StitchedModule):
         (output,) = self._outputs((group,))
         if self.kind == "classes":
             return torch.tensor(self.classes, device=output.device)[output.argmax(dim=1)]
-        mean, deviation = self.units[group.eid]
-        return output * deviation + mean
+        units = self.units[group.eid]
+        return output * units.deviation + torch.tensor(units.average, device=output.device)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor | None]:
         """For each group, what `decode` gives."""
         return [self.decode(group) for group in batch.groups]
 
 
-def _units(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of a session's training values; 1 in the place of a deviation of 0."""
-    known = values[~np.isnan(values)].astype(np.float64)
-    if len(known) == 0:
-        return 0.0, 1.0
-    return float(known.mean()), float(known.std()) or 1.0
+def _units(values: np.ndarray) -> Units:
+    known = ~np.isnan(values)
+    n_known = known.sum(axis=0)
+    mean = values[known].mean(dtype=np.float64) if known.any() else 0.0
+    average = np.divide(
+        np.nansum(values, axis=0, dtype=np.float64), n_known, out=np.full(len(n_known), mean), where=n_known > 0
+    )
+    deviation = (values - average)[known].std() if known.any() else 0.0
+    return Units(tuple(average.tolist()), float(deviation) or 1.0)
