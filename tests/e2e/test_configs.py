@@ -86,6 +86,7 @@ def test_what_a_recipe_sets_arrives(recipe, tmp_path):
         "seed_everything": cli.model.seed,
         "run_dir": None,
         "model.objective.schemes": cli.model.objective and list(cli.model.objective.schemes),
+        "model.objective.region_dropout": cli.model.objective and cli.model.objective.region_dropout,
         "model.lr": cli.model.lr,
         "model.weight_decay": cli.model.weight_decay,
         "model.schedule": cli.model.schedule,

@@ -20,6 +20,7 @@ from neuromtm.masking.schemes import (
     hide_tokens,
     hide_within_region,
     regions_for,
+    show_one_region,
 )
 
 SCHEMES = ("temporal", "neuron", "causal", "intra_region", "inter_region", "random_token")
@@ -175,6 +176,61 @@ def test_inter_region_hides_a_region_whole_and_nothing_else():
     region = torch.tensor([0, 1, 1, -1, 1, 2])
     masked = hide_region(ones(3, 4, 6), region, drawn_region=1)
     assert torch.equal(masked.hidden, (region == 1).expand(3, 4, 6))
+
+
+def test_one_region_is_shown_whole_and_nothing_else_and_all_other_known_ones_are_the_target():
+    region = torch.tensor([0, 1, 1, -1, 1, 2])
+    masked = show_one_region(ones(3, 4, 6), region, shown_region=1)
+    assert torch.equal(masked.hidden, (region != 1).expand(3, 4, 6))
+    assert torch.equal(masked.target, ((region == 0) | (region == 2)).expand(3, 4, 6))
+    nothing = show_one_region(ones(3, 4, 6), region, shown_region=None)
+    assert nothing.hidden.all()
+    assert torch.equal(nothing.target, (region >= 0).expand(3, 4, 6))
+
+
+@given(session=sessions(), seed=st.integers(0, 2**31))
+def test_region_dropout_shows_one_known_region_or_none_and_scores_the_other_known_ones(session, seed):
+    counts, region = session
+    if not applicable(["inter_region"], [region]):
+        return
+    masked = Objective(region_dropout=1.0).hide("inter_region", counts, region, seeded(seed))
+    assert torch.equal(masked.visible, counts.masked_fill(masked.hidden, 0))
+    known = set(region.tolist()) - {-1}
+    if len(known) == 1:  # nothing would be left to score, or to see
+        plain = Objective().hide("inter_region", counts, region, seeded(seed))
+        assert torch.equal(masked.hidden, plain.hidden)
+        return
+    shown = set(region[~masked.hidden[0, 0]].tolist())
+    assert len(shown) <= 1
+    assert shown <= known
+    assert torch.equal(masked.hidden, torch.tensor([r not in shown for r in region.tolist()]).expand_as(counts))
+    assert torch.equal(masked.target, masked.hidden & (region >= 0))
+    assert masked.target.any()
+
+
+def test_region_dropout_draws_each_region_and_none_alike_and_drops_with_its_probability():
+    region, generator = torch.tensor([-1] * 9 + [0] * 2 + [1] * 40 + [2] * 3), seeded()
+    times = dict.fromkeys([(0,), (1,), (2,), (), (-1, 0, 1), (-1, 0, 2), (-1, 1, 2)], 0)
+    for _ in range(2000):
+        hidden = Objective(region_dropout=0.6).hide("inter_region", ones(1, 1, len(region)), region, generator).hidden
+        times[tuple(region[~hidden[0, 0]].unique().tolist())] += 1
+    dropped, plain = list(times.values())[:4], list(times.values())[4:]
+    assert dropped == pytest.approx([2000 * 0.6 / 4] * 4, abs=5 * (2000 * 0.15 * 0.85) ** 0.5)
+    assert plain == pytest.approx([2000 * 0.4 / 3] * 3, abs=5 * (2000 * 0.13 * 0.87) ** 0.5)
+
+
+@pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != "inter_region"])
+def test_region_dropout_changes_no_other_scheme(scheme):
+    counts, region = ones(4, 20, 12), torch.arange(12) % 4
+    plain, dropped = (Objective(region_dropout=p).hide(scheme, counts, region, seeded()) for p in (0.0, 1.0))
+    assert torch.equal(plain.hidden, dropped.hidden)
+
+
+def test_without_region_dropout_nothing_is_drawn_for_it_so_that_runs_keep_their_masks():
+    used, left = seeded(), seeded()
+    Objective().hide("inter_region", ones(1, 1, 4), torch.tensor([0, 0, 1, 2]), used)
+    torch.randint(3, (1,), generator=left)  # the region
+    assert torch.equal(used.get_state(), left.get_state())
 
 
 @given(n_bins=st.integers(1, 10), data=st.data())

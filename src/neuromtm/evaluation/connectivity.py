@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from einops import rearrange
 
 from neuromtm.batch import SessionGroup, SessionInfo
 from neuromtm.evaluation.held_out import PROMPTS, HeldOut, predict_task
 from neuromtm.evaluation.statistics import bootstrap_mean
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import known_regions, mask
+from neuromtm.masking.schemes import known_regions, show_one_region
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
 CONNECTIVITY_FILE = "connectivity.csv"
@@ -52,12 +51,10 @@ def predict_from_each(model: StitchedModel, objective: Objective, group: Session
         group: some trials of one session, which has two known regions at least.
     """
     scheme = objective.stand_in(PROMPTS["inter_region"])
-    known = group.region >= 0
     for source in [*known_regions(group.region), NOTHING]:
-        shown = group.region == source
-        masked = mask(group.counts, rearrange(~shown, "neuron -> 1 1 neuron"))
+        masked = show_one_region(group.counts, group.region, shown_region=None if source == NOTHING else source)
         log_rates = model([VisibleGroup(group.eid, masked.visible, masked.hidden)], scheme).log_rates[0]
-        targets = (known & ~shown).nonzero()[:, 0]
+        targets = masked.target[0, 0].nonzero()[:, 0]
         yield FromSource(source, HeldOut(log_rates[..., targets], group.counts[..., targets], targets))
     for held_out in predict_task("inter_region", model, objective, group):
         yield FromSource(ALL_OTHERS, held_out)

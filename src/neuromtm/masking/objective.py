@@ -23,6 +23,11 @@ class Objective:
         neuron_ratio: share of the neurons hidden by `neuron`.
         causal_ratio: share of the bins hidden by `causal`.
         intra_region_ratio: share of the drawn region's neurons hidden by `intra_region`.
+        region_dropout: probability by which `inter_region` shows one known region alone instead, or nothing, each
+            drawn as often as the others, and scores all other known regions. This trains just what functional
+            connectivity asks for at test, a region alone and nothing to hold it against: where regions are many,
+            hiding each by itself would seldom leave one alone, and scoring one of the others at a time would seldom
+            meet a pair. A session of one known region is left as it is.
         token_ratio: share of the tokens hidden by `random_token`.
         neurons_per_token: neurons in a token of `random_token`.
     """
@@ -33,6 +38,7 @@ class Objective:
     causal_ratio: float = 0.6
     intra_region_ratio: float = 0.3
     token_ratio: float = 0.3
+    region_dropout: float = 0.0
     neurons_per_token: int = 128
 
     def __post_init__(self):
@@ -47,6 +53,8 @@ class Objective:
             for name in ratios
             if not 0 < getattr(self, name) < 1
         ]
+        if not 0 <= self.region_dropout <= 1:
+            problems.append(f"region_dropout is {self.region_dropout}, not in 0 to 1.")
         if self.neurons_per_token < 1:
             problems.append(f"neurons_per_token is {self.neurons_per_token}, less than 1.")
         if problems:
@@ -92,10 +100,18 @@ class Objective:
                 )
         drawn = self._draw_region(scheme, region, generator)
         if scheme == "inter_region":
+            known = s.known_regions(region)
+            if len(known) > 1 and self._drops(generator):
+                shown = [*known, None][int(torch.randint(len(known) + 1, (1,), generator=generator))]
+                return s.show_one_region(counts, region, shown_region=shown)
             return s.hide_region(counts, region, drawn_region=drawn)
         return s.hide_within_region(
             counts, region, drawn_region=drawn, ratio=self.intra_region_ratio, generator=generator
         )
+
+    def _drops(self, generator: torch.Generator) -> bool:
+        # nothing is drawn without drop-out, so that such runs keep the masks they always had
+        return self.region_dropout > 0 and bool(torch.rand((), generator=generator) < self.region_dropout)
 
     @staticmethod
     def _draw_region(scheme: Scheme, region: Tensor, generator: torch.Generator) -> int:

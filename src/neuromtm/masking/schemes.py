@@ -89,6 +89,19 @@ def hide_region(counts: Tensor, region: Tensor, *, drawn_region: int) -> Masked:
     return mask(counts, rearrange(region == drawn_region, "neuron -> 1 1 neuron"))
 
 
+def show_one_region(counts: Tensor, region: Tensor, *, shown_region: int | None) -> Masked:
+    """Show one region alone, or nothing, and score all others of known place: `inter_region` with region drop-out.
+
+    Args:
+        counts: (trial, bin, neuron) spikes per bin.
+        region: (neuron,) number of each neuron's region, -1 unknown.
+        shown_region: the region shown; None hides all of them.
+    """
+    shown = torch.zeros_like(region, dtype=torch.bool) if shown_region is None else region == shown_region
+    target = (region >= 0) & ~shown
+    return mask(counts, rearrange(~shown, "neuron -> 1 1 neuron"), rearrange(target, "neuron -> 1 1 neuron"))
+
+
 def hide_last_bins(counts: Tensor, *, n_bins: int) -> Masked:
     """Hide the last `n_bins` bins of all neurons: the forward-prediction task at test."""
     last = torch.zeros(1, counts.shape[1], 1, dtype=torch.bool, device=counts.device)
@@ -104,13 +117,18 @@ def draw(shape: tuple[int, ...], *, ratio: float, generator: torch.Generator) ->
     return drawn
 
 
+def known_regions(region: Tensor) -> list[int]:
+    """The numbers of the known regions that a session has neurons of, in order."""
+    return [int(r) for r in region.unique() if r >= 0]
+
+
 def regions_for(scheme: Scheme, region: Tensor) -> list[int]:
     """The regions that a region scheme can draw, in order.
 
     `intra_region` needs two neurons of a region (one to hide, one to see), `inter_region` a neuron outside it
     (known or not) that can be seen. Neurons of unknown region (-1) are never drawn.
     """
-    found = [int(r) for r in region.unique() if r >= 0]
+    found = known_regions(region)
     if scheme == "intra_region":
         return [r for r in found if (region == r).sum() >= 2]
     if scheme == "inter_region":
