@@ -1,0 +1,350 @@
+"""LFADS: a sequential variational auto-encoder. Pandarinath et al. 2018; Keshtkaran et al. 2022."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from einops import einsum, rearrange, repeat
+from torch import Tensor, nn
+
+from neuromtm.batch import Scheme, attends_causally
+from neuromtm.errors import ConfigError
+from neuromtm.models.blocks import make_prompts
+from neuromtm.models.factor_stitching import FactorStitcher, shared_components
+from neuromtm.models.interface import Backbone, Output, SessionInput
+from neuromtm.models.latents import AutoregressivePrior, Posterior, PosteriorHead, gaussian_kl
+from neuromtm.randomness import generator_for
+
+INITIAL_VARIANCE = 0.1
+"""of the posteriors and of the inputs' prior, before training"""
+INPUT_MEMORY_BINS = 10.0
+"""time constant of the inputs' prior, before training"""
+MOST_BINS = 1024
+"""of a trial, with pcr"""
+BINS_PER_PASS = 2**16
+"""Leaving neurons out in turn works on so many bins, of all rows together, at once: what a CPU's memory takes."""
+
+
+class Unrolled(NamedTuple):
+    """What the generator makes of some trials."""
+
+    factors: Tensor
+    """(sample, trial, bin, factor)"""
+    kl: Tensor | None
+    """(trial,) weighted cost of the posteriors in nats, while training"""
+
+
+class LFADS(Backbone):
+    """An initial condition and inputs are inferred from the counts; a recurrent generator makes rates of them.
+
+    Two bidirectional GRUs read the trial. One gives the posterior of the generator's initial condition, the other
+    is read by the controller, a GRU that sees the factors of the bin before and gives the posterior of the bin's
+    input. The generator is a GRU; factors are linear in its state, log-rates linear in the factors. The initial
+    condition's prior is a standard normal (the linear map behind it makes any other of it), the inputs' is
+    autoregressive with learned time constants and variances.
+
+    **Objective.** The training loss is a mean over target entries, each of which the model does not see. As these are
+    drawn from the trial's entries, the mean stands for that over all of them, and the negative evidence lower bound
+    of a trial, divided by its bins x neurons, is that mean plus KL / (bins x neurons). This is what `own_loss` is at
+    weights of 1; several sessions pool their KL and their entries.
+
+    **Causal scheme.** A bin may not depend on later ones, so the initial condition is the prior's mean and the
+    controller reads the forward encoder only: the counts come in through the inferred inputs alone. Without inputs
+    (`n_inputs` 0) nothing of the trial does, and what is predicted is one course for all trials of a session.
+
+    **Coordinated dropout** (Keshtkaran & Pandarinath 2019) keeps the auto-encoder from copying its input: what is
+    shown is not scored. Here masking does that already, as a target is always hidden. The option hides a share of
+    the shown entries in addition and scales up the rest, so that no single spike is relied on; targets stay those of
+    the masking scheme.
+
+    **Stitchers by principal-component regression** (`factor_stitching`, Pandarinath et al. 2018): the first
+    `min(width, n_factors)` numbers that neurons are read into, and factors that they are read out from, are the
+    components that the sessions' trial averages share. The factors of an untrained generator are 0 then, so that the
+    model still predicts mean rates. The components are kept: a session that is added to a trained model is regressed
+    on them, if its trials have as many bins.
+
+    **Evaluation** averages the rates over draws of the posterior. The draws are the same for each trial and each
+    call, so that no result depends on what else is in the batch.
+
+    Args:
+        width: numbers a bin that a session's neurons are read into.
+        initial_encoder_size: of the GRU behind the initial condition, each direction.
+        input_encoder_size: of the GRU behind the inputs, each direction.
+        controller_size: of the controller.
+        generator_size: of the generator.
+        initial_size: components of the initial condition.
+        n_inputs: inferred inputs a bin; 0 for an autonomous generator, without controller.
+        n_factors: numbers a bin that rates are read out from.
+        dropout: on what the encoders read and give, and on the states of controller and generator that are read out.
+        coordinated_dropout: share of the shown entries that is hidden in addition while training.
+        kl_initial: weight of the initial condition's KL; 1 is the evidence lower bound.
+        kl_inputs: weight of the inputs' KL.
+        kl_warmup_steps: training steps over which both weights rise from 0. They are counted in the checkpoint: a
+            fine-tuning of a trained model starts where that one was.
+        n_samples: posterior draws that are averaged in evaluation; 0 takes the posterior's mean in their place.
+        pcr: whether stitchers start from a principal-component regression.
+        prompt: whether a learned vector of the masking scheme is added to what is read in.
+        mask_input: whether the model is told which entries are hidden, beside the counts.
+
+    Raises:
+        ConfigError: if an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 64,
+        initial_encoder_size: int = 100,
+        input_encoder_size: int = 80,
+        controller_size: int = 80,
+        generator_size: int = 100,
+        initial_size: int = 100,
+        n_inputs: int = 4,
+        n_factors: int = 40,
+        dropout: float = 0.05,
+        coordinated_dropout: float = 0.0,
+        kl_initial: float = 1.0,
+        kl_inputs: float = 1.0,
+        kl_warmup_steps: int = 1000,
+        n_samples: int = 8,
+        pcr: bool = False,
+        prompt: bool = True,
+        mask_input: bool = False,
+    ):
+        super().__init__()
+        sizes = {
+            "width": width,
+            "initial_encoder_size": initial_encoder_size,
+            "input_encoder_size": input_encoder_size,
+            "controller_size": controller_size,
+            "generator_size": generator_size,
+            "initial_size": initial_size,
+            "n_factors": n_factors,
+        }
+        counts = {"n_inputs": n_inputs, "kl_warmup_steps": kl_warmup_steps, "n_samples": n_samples}
+        weights = {"kl_initial": kl_initial, "kl_inputs": kl_inputs}
+        shares = {"dropout": dropout, "coordinated_dropout": coordinated_dropout}
+        problems = [f"{name} is {size}, less than 1." for name, size in sizes.items() if size < 1]
+        problems += [f"{name} is {value}, less than 0." for name, value in (counts | weights).items() if not value >= 0]
+        problems += [f"{name} is {s}, not from 0 to below 1." for name, s in shares.items() if not 0 <= s < 1]
+        if problems:
+            raise ConfigError("model.backbone: " + " ".join(problems))
+        self.width, self.n_factors, self.n_inputs, self.initial_size = width, n_factors, n_inputs, initial_size
+        self.initial_encoder_size, self.input_encoder_size = initial_encoder_size, input_encoder_size
+        self.controller_size, self.generator_size = controller_size, generator_size
+        self.dropout, self.coordinated_dropout = dropout, coordinated_dropout
+        self.kl_initial, self.kl_inputs, self.kl_warmup_steps = kl_initial, kl_inputs, kl_warmup_steps
+        self.n_samples, self.pcr, self.prompt, self.mask_input = n_samples, pcr, prompt, mask_input
+        self.drop = nn.Dropout(dropout)
+        self.initial_encoder = Bidirectional(width, initial_encoder_size)
+        self.to_initial = PosteriorHead(2 * initial_encoder_size, initial_size, variance=INITIAL_VARIANCE)
+        if n_inputs:
+            self.input_encoder = Bidirectional(width, input_encoder_size)
+            self.controller = nn.GRUCell(2 * input_encoder_size + n_factors, controller_size)
+            self.controller_start = nn.Parameter(torch.zeros(controller_size))
+            self.to_input = PosteriorHead(controller_size, n_inputs, variance=INITIAL_VARIANCE)
+            self.input_prior = AutoregressivePrior(
+                n_inputs, time_constant_bins=INPUT_MEMORY_BINS, variance=INITIAL_VARIANCE
+            )
+        self.to_generator = nn.Linear(initial_size, generator_size)
+        # without inputs it is driven by a constant, its bias
+        self.generator = nn.GRUCell(n_inputs, generator_size)
+        self.to_factors = nn.Linear(generator_size, n_factors, bias=False)
+        if pcr:
+            nn.init.zeros_(self.to_factors.weight)
+            # of one size whatever the data, so that a checkpoint's weights fit
+            self.register_buffer("components", torch.zeros(MOST_BINS, min(width, n_factors)))
+            self.register_buffer("n_component_bins", torch.zeros((), dtype=torch.int64))
+        if prompt:
+            self.prompts = make_prompts(width)
+        self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def state_size(self) -> int:
+        return self.n_factors
+
+    def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> FactorStitcher:
+        return FactorStitcher(
+            width=self.width, n_factors=self.n_factors, mean_counts=mean_counts, mask_input=self.mask_input
+        )
+
+    @property
+    def wants_averages(self) -> bool:
+        return self.pcr
+
+    def start_from_averages(self, stitchers: Sequence[FactorStitcher], averages: Sequence[Tensor]) -> None:
+        n_bins, known = len(averages[0]), int(self.n_component_bins)
+        if n_bins > MOST_BINS or known not in (0, n_bins):
+            most = f"at most {MOST_BINS}" if known == 0 else f"{known}, as those that the model was trained on"
+            raise ConfigError(
+                f"model.backbone: with pcr a trial may have {most} bins, but the data have {n_bins}. Prepare others, "
+                "or train a model without pcr."
+            )
+        if known == 0:
+            found = shared_components(averages, self.components.shape[1])
+            self.components[:n_bins, : found.shape[1]] = found
+            self.n_component_bins.fill_(n_bins)
+        for stitcher, average in zip(stitchers, averages, strict=True):
+            stitcher.start_from(average, self.components[:n_bins])
+
+    def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
+        n_trials = [len(session.visible) for session in inputs]
+        # no autocast: a recurrence adds up the rounding of all bins, and its steps are too small to gain from it
+        with _full_precision(inputs[0].visible):
+            drive = torch.cat([session.stitcher.drive(*self._shown(session)) for session in inputs])
+            factors, kl = self.unroll(drive, scheme)
+            of_session = factors.split(n_trials, dim=1)
+            log_rates = [s.stitcher.read_out(own) for s, own in zip(inputs, of_session, strict=True)]
+            log_rates = [_log_of_mean(own) for own in log_rates]
+        own_loss = None
+        if kl is not None:
+            own_loss = self._warmth() * kl.sum() / sum(session.visible.numel() for session in inputs)
+            self.n_steps += 1
+        return Output(log_rates, [own.mean(dim=0) for own in of_session], own_loss)
+
+    def _shown(self, session: SessionInput) -> tuple[Tensor, Tensor]:
+        """The counts and what is hidden of them, after coordinated dropout."""
+        visible, hidden = session.visible, session.hidden
+        if not self.training or self.coordinated_dropout == 0:
+            return visible, hidden
+        # from the global stream, as dropout: whoever seeds the step owns it
+        dropped = torch.empty_like(visible).uniform_() < self.coordinated_dropout
+        return visible.masked_fill(dropped, 0) / (1 - self.coordinated_dropout), hidden | dropped
+
+    def _warmth(self) -> Tensor:
+        """The share of the KL's weights that this training step has."""
+        return ((self.n_steps + 1).to(torch.float32) / max(1, self.kl_warmup_steps)).clamp(max=1.0)
+
+    def unroll(self, drive: Tensor, scheme: Scheme) -> Unrolled:
+        """From the read-in of the counts to the factors.
+
+        Args:
+            drive: (trial, bin, width) what the stitchers made of the visible counts.
+            scheme: selects the prompt, and whether only the past is read.
+        """
+        n_trials, n_bins, _ = drive.shape
+        causal = attends_causally(scheme)
+        if self.prompt:
+            drive = drive + self.prompts[scheme]
+        drive = self.drop(drive)
+        start_noise, input_noise = self._noise(drive)
+        n_rows = len(start_noise) * n_trials
+        kl = drive.new_zeros(n_trials, dtype=torch.promote_types(drive.dtype, torch.float32))
+        if causal:
+            start = drive.new_zeros(n_rows, self.initial_size)
+        else:
+            posterior = self.to_initial(self.drop(self.initial_encoder.ends(drive)))
+            start = rearrange(posterior.draw(start_noise), "sample trial latent -> (sample trial) latent")
+            kl = kl + self.kl_initial * gaussian_kl(posterior, 0.0, 1.0)
+        state = self.to_generator(start)
+        if self.n_inputs:
+            factor = self.to_factors(state)
+            encoded = self.drop(self.input_encoder(drive, causal=causal))
+            encoded = repeat(encoded, "trial bin size -> bin (sample trial) size", sample=len(start_noise))
+            control = self.controller_start.expand(n_rows, -1)
+        means, variances, drawn, states = [], [], [], []
+        drive_of_bin = drive.new_zeros(n_rows, 0)
+        for t in range(n_bins):
+            if self.n_inputs:
+                control = self.controller(torch.cat((encoded[t], factor), dim=-1), control)
+                given = self.to_input(self.drop(control))
+                drive_of_bin = given.draw(input_noise[t])
+                means.append(given.mean)
+                variances.append(given.variance)
+                drawn.append(drive_of_bin)
+            state = self.generator(drive_of_bin, state)
+            states.append(self.drop(state))
+            if self.n_inputs:
+                factor = self.to_factors(states[-1])
+        factors = self.to_factors(torch.stack(states, dim=1))
+        factors = rearrange(factors, "(sample trial) bin factor -> sample trial bin factor", trial=n_trials)
+        if not self.training:
+            return Unrolled(factors, None)
+        if self.n_inputs:
+            posterior = Posterior(torch.stack(means, dim=1), torch.stack(variances, dim=1))
+            kl = kl + self.kl_inputs * self.input_prior.kl(posterior, torch.stack(drawn, dim=1))
+        return Unrolled(factors, kl)
+
+    def _noise(self, drive: Tensor) -> tuple[Tensor, Tensor]:
+        """Standard normal noise of the initial condition (sample, trial, latent) and of the inputs (bin, row, latent).
+
+        A row is a sample of a trial, the sample first.
+        """
+        n_trials, n_bins, _ = drive.shape
+        if self.training:  # from the global stream, as dropout
+            return drive.new_empty(1, n_trials, self.initial_size).normal_(), drive.new_empty(
+                n_bins, n_trials, self.n_inputs
+            ).normal_()
+        if self.n_samples == 0:
+            return drive.new_zeros(1, 1, self.initial_size), drive.new_zeros(n_bins, 1, self.n_inputs)
+        generator = generator_for("posterior draws")
+        start = torch.randn(self.n_samples, 1, self.initial_size, generator=generator).to(drive)
+        inputs = torch.randn(n_bins, self.n_samples, self.n_inputs, generator=generator).to(drive)
+        return start, repeat(inputs, "bin sample latent -> bin (sample trial) latent", trial=n_trials)
+
+    def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
+        # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
+        # computed. Many neurons are unrolled as one batch.
+        stitcher, visible, hidden = session
+        n_trials, n_bins, _ = visible.shape
+        n_at_once = max(1, BINS_PER_PASS // (n_trials * n_bins * max(1, self.n_samples)))
+        predicted = []
+        with _full_precision(visible):
+            drive = stitcher.drive(visible, hidden)
+            for some in neurons.split(n_at_once):
+                without = drive - stitcher.share(visible, hidden, some)
+                factors, _ = self.unroll(
+                    rearrange(without, "neuron trial bin width -> (neuron trial) bin width"), scheme
+                )
+                factors = rearrange(
+                    factors, "sample (neuron trial) bin factor -> sample neuron trial bin factor", neuron=len(some)
+                )
+                log_rates = einsum(
+                    factors,
+                    stitcher.read_out.weight[some],
+                    "sample neuron trial bin factor, neuron factor -> sample trial bin neuron",
+                )
+                predicted.append(_log_of_mean(log_rates + stitcher.read_out.bias[some]))
+        return torch.cat(predicted, dim=-1)
+
+
+class Bidirectional(nn.Module):
+    """A GRU in each direction, whose initial states are learned.
+
+    Args:
+        width: of what it reads.
+        size: of each direction's state.
+    """
+
+    def __init__(self, width: int, size: int):
+        super().__init__()
+        self.forward_gru = nn.GRU(width, size, batch_first=True)
+        self.backward_gru = nn.GRU(width, size, batch_first=True)
+        self.start = nn.Parameter(torch.zeros(2, size))
+
+    def forward(self, x: Tensor, *, causal: bool) -> Tensor:
+        """(trial, bin, 2 size) states of both directions; if causal, zeros for the one that comes from the end."""
+        ahead = self._run(x)
+        back = torch.zeros_like(ahead) if causal else self._run_back(x)
+        return torch.cat((ahead, back), dim=-1)
+
+    def ends(self, x: Tensor) -> Tensor:
+        """(trial, 2 size) the last state of each direction: what each makes of the whole trial."""
+        return torch.cat((self._run(x)[:, -1], self._run_back(x)[:, 0]), dim=-1)
+
+    def _run(self, x: Tensor) -> Tensor:
+        return self.forward_gru(x, repeat(self.start[0], "size -> 1 trial size", trial=len(x)))[0]
+
+    def _run_back(self, x: Tensor) -> Tensor:
+        start = repeat(self.start[1], "size -> 1 trial size", trial=len(x))
+        return self.backward_gru(x.flip(1), start)[0].flip(1)
+
+
+def _full_precision(like: Tensor) -> torch.autocast:
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def _log_of_mean(log_rates: Tensor) -> Tensor:
+    """From (sample, ...) log-rates to the logarithm of the mean rate."""
+    return log_rates.logsumexp(dim=0) - math.log(len(log_rates)) if len(log_rates) > 1 else log_rates[0]
