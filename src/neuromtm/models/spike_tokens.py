@@ -1,0 +1,316 @@
+"""Tokens from spikes in the place of bins: spikes -> latents by cross-attention -> bins.
+
+The idea is that of POYO (Azabou et al. 2023, "A unified, scalable framework for neural population decoding"), with
+rates of all neurons as the output. Unlike there, a latent reads the spikes of its own time step and not of the whole
+trial; self-attention among the latents joins the steps. Reading then costs as much as there are spikes, and causal
+attention can be exact.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from einops import einsum, rearrange, repeat
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neuromtm.batch import Scheme, attends_causally
+from neuromtm.models.blocks import Encoder, in_passes, make_prompts, require_sizes, rotate
+from neuromtm.models.interface import Backbone, Output, SessionInput
+
+
+class Spikes(NamedTuple):
+    """The spikes of some trials, in rows of one time step of one trial, padded to the fullest row."""
+
+    entry: Tensor
+    """(row, slot) int64, bin within the step * number of neurons + neuron; 0 in a slot that is padding"""
+    log_count: Tensor
+    """(row, slot) log of the number of spikes; minus infinity in a slot that is padding"""
+
+
+def spikes_of(counts: Tensor, *, step_bins: int) -> Spikes:
+    """List the spikes; those of one neuron in one bin are alike and share a slot.
+
+    Args:
+        counts: (trial, bin, neuron) spikes per bin.
+        step_bins: bins of a time step. A trial that ends within a step is silent in the rest of it.
+
+    Returns:
+        Rows in the order of "(trial step)".
+    """
+    counts = functional.pad(counts, (0, 0, 0, -counts.shape[1] % step_bins))
+    rows = rearrange(counts, "trial (step bin) neuron -> (trial step) (bin neuron)", bin=step_bins)
+    row, entry = (rows > 0).nonzero(as_tuple=True)
+    n_used = (rows > 0).sum(dim=1)
+    slot = torch.arange(len(row), device=rows.device) - (n_used.cumsum(0) - n_used)[row]
+    shape, place = (len(rows), int(n_used.max())), (row, slot)
+    return Spikes(
+        rows.new_zeros(shape, dtype=torch.int64).index_put(place, entry),
+        rows.new_full(shape, -torch.inf).index_put(place, rows[row, entry].log()),
+    )
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention from some tokens to others, in rotary positions.
+
+    The values are rotated with the keys and turned back by the query's position, so that what is read says how far
+    away it was.
+
+    Args:
+        width: size of a token.
+        n_heads: number of heads; divides `width`.
+        dropout: on the attention weights and on what is read, while training.
+    """
+
+    def __init__(self, *, width: int, n_heads: int, dropout: float):
+        super().__init__()
+        self.n_heads = n_heads
+        self.query_norm, self.context_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.to_query, self.to_key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.to_out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def keys_and_values(self, context: Tensor, position: Tensor) -> Tensor:
+        """What the context offers to be read.
+
+        Args:
+            context: (trial, token, width).
+            position: (token,).
+
+        Returns:
+            (part, trial, head, token, dim): keys and values.
+        """
+        heads = "trial token (part head dim) -> (part trial) head token dim"
+        both = rearrange(self.to_key_value(self.context_norm(context)), heads, part=2, head=self.n_heads)
+        return rearrange(rotate(both, position), "(part trial) head token dim -> part trial head token dim", part=2)
+
+    def forward(self, x: Tensor, position: Tensor, keys_values: Tensor, weight: Tensor | None) -> Tensor:
+        """Read.
+
+        Args:
+            x: (trial, token, width), or (1, token, width) for the same in every trial.
+            position: (token,) of x.
+            keys_values: as `keys_and_values` gives them.
+            weight: (trial or 1, token or 1, context token) log of the number of times that a token is there for
+                another, minus infinity where it is not to be seen; None where each is there once.
+
+        Returns:
+            (trial, token, width) what is read, to be added to x.
+        """
+        key, value = keys_values
+        query = rearrange(
+            self.to_query(self.query_norm(x)), "trial token (head dim) -> trial head token dim", dim=key.shape[-1]
+        )
+        query = rotate(query, position).expand(len(key), -1, -1, -1)
+        if weight is not None:
+            weight = rearrange(weight, "trial token context -> trial 1 token context").to(query.dtype)
+        dropout = self.dropout.p if self.training else 0.0
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=weight, dropout_p=dropout)
+        mixed = rearrange(rotate(mixed, -position), "trial head token dim -> trial token (head dim)")
+        return self.dropout(self.to_out(mixed))
+
+
+class SpikeStitcher(nn.Module):
+    """A session's neurons, its token, and the linear map from the model's width to its neurons' log-rates.
+
+    Args:
+        width: the model's width.
+        mean_counts: (neuron,) mean spikes per bin. The read-out starts with zero weights and the logarithm of
+            these as bias, so that training starts at zero bits per spike.
+    """
+
+    def __init__(self, *, width: int, mean_counts: Tensor):
+        super().__init__()
+        self.neurons = nn.Embedding(len(mean_counts), width)
+        self.read_out = nn.Linear(width, len(mean_counts))
+        self.token = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
+        nn.init.normal_(self.neurons.weight, std=0.02)
+        nn.init.zeros_(self.read_out.weight)
+        with torch.no_grad():
+            self.read_out.bias.copy_(mean_counts.log())
+
+
+class SpikeTokens(Backbone):
+    """A transformer over a few latents a time step, which read that step's spikes.
+
+    Every visible spike is a token: the vector of its neuron, at the position of its bin. A hidden entry has no token.
+    Always visible are a learned token, the prompt and the session's token, so that there is something to read where
+    no neuron fires. Each bin, too, first reads its step's spikes and then the latents; the read-out reads the bins.
+
+    Under causal attention a latent stands for the end of its step: only later steps and the step's last bin see it.
+    A bin reads the spikes of its own step up to itself.
+
+    Args:
+        width: size of a token.
+        n_layers: number of transformer blocks over the latents.
+        n_heads: attention heads.
+        mlp_width: hidden size of each perceptron.
+        dropout: in the attentions and blocks.
+        step_bins: bins of a time step.
+        n_latents: latents a time step.
+        prompt: whether a learned token of the masking scheme is seen.
+        session_token: whether a learned token of the session is seen.
+
+    Raises:
+        ConfigError: if an option is out of its range or the sizes do not fit together.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 512,
+        n_layers: int = 4,
+        n_heads: int = 8,
+        mlp_width: int = 1024,
+        dropout: float = 0.4,
+        step_bins: int = 1,
+        n_latents: int = 2,
+        prompt: bool = True,
+        session_token: bool = True,
+    ):
+        super().__init__()
+        sizes = {"width": width, "n_layers": n_layers, "n_heads": n_heads, "mlp_width": mlp_width}
+        sizes |= {"step_bins": step_bins, "n_latents": n_latents}
+        require_sizes(sizes=sizes, shares={"dropout": dropout}, width=width, n_heads=n_heads, rope=True)
+        self.width, self.n_layers, self.n_heads, self.mlp_width = width, n_layers, n_heads, mlp_width
+        self.dropout, self.step_bins, self.n_latents = dropout, step_bins, n_latents
+        self.prompt, self.session_token = prompt, session_token
+        self.latents = nn.Parameter(nn.init.normal_(torch.empty(n_latents, width), std=0.02))
+        self.bin = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
+        self.silence = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
+        self.read = CrossAttention(width=width, n_heads=n_heads, dropout=dropout)
+        self.encoder = Encoder(width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout)
+        self.decode = CrossAttention(width=width, n_heads=n_heads, dropout=dropout)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, mlp_width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(mlp_width, width),
+        )
+        self.norm = nn.LayerNorm(width)
+        if prompt:
+            self.prompts = make_prompts(width)
+
+    @property
+    def state_size(self) -> int:
+        return self.width
+
+    def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> SpikeStitcher:
+        return SpikeStitcher(width=self.width, mean_counts=mean_counts)
+
+    def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
+        n_trials, n_bins = [len(session.visible) for session in inputs], inputs[0].visible.shape[1]
+        read, prefixes = [], []
+        for session, n in zip(inputs, n_trials, strict=True):
+            prefix = self.prefix(session.stitcher, scheme)
+            read.append(self.read_spikes(session, prefix, scheme)[0])
+            prefixes.append(repeat(prefix, "token width -> trial token width", trial=n))
+        states = list(self.mix(torch.cat(read), torch.cat(prefixes), n_bins, scheme).split(n_trials))
+        return Output([s.stitcher.read_out(state) for s, state in zip(inputs, states, strict=True)], states)
+
+    def prefix(self, stitcher: SpikeStitcher, scheme: Scheme) -> Tensor:
+        """(token, width) what is visible everywhere."""
+        tokens = [self.silence]
+        tokens += [self.prompts[scheme]] if self.prompt else []
+        tokens += [stitcher.token] if self.session_token else []
+        return torch.stack(tokens)
+
+    def read_spikes(
+        self, session: SessionInput, prefix: Tensor, scheme: Scheme, without: Tensor | None = None
+    ) -> Tensor:
+        """Let the latents and the bins of each step read the step's spikes.
+
+        Args:
+            session: one session's trials.
+            prefix: (token, width) what is visible everywhere.
+            scheme: whether a bin may read later bins of its step.
+            without: (left_out,) int64, neurons whose spikes are not read, in turn; by default all are read.
+
+        Returns:
+            (left_out or 1, trial, step, query, width): the latents of a step and after them its bins.
+        """
+        n_trials, _, n_neurons = session.visible.shape
+        spikes = spikes_of(session.visible, step_bins=self.step_bins)
+        bins = torch.arange(self.step_bins, device=spikes.entry.device)
+
+        # keys and values of each neuron in each bin of a step: a spike's are looked up, not computed
+        neurons = repeat(session.stitcher.neurons.weight, "neuron width -> 1 (bin neuron) width", bin=self.step_bins)
+        table = self.read.keys_and_values(neurons, repeat(bins, "bin -> (bin neuron)", neuron=n_neurons))
+        table = rearrange(table, "part 1 head entry dim -> entry (part head dim)")
+        heads = "row slot (part head dim) -> part row head slot dim"
+        spike_tokens = rearrange(functional.embedding(spikes.entry, table), heads, part=2, head=self.n_heads)
+        always = self.read.keys_and_values(prefix[None], bins[:1].expand(len(prefix)))
+        always = always.expand(-1, len(spikes.entry), -1, -1, -1).to(spike_tokens.dtype)
+
+        # spikes that are alike weigh as many times as there are
+        weight = rearrange(spikes.log_count, "row slot -> row 1 1 slot")
+        if without is not None:
+            gone = rearrange(spikes.entry % n_neurons, "row slot -> row 1 slot") == without[:, None]
+            weight = weight.masked_fill(rearrange(gone, "row neuron slot -> row neuron 1 slot"), -torch.inf)
+        latest = torch.cat((bins[-1:].expand(self.n_latents), bins))
+        if attends_causally(scheme):
+            later = rearrange(spikes.entry // n_neurons, "row slot -> row 1 1 slot") > latest[:, None]
+            weight = weight.masked_fill(later, -torch.inf)
+        n_variants = weight.shape[1]
+        weight = weight.expand(-1, -1, len(latest), -1)
+        weight = functional.pad(rearrange(weight, "row neuron query slot -> row (neuron query) slot"), (len(prefix), 0))
+
+        queries = torch.cat((self.latents, repeat(self.bin, "width -> bin width", bin=self.step_bins)))
+        queries = repeat(queries, "query width -> 1 (neuron query) width", neuron=n_variants)
+        middle = (bins[:1] + bins[-1:]) / 2
+        position = torch.cat((middle.expand(self.n_latents), bins.to(middle.dtype))).repeat(n_variants)
+        read = queries + self.read(queries, position, torch.cat((always, spike_tokens), dim=3), weight)
+        axes = "(trial step) (neuron query) width -> neuron trial step query width"
+        return rearrange(read, axes, trial=n_trials, neuron=n_variants)
+
+    def mix(self, read: Tensor, prefix: Tensor, n_bins: int, scheme: Scheme) -> Tensor:
+        """Let the latents attend to each other and the bins to the latents.
+
+        Args:
+            read: (trial, step, query, width) of `read_spikes`.
+            prefix: (trial, token, width) what is visible everywhere.
+            n_bins: of a trial; the last step may have more.
+            scheme: whether attention is causal.
+
+        Returns:
+            (trial, bin, width) states.
+        """
+        latents = rearrange(read[:, :, : self.n_latents], "trial step latent width -> trial (step latent) width")
+        bins = rearrange(read[:, :, self.n_latents :], "trial step bin width -> trial (step bin) width")[:, :n_bins]
+        n_prefix, bin_position = prefix.shape[1], torch.arange(n_bins, device=read.device)
+        start = repeat(
+            torch.arange(read.shape[1], device=read.device) * self.step_bins,
+            "step -> (step latent)",
+            latent=self.n_latents,
+        )
+        # the prefix shares the place of the first bin; its own learned vectors tell it apart
+        position = functional.pad(start + (self.step_bins - 1) / 2, (n_prefix, 0))
+        sees = weight = None
+        if attends_causally(scheme):
+            # what a token knows of reaches up to this bin; of the prefix it is none
+            known = functional.pad(start + self.step_bins - 1, (n_prefix, 0), value=-1)
+            sees = known <= known[:, None]
+            seen = (known <= bin_position[:, None])[None]
+            weight = torch.zeros_like(seen, dtype=read.dtype).masked_fill(~seen, -torch.inf)
+        latents = self.encoder(torch.cat((prefix.to(latents.dtype), latents), dim=1), sees, position)
+        bins = bins + self.decode(bins, bin_position, self.decode.keys_and_values(latents, position), weight)
+        return self.norm(bins + self.mlp(bins))
+
+    def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
+        # A neuron left out is one whose spikes are not read: the spikes are listed once and many neurons go through
+        # as one batch, of which only their own outputs are computed.
+        stitcher, visible, _ = session
+        n_trials, n_bins, _ = visible.shape
+        prefix = self.prefix(stitcher, scheme)
+        n_tokens = n_trials * -(-n_bins // self.step_bins) * (self.n_latents + self.step_bins)
+        predicted = []
+        for some in in_passes(neurons, n_tokens=n_tokens, device=visible.device):
+            read = self.read_spikes(session, prefix, scheme, some)
+            read = rearrange(read, "neuron trial step query width -> (neuron trial) step query width")
+            states = self.mix(read, repeat(prefix, "token width -> trial token width", trial=len(read)), n_bins, scheme)
+            states = rearrange(states, "(neuron trial) bin width -> neuron trial bin width", neuron=len(some))
+            weight = stitcher.read_out.weight[some].to(states.dtype)
+            log_rates = einsum(states, weight, "neuron trial bin width, neuron width -> trial bin neuron")
+            predicted.append(log_rates + stitcher.read_out.bias[some])
+        return torch.cat(predicted, dim=-1)
