@@ -1,16 +1,32 @@
 """Small models and sessions, in double precision so that equal means equal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import nn
 
 from neuromtm.batch import SessionGroup, SessionInfo
+from neuromtm.models.interface import Backbone
 from neuromtm.models.ndt1 import NDT1
+from neuromtm.models.ndt2 import NDT2
 from neuromtm.models.stitching import StitchedModel
 
 REGIONS = ("CA1", "CA1", "CA1", "VISp", "VISp", "root", "MOs")
 N_BINS = 10
+
+_TRANSFORMER = {"width": 12, "n_layers": 2, "n_heads": 2, "mlp_width": 16, "max_bins": 32}
+# groups of 3 neurons: the 7 of a session leave two places empty
+_GROUPS = {"neurons_per_token": 3, "max_groups": 6}
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "NDT1": partial(NDT1, **_TRANSFORMER),
+    "NDT2": partial(NDT2, **_TRANSFORMER, **_GROUPS),
+    "NDT2-shared-maps": partial(
+        NDT2, **_TRANSFORMER, **_GROUPS, own_maps=False, region_embedding=True, mask_input=True, rope=True
+    ),
+}
+"""Name -> makes a small one, for trials of 20 bins at least; options as keywords. A line here puts an architecture
+through all that every one must hold: test_contract.py, test_no_leak.py, training/test_resume.py."""
 
 
 def make_session(eid: str, regions: Sequence[str] = REGIONS) -> SessionInfo:
@@ -40,10 +56,11 @@ def scatter(module: nn.Module, seed: int = 0) -> None:
             weights.normal_(std=0.3, generator=generator)
 
 
-def make_model(sessions: Sequence[SessionInfo] | None = None, **options: object) -> StitchedModel:
+def make_model(
+    sessions: Sequence[SessionInfo] | None = None, *, backbone: str = "NDT1", **options: object
+) -> StitchedModel:
     """A scattered model in evaluation mode; without `sessions` it knows `a` and `b`, which are of equal size."""
-    sizes = {"width": 12, "n_layers": 2, "n_heads": 2, "mlp_width": 16, "max_bins": N_BINS}
-    model = StitchedModel(NDT1(**sizes | options))
+    model = StitchedModel(BACKBONES[backbone](**options))
     for session in sessions or (make_session("a"), make_session("b")):
         model.add_session(session)
     scatter(model)

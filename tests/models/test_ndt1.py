@@ -48,28 +48,6 @@ def test_leaving_out_passes_hold_no_more_tokens_than_allowed(monkeypatch):
     assert n_tokens == [60, 60, 60, 30]
 
 
-def test_half_precision_tells_nothing_of_a_neuron_left_out():
-    model = make_model().float()
-    few = make_group(model.sessions["a"]).counts
-    many = few.clone()
-    many[..., 2] += 200
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        one, other = (model.left_out(VisibleGroup("a", c), "neuron", torch.tensor([2])) for c in (few, many))
-    assert (one - other).abs().max() < 0.05 * one.std()
-
-
-@pytest.mark.parametrize("scheme", ["neuron", "causal"])
-def test_sessions_in_one_batch_give_what_each_gives_alone(scheme):
-    sessions = [make_session("a"), make_session("b"), make_session("c", ["CA1", "MOs"])]
-    model = make_model(sessions)
-    groups = [make_group(s, n_trials=n, seed=n) for n, s in enumerate(sessions, start=1)]
-    visible = [VisibleGroup(g.eid, g.counts) for g in groups]
-    together = model(visible, scheme).log_rates
-    assert [rates.shape for rates in together] == [g.counts.shape for g in groups]
-    for rates, own in zip(together, visible, strict=True):
-        torch.testing.assert_close(rates, model([own], scheme).log_rates[0], rtol=1e-10, atol=1e-12)
-
-
 def test_the_session_token_and_the_stitcher_are_the_session_s_own():
     model, group = make_model(), make_group(make_session("a"))
     a, b = (model([VisibleGroup(eid, group.counts)], "neuron").log_rates[0] for eid in "ab")
@@ -87,21 +65,6 @@ def test_the_prompt_changes_what_is_predicted_and_without_one_only_attention_doe
         model = make_model(prompt=prompt)
         neuron, region = (model([VisibleGroup("a", group.counts)], s).log_rates[0] for s in ("neuron", "intra_region"))
         assert torch.allclose(neuron, region) != prompt
-
-
-def test_a_prompt_that_a_batch_does_not_ask_for_gets_no_gradient():
-    model, group = make_model(), make_group(make_session("a"))
-    model([VisibleGroup("a", group.counts)], "causal").log_rates[0].sum().backward()
-    gradients = {scheme: prompt.grad for scheme, prompt in model.backbone.prompts.items()}
-    assert gradients.pop("causal").abs().sum() > 0
-    assert set(gradients.values()) == {None}
-
-
-def test_other_sessions_get_no_gradient():
-    model, group = make_model(), make_group(make_session("a"))
-    model([VisibleGroup("a", group.counts)], "neuron").log_rates[0].sum().backward()
-    assert all(p.grad is not None for p in model.stitchers["session:a"].parameters())
-    assert all(p.grad is None for p in model.stitchers["session:b"].parameters())
 
 
 def test_rotating_keeps_norms():

@@ -1,17 +1,16 @@
-"""What is hidden stays hidden, by gradient of the whole path: counts, mask, model, log-rates."""
+"""What is hidden stays hidden in every architecture, by gradient of the whole path: counts, mask, model, log-rates."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from small_models import N_BINS, make_group, make_model, make_session
+from small_models import BACKBONES, N_BINS, make_group, make_model, make_session
 from torch import Tensor
 
 from neuromtm.batch import Scheme
 from neuromtm.evaluation.held_out import TASKS, n_forward_bins, predict_task
 from neuromtm.masking.objective import Objective
 from neuromtm.models.interface import Backbone
-from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
 SCHEMES = ("temporal", "neuron", "causal", "intra_region", "inter_region", "random_token")
@@ -23,6 +22,7 @@ VARIANTS = [
     {"session_token": False, "rope": True},
     {"prompt": False, "session_token": False},
 ]
+architectures = pytest.mark.parametrize("backbone", BACKBONES)
 variants = pytest.mark.parametrize("options", VARIANTS, ids=lambda options: ",".join(options) or "default")
 schemes = pytest.mark.parametrize("scheme", SCHEMES)
 
@@ -34,9 +34,10 @@ def influence(prediction: Tensor, counts: Tensor) -> Tensor:
     return torch.autograd.grad(prediction, counts, retain_graph=True)[0].abs()
 
 
+@architectures
 @schemes
-def test_no_hidden_entry_has_an_influence_and_what_is_visible_has(scheme):
-    model, counts = make_model(), GROUP.counts.clone().requires_grad_()
+def test_no_hidden_entry_has_an_influence_and_what_is_visible_has(scheme, backbone):
+    model, counts = make_model(backbone=backbone), GROUP.counts.clone().requires_grad_()
     objective = Objective(neurons_per_token=2)
     masked = objective.hide(scheme, counts, GROUP.region, torch.Generator().manual_seed(3))
     log_rates = model([VisibleGroup("a", masked.visible)], scheme).log_rates[0]
@@ -47,16 +48,13 @@ def test_no_hidden_entry_has_an_influence_and_what_is_visible_has(scheme):
     assert (moved[~masked.hidden] > 0).all()
 
 
-def left_out_plainly(self: NDT1, *args: object) -> Tensor:
-    return Backbone.left_out(self, *args)
-
-
+@architectures
 @pytest.mark.parametrize("quick", [True, False], ids=["quick", "plain"])
 @pytest.mark.parametrize("task", TASKS)
-def test_no_neuron_predicts_itself_in_any_task(task, quick, monkeypatch):
+def test_no_neuron_predicts_itself_in_any_task(task, quick, backbone, monkeypatch):
+    model, counts = make_model(backbone=backbone), GROUP.counts.clone().requires_grad_()
     if not quick:
-        monkeypatch.setattr(NDT1, "left_out", left_out_plainly)
-    model, counts = make_model(), GROUP.counts.clone().requires_grad_()
+        monkeypatch.setattr(type(model.backbone), "left_out", Backbone.left_out)
     scored = []
     for held_out in predict_task(task, model, Objective(), replace(GROUP, counts=counts)):
         first_bin = N_BINS - held_out.log_rates.shape[1]
@@ -82,8 +80,9 @@ def influence_on_each_neuron(task: str, model: StitchedModel) -> dict[int, Tenso
     }
 
 
-def test_a_task_shows_what_it_should_and_nothing_else():
-    model, region = make_model(), GROUP.region
+@architectures
+def test_a_task_shows_what_it_should_and_nothing_else(backbone):
+    model, region = make_model(backbone=backbone), GROUP.region
     for neuron, moved in influence_on_each_neuron("co_smoothing", model).items():
         assert ((moved > 1e-9) == (torch.arange(7) != neuron)).all()
     for neuron, moved in influence_on_each_neuron("intra_region", model).items():
@@ -92,8 +91,9 @@ def test_a_task_shows_what_it_should_and_nothing_else():
         assert ((moved > 1e-9) == (region != region[neuron])).all()
 
 
-def test_forward_prediction_sees_nothing_of_the_last_bins_and_all_of_the_others():
-    model, counts = make_model(), GROUP.counts.clone().requires_grad_()
+@architectures
+def test_forward_prediction_sees_nothing_of_the_last_bins_and_all_of_the_others(backbone):
+    model, counts = make_model(backbone=backbone), GROUP.counts.clone().requires_grad_()
     (held_out,) = predict_task("forward_prediction", model, Objective(), replace(GROUP, counts=counts))
     assert held_out.log_rates.shape[1] == n_forward_bins(N_BINS) == 1
     moved = influence(held_out.log_rates.sum(), counts)
@@ -113,26 +113,35 @@ def test_only_the_neurons_asked_for_are_left_out():
 
 def bins_seen(scheme: Scheme, **options: object) -> Tensor:
     """(bin, bin) bool: whether the row's log-rates depend on the column's counts, everything visible."""
-    model, counts = make_model(**{"n_layers": 3} | options), GROUP.counts.clone().requires_grad_()
+    model, counts = make_model(**options), GROUP.counts.clone().requires_grad_()
     log_rates = model([VisibleGroup("a", counts)], scheme).log_rates[0]
     weights = torch.randn(log_rates.shape, generator=torch.Generator().manual_seed(0)).double()
     rows = [influence((log_rates * weights)[:, t].sum(), counts).sum((0, 2)) > 0 for t in range(N_BINS)]
     return torch.stack(rows)
 
 
+@architectures
+def test_causal_rates_do_not_depend_on_the_future_but_on_all_of_the_past(backbone):
+    assert torch.equal(bins_seen("causal", backbone=backbone), torch.ones(N_BINS, N_BINS, dtype=torch.bool).tril())
+
+
+@pytest.mark.parametrize("backbone", ["NDT1", "NDT2"])
 @variants
-def test_causal_rates_do_not_depend_on_the_future_but_on_all_of_the_past(options):
-    assert torch.equal(bins_seen("causal", **options), torch.ones(N_BINS, N_BINS, dtype=torch.bool).tril())
+def test_no_prefix_and_no_kind_of_positions_carries_the_future_into_the_past(options, backbone):
+    seen = bins_seen("causal", backbone=backbone, n_layers=3, **options)
+    assert torch.equal(seen, torch.ones(N_BINS, N_BINS, dtype=torch.bool).tril())
 
 
+@architectures
 @pytest.mark.parametrize("scheme", [s for s in SCHEMES if s != "causal"])
-def test_other_schemes_see_the_whole_trial(scheme):
-    assert bins_seen(scheme).all()
+def test_other_schemes_see_the_whole_trial(scheme, backbone):
+    assert bins_seen(scheme, backbone=backbone).all()
 
 
+@architectures
 @schemes
-def test_no_trial_sees_another(scheme):
-    model, counts = make_model(), GROUP.counts.clone().requires_grad_()
+def test_no_trial_sees_another(scheme, backbone):
+    model, counts = make_model(backbone=backbone), GROUP.counts.clone().requires_grad_()
     log_rates = model([VisibleGroup("a", counts)], scheme).log_rates[0]
     moved = influence(log_rates[0].sum(), counts)
     assert moved[0].any()

@@ -10,9 +10,9 @@ import torch
 from neuromtm.callbacks.checkpoints import LastCheckpoint
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
-from neuromtm.models.ndt1 import NDT1
 from neuromtm.training.checkpoint import WholeFileCheckpointIO
 from neuromtm.training.masked_modeling import MaskedModeling
+from tests.models.small_models import BACKBONES
 
 N_BATCHES = 6
 """three sessions of 28 training trials, 16 a batch"""
@@ -57,12 +57,13 @@ def train(
     schedule="one_cycle",
     every_s=0.0,
     lr=1e-2,
+    backbone="NDT1",
     **options,
 ):
     """Train a small model; gives the trace and the weights."""
     lightning.seed_everything(0)
     module = MaskedModeling(
-        NDT1(width=16, n_layers=1, n_heads=2, mlp_width=32, dropout=0.3, embedding_dropout=0.2, max_bins=32),
+        BACKBONES[backbone](),
         lr=lr,
         schedule=schedule,
         warmup_fraction=0.15 if schedule == "one_cycle" else 0.0,
@@ -97,6 +98,11 @@ def assert_goes_on(data_dir, tmp_path, stop, *, every_s=0.0, **options):
     assert [*first, *rest] == whole
     assert all(torch.equal(weights[name], resumed[name]) for name in weights)
     assert weights.keys() == resumed.keys()
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_architecture_goes_on_as_if_it_had_not_been_stopped(backbone, sessions_dir, tmp_path):
+    assert_goes_on(sessions_dir, tmp_path, Stop(before_step=N_BATCHES + 2), max_epochs=2, backbone=backbone)
 
 
 @pytest.mark.parametrize("n_workers", [0, 2])

@@ -44,8 +44,10 @@ def require_sizes(
 
 
 def make_prompts(width: int) -> nn.ParameterDict:
-    """A learned token for each scheme: one parameter each, so that the ones a run never asks for get no gradient
-    and stay as they are."""
+    """A learned token for each scheme.
+
+    One parameter each, so that the ones a run never asks for get no gradient and stay as they are.
+    """
     return nn.ParameterDict(
         {scheme: nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02)) for scheme in get_args(Scheme)}
     )

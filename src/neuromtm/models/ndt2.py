@@ -1,0 +1,330 @@
+"""NDT2: one token for each group of neurons in each time bin. Ye, Collinger, Wehbe & Gaunt 2023."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from einops import einsum, rearrange, reduce
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neuromtm.batch import UNKNOWN_REGIONS, Scheme, attends_causally
+from neuromtm.errors import ConfigError
+from neuromtm.models.blocks import (
+    Encoder,
+    in_passes,
+    make_prompts,
+    prefix_attention_mask,
+    prepend,
+    require_sizes,
+    token_bins,
+)
+from neuromtm.models.interface import Backbone, Output, SessionInput
+
+REGION_BITS = 256
+
+
+def in_groups(values: Tensor, size: int) -> Tensor:
+    """(..., neuron) -> (..., group, member): neighbouring neurons together, the last group filled up with zeros."""
+    padded = functional.pad(values, (0, -values.shape[-1] % size))
+    return rearrange(padded, "... (group member) -> ... group member", member=size)
+
+
+def region_code(acronym: str) -> Tensor:
+    """(256,) unit vector that stands for a region: the bits of its name's SHA-256 as signs.
+
+    So any region has one, the same for all animals and checkpoints, without a list of regions to keep; those of two
+    regions are almost orthogonal. Zeros for neurons in no known region.
+    """
+    if acronym in UNKNOWN_REGIONS:
+        return torch.zeros(REGION_BITS)
+    digest = hashlib.sha256(acronym.encode()).digest()
+    bits = torch.tensor([byte >> place & 1 for byte in digest for place in range(8)])
+    return (2.0 * bits - 1) / REGION_BITS**0.5
+
+
+class GroupMaps(nn.Module):
+    """Linear maps from the counts of neuron groups to tokens, and from tokens to log-rates.
+
+    Args:
+        n_groups: groups that have maps of their own; 1 where all groups use the same.
+        neurons_per_token: neurons in a group.
+        width: size of a token.
+        mask_input: whether which entries are hidden is read in too, by weights of its own.
+    """
+
+    def __init__(self, *, n_groups: int, neurons_per_token: int, width: int, mask_input: bool):
+        super().__init__()
+        shape, bound = (n_groups, neurons_per_token, width), neurons_per_token**-0.5  # as of nn.Linear
+        self.read_in = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+        self.mask_in = nn.Parameter(torch.empty(shape).uniform_(-bound, bound)) if mask_input else None
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.read_out = nn.Parameter(torch.zeros(shape))  # so that training starts at the mean rates
+
+    def drive(self, visible: Tensor, hidden: Tensor) -> Tensor:
+        """Read neurons in.
+
+        Args:
+            visible: (trial, bin, neuron) counts, 0 where hidden.
+            hidden: (trial, bin, neuron) bool.
+
+        Returns:
+            (trial, bin, group, width).
+        """
+        drive = self._read(visible, self.read_in) + self.bias
+        return drive if self.mask_in is None else drive + self._read(hidden.to(visible.dtype), self.mask_in)
+
+    @staticmethod
+    def _read(values: Tensor, weight: Tensor) -> Tensor:
+        grouped = in_groups(values, weight.shape[1])
+        pattern = "trial bin group member, group member width -> trial bin group width"
+        return einsum(grouped, weight.expand(grouped.shape[2], -1, -1), pattern)
+
+    def share(self, visible: Tensor, hidden: Tensor, neurons: Tensor) -> Tensor:
+        """What its group's drive loses when a neuron is hidden in addition.
+
+        Args:
+            visible: (trial, bin, neuron) counts, 0 where hidden.
+            hidden: (trial, bin, neuron) bool.
+            neurons: (some,) int64, each hidden in turn.
+
+        Returns:
+            (some, trial, bin, width).
+        """
+        pattern = "trial bin neuron, neuron width -> neuron trial bin width"
+        share = einsum(visible[..., neurons], self.rows(self.read_in, neurons), pattern)
+        if self.mask_in is None:
+            return share
+        newly_hidden = (~hidden[..., neurons]).to(visible.dtype)
+        return share - einsum(newly_hidden, self.rows(self.mask_in, neurons), pattern)
+
+    def log_rates(self, encoded: Tensor, n_neurons: int) -> Tensor:
+        """(trial, bin, group, width) -> (trial, bin, neuron), to which a session adds its mean rates."""
+        weight = self.read_out.expand(encoded.shape[2], -1, -1)
+        grouped = einsum(encoded, weight, "trial bin group width, group member width -> trial bin group member")
+        return rearrange(grouped, "trial bin group member -> trial bin (group member)")[..., :n_neurons]
+
+    @staticmethod
+    def rows(weight: Tensor, neurons: Tensor) -> Tensor:
+        """(some, width) the rows of a weight that belong to some neurons."""
+        n_groups, size, _ = weight.shape
+        return weight[neurons // size if n_groups > 1 else 0, neurons % size]
+
+
+class GroupStitcher(nn.Module):
+    """What a session has of its own.
+
+    Args:
+        width: size of a token.
+        mean_counts: (neuron,) mean spikes per bin.
+        maps: of its groups; None where all sessions share theirs.
+        region_codes: (group, 256) mean of the codes of the regions of each group's neurons; None without.
+    """
+
+    def __init__(self, *, width: int, mean_counts: Tensor, maps: GroupMaps | None, region_codes: Tensor | None):
+        super().__init__()
+        self.token = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
+        self.log_mean = nn.Parameter(mean_counts.log().to(self.token.dtype))
+        self.maps = maps
+        # not in checkpoints: these have the regions by name
+        self.register_buffer("region_codes", region_codes, persistent=False)
+
+
+class NDT2(Backbone):
+    """A transformer over (time bin, group of neighbouring neurons).
+
+    The last group of a session is filled up with zeros, whose outputs are cut off. Under causal attention a token
+    sees all groups of its own bin and of the past.
+
+    The original's maps between a group's counts and its token are one pair for all groups and sessions, and a session
+    is known by its token. But which neuron is the first of a group has no meaning across animals, so that
+    by default each session has maps of its own, as a stitcher has.
+
+    The embedding of regions: a group's token is told the mean of its neurons' region vectors, a learned linear map of
+    `region_code`. The map is shared by all animals. A region that pretraining has not met starts at a small vector of
+    its own, which fine-tuning moves.
+
+    Args:
+        width: size of a token.
+        n_layers: number of transformer blocks.
+        n_heads: attention heads a block.
+        mlp_width: hidden size of each block's perceptron.
+        dropout: in the blocks.
+        embedding_dropout: on the embedded groups.
+        neurons_per_token: neurons in a group. `objective.neurons_per_token` must be the same, so that the scheme
+            `random_token` hides whole tokens.
+        own_maps: whether each session's groups have maps of their own; else all sessions share one pair, as in the
+            original.
+        region_embedding: whether a token is told the regions of its neurons.
+        prompt: whether a learned token of the masking scheme is prepended.
+        session_token: whether a learned token of the session is prepended.
+        rope: rotary positions in time in place of learned ones; those of the groups are always learned.
+        mask_input: whether the model is told which entries are hidden, beside the counts: a hidden entry and one
+            without a spike are else the same to it.
+        max_bins: number of learned positions in time, in bins; a trial may be shorter. Without meaning for `rope`.
+        max_groups: number of learned positions of groups; a session may have fewer.
+
+    Raises:
+        ConfigError: if an option is out of its range or the sizes do not fit together.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 512,
+        n_layers: int = 5,
+        n_heads: int = 8,
+        mlp_width: int = 1024,
+        dropout: float = 0.4,
+        embedding_dropout: float = 0.2,
+        neurons_per_token: int = 128,
+        own_maps: bool = True,
+        region_embedding: bool = False,
+        prompt: bool = True,
+        session_token: bool = True,
+        rope: bool = False,
+        mask_input: bool = False,
+        max_bins: int = 128,
+        max_groups: int = 32,
+    ):
+        super().__init__()
+        require_sizes(
+            sizes={
+                "width": width,
+                "n_layers": n_layers,
+                "n_heads": n_heads,
+                "mlp_width": mlp_width,
+                "neurons_per_token": neurons_per_token,
+                "max_bins": max_bins,
+                "max_groups": max_groups,
+            },
+            shares={"dropout": dropout, "embedding_dropout": embedding_dropout},
+            width=width,
+            n_heads=n_heads,
+            rope=rope,
+        )
+        self.width, self.n_layers, self.n_heads, self.mlp_width = width, n_layers, n_heads, mlp_width
+        self.dropout, self.embedding_dropout = dropout, embedding_dropout
+        self.neurons_per_token, self.own_maps, self.region_embedding = neurons_per_token, own_maps, region_embedding
+        self.prompt, self.session_token, self.rope, self.mask_input = prompt, session_token, rope, mask_input
+        self.max_bins, self.max_groups = max_bins, max_groups
+        self.maps = None if own_maps else self._make_maps(1)
+        self.region = nn.Linear(REGION_BITS, width, bias=False) if region_embedding else None
+        self.embed = nn.Linear(width, width)
+        self.embed_dropout = nn.Dropout(embedding_dropout)
+        self.encoder = Encoder(width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout)
+        self.space = nn.Embedding(max_groups, width)
+        nn.init.normal_(self.space.weight, std=0.02)
+        if not rope:
+            self.time = nn.Embedding(max_bins, width)
+            nn.init.normal_(self.time.weight, std=0.02)
+        if prompt:
+            self.prompts = make_prompts(width)
+
+    def _make_maps(self, n_groups: int) -> GroupMaps:
+        return GroupMaps(
+            n_groups=n_groups,
+            neurons_per_token=self.neurons_per_token,
+            width=self.width,
+            mask_input=self.mask_input,
+        )
+
+    @property
+    def max_n_bins(self) -> int | None:
+        return None if self.rope else self.max_bins
+
+    @property
+    def state_size(self) -> int:
+        return self.width
+
+    def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> GroupStitcher:
+        n_neurons, size = len(mean_counts), self.neurons_per_token
+        n_groups = -(-n_neurons // size)
+        if n_groups > self.max_groups:
+            raise ConfigError(
+                f"model.backbone: a session has {n_neurons} neurons, {n_groups} groups of {size}, but max_groups is "
+                f"{self.max_groups}. Raise it, or leave neurons out by data.min_firing_rate_hz or data.regions."
+            )
+        codes = None
+        if self.region_embedding:
+            codes = torch.stack([region_code(region) for region in regions])
+            codes = torch.stack([members.mean(0) for members in codes.split(size)])
+        return GroupStitcher(
+            width=self.width,
+            mean_counts=mean_counts,
+            maps=self._make_maps(n_groups) if self.own_maps else None,
+            region_codes=codes,
+        )
+
+    def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
+        log_rates, states = [], []
+        # sessions differ in their number of groups: each goes by itself, so that none is padded to another's
+        for stitcher, visible, hidden in inputs:
+            maps = self._maps(stitcher)
+            encoded = self.encode(maps.drive(visible, hidden), stitcher, scheme)
+            log_rates.append(maps.log_rates(encoded, visible.shape[2]) + stitcher.log_mean)
+            states.append(reduce(encoded, "trial bin group width -> trial bin width", "mean"))
+        return Output(log_rates, states)
+
+    def _maps(self, stitcher: GroupStitcher) -> GroupMaps:
+        return stitcher.maps if self.maps is None else self.maps
+
+    def encode(self, drive: Tensor, stitcher: GroupStitcher, scheme: Scheme) -> Tensor:
+        """From the read-in of the counts to the state before the read-out.
+
+        Args:
+            drive: (trial, bin, group, width) what the maps made of the visible counts.
+            stitcher: the session's.
+            scheme: selects prompt and attention.
+
+        Returns:
+            (trial, bin, group, width).
+        """
+        n_bins, n_groups = drive.shape[1:3]
+        x = self.embed(functional.softsign(drive) * self.width**0.5) + self.space.weight[:n_groups]
+        if self.region is not None:
+            x = x + self.region(stitcher.region_codes)
+        if not self.rope:
+            x = x + rearrange(self.time.weight[:n_bins], "bin width -> bin 1 width")
+        tokens = rearrange(self.embed_dropout(x), "trial bin group width -> trial (bin group) width")
+        prefix = [self.prompts[scheme]] if self.prompt else []
+        prefix += [stitcher.token] if self.session_token else []
+        shape = {"tokens_per_bin": n_groups, "device": drive.device}
+        sees = prefix_attention_mask(len(prefix), n_bins, causal=attends_causally(scheme), **shape)
+        # the prefix shares the place of the first bin; its own learned vectors tell it apart
+        position = token_bins(len(prefix), n_bins, **shape).clamp(min=0) if self.rope else None
+        encoded = self.encoder(prepend(prefix, tokens), sees, position)[:, len(prefix) :]
+        return rearrange(encoded, "trial (bin group) width -> trial bin group width", group=n_groups)
+
+    def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
+        # The read-in is linear: a neuron is taken out of its group by subtracting its own share. Many neurons go
+        # through the encoder as one batch, and only their own outputs are computed.
+        stitcher, visible, hidden = session
+        maps = self._maps(stitcher)
+        # no autocast: the rounding of a difference in half precision would still tell of the neuron taken out
+        full_precision = torch.autocast(visible.device.type, enabled=False)
+        with full_precision:
+            drive = maps.drive(visible, hidden)
+        n_trials, n_bins, n_groups, _ = drive.shape
+        predicted = []
+        for some in in_passes(neurons, n_tokens=n_trials * n_bins * n_groups, device=visible.device):
+            own_group = functional.one_hot(some // self.neurons_per_token, n_groups).to(drive.dtype)
+            with full_precision:
+                share = maps.share(visible, hidden, some)
+                without = drive - einsum(
+                    share, own_group, "neuron trial bin width, neuron group -> neuron trial bin group width"
+                )
+            stacked = rearrange(without, "neuron trial bin group width -> (neuron trial) bin group width")
+            encoded = rearrange(
+                self.encode(stacked, stitcher, scheme),
+                "(neuron trial) bin group width -> neuron trial bin group width",
+                neuron=len(some),
+            )
+            log_rates = einsum(
+                encoded,
+                own_group.to(encoded.dtype),
+                maps.rows(maps.read_out, some).to(encoded.dtype),
+                "neuron trial bin group width, neuron group, neuron width -> trial bin neuron",
+            )
+            predicted.append(log_rates + stitcher.log_mean[some])
+        return torch.cat(predicted, dim=-1)
