@@ -1,4 +1,4 @@
-"""The commands beside Lightning's: `neuromtm ceiling`, `compare` and `report`."""
+"""The commands beside Lightning's: `neuromtm ceiling`, `compare`, `rates` and `report`."""
 
 import argparse
 import io
@@ -24,6 +24,7 @@ from neuromtm.evaluation.comparison import (
 from neuromtm.evaluation.comparison_figures import neurons_figure, sessions_figure
 from neuromtm.evaluation.page import report_page
 from neuromtm.evaluation.pairing import Paired, TestedRun, pair, read_run
+from neuromtm.evaluation.rates import run_rates
 from neuromtm.evaluation.report import METRICS_FILE, Metrics, keep_previous, write_report
 from neuromtm.evaluation.truth import ceiling
 from neuromtm.files import whole_file, write_whole
@@ -49,7 +50,8 @@ def run_ceiling(arguments: Sequence[str]) -> None:
     )
     options = parser.parse_args(arguments)
     scores = ceiling(options.data, sessions=options.sessions, role=options.role)
-    metrics = write_report(options.out, [one.session for one in scores], [one.neurons for one in scores])
+    decoded = [of_one for one in scores for of_one in one.behavior]
+    metrics = write_report(options.out, [one.session for one in scores], [one.neurons for one in scores], decoded)
     print_comparison({"ceiling": metrics})
     print(f"Results: {options.out / METRICS_FILE}")
 
@@ -166,6 +168,10 @@ TOOLS = {
     ),
     "compare": Tool(
         "which holds tested runs against each other: means, differences paired over neurons and sessions", run_compare
+    ),
+    "rates": Tool(
+        "which holds the predicted rates of simulated sessions against the true ones: R2, and a figure",
+        lambda arguments: run_rates(arguments, _parser("rates")),
     ),
     "report": Tool("which writes a run's numbers and figures, each explained, as one HTML page", run_report),
 }
