@@ -17,8 +17,8 @@ from neuromtm.errors import ConfigError
 from neuromtm.randomness import numpy_generator_for
 
 SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
-UNITS_PER_S = 2.0
-"""units of the system's own time in a second: two to three turns about a lobe"""
+UNITS_PER_S = 1.5
+"""units of the system's own time in a second: about two turns about a lobe"""
 LARGEST_STEP = 0.005
 """of the integration, in the same units"""
 LATENTS = ("lorenz_x", "lorenz_y", "lorenz_z")
