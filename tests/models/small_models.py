@@ -10,6 +10,7 @@ from neuromtm.batch import SessionGroup, SessionInfo
 from neuromtm.models.interface import Backbone
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.ndt2 import NDT2
+from neuromtm.models.spike_tokens import SpikeTokens
 from neuromtm.models.stitching import StitchedModel
 
 REGIONS = ("CA1", "CA1", "CA1", "VISp", "VISp", "root", "MOs")
@@ -24,6 +25,8 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "NDT2-shared-maps": partial(
         NDT2, **_TRANSFORMER, **_GROUPS, own_maps=False, region_embedding=True, mask_input=True, rope=True
     ),
+    # steps of 3 bins: the last one is longer than what is left of a trial
+    "SpikeTokens": partial(SpikeTokens, width=12, n_layers=2, n_heads=2, mlp_width=16, step_bins=3, n_latents=2),
 }
 """Name -> makes a small one, for trials of 20 bins at least; options as keywords. A line here puts an architecture
 through all that every one must hold: test_contract.py, test_no_leak.py, training/test_resume.py."""
