@@ -8,6 +8,7 @@ from torch import nn
 
 from neuromtm.batch import SessionGroup, SessionInfo
 from neuromtm.models.interface import Backbone
+from neuromtm.models.lfads import LFADS
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.ndt2 import NDT2
 from neuromtm.models.spike_tokens import SpikeTokens
@@ -19,6 +20,10 @@ N_BINS = 10
 _TRANSFORMER = {"width": 12, "n_layers": 2, "n_heads": 2, "mlp_width": 16, "max_bins": 32}
 # groups of 3 neurons: the 7 of a session leave two places empty
 _GROUPS = {"neurons_per_token": 3, "max_groups": 6}
+_RECURRENT = {
+    **{"width": 6, "initial_encoder_size": 8, "input_encoder_size": 8, "initial_size": 4, "n_inputs": 3},
+    **{"controller_size": 8, "generator_size": 8, "n_factors": 5},
+}
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "NDT1": partial(NDT1, **_TRANSFORMER),
     "NDT2": partial(NDT2, **_TRANSFORMER, **_GROUPS),
@@ -27,6 +32,10 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     ),
     # steps of 3 bins: the last one is longer than what is left of a trial
     "SpikeTokens": partial(SpikeTokens, width=12, n_layers=2, n_heads=2, mlp_width=16, step_bins=3, n_latents=2),
+    "LFADS": partial(LFADS, **_RECURRENT),
+    "LFADS-posterior-mean": partial(
+        LFADS, **_RECURRENT, n_samples=0, pcr=True, mask_input=True, coordinated_dropout=0.3
+    ),
 }
 """Name -> makes a small one, for trials of 20 bins at least; options as keywords. A line here puts an architecture
 through all that every one must hold: test_contract.py, test_no_leak.py, training/test_resume.py."""

@@ -152,7 +152,6 @@ class LFADS(Backbone):
         self.generator = nn.GRUCell(n_inputs, generator_size)
         self.to_factors = nn.Linear(generator_size, n_factors, bias=False)
         if pcr:
-            nn.init.zeros_(self.to_factors.weight)
             # of one size whatever the data, so that a checkpoint's weights fit
             self.register_buffer("components", torch.zeros(MOST_BINS, min(width, n_factors)))
             self.register_buffer("n_component_bins", torch.zeros((), dtype=torch.int64))
@@ -185,6 +184,7 @@ class LFADS(Backbone):
             found = shared_components(averages, self.components.shape[1])
             self.components[:n_bins, : found.shape[1]] = found
             self.n_component_bins.fill_(n_bins)
+            nn.init.zeros_(self.to_factors.weight)
         for stitcher, average in zip(stitchers, averages, strict=True):
             stitcher.start_from(average, self.components[:n_bins])
 
