@@ -3,8 +3,9 @@
 import math
 
 import pytest
+import small_models
 import torch
-from small_models import N_BINS, REGIONS, make_group, make_session, scatter
+from small_models import N_BINS, REGIONS, scatter
 from torch import Tensor
 
 from neuromtm.batch import Scheme
@@ -14,20 +15,14 @@ from neuromtm.models.interface import Backbone, SessionInput
 from neuromtm.models.spike_tokens import CrossAttention, Spikes, SpikeTokens, spikes_of
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
-SMALL = {"width": 12, "n_layers": 2, "n_heads": 2, "mlp_width": 16}
 STEPS = [{"step_bins": 1}, {"step_bins": 3}, {"step_bins": 5, "n_latents": 1}, {"step_bins": 16, "n_latents": 3}]
-NAMES = ("a", "b")
 steps = pytest.mark.parametrize("options", STEPS, ids=lambda o: "-".join(f"{name}{size}" for name, size in o.items()))
 both = pytest.mark.parametrize("scheme", ["neuron", "causal"])
 
 
 def make_model(**options: object) -> StitchedModel:
     """A scattered model in evaluation mode, in double precision, which knows `a` and `b`."""
-    model = StitchedModel(SpikeTokens(**SMALL | options))
-    for eid in NAMES:
-        model.add_session(make_session(eid))
-    scatter(model)
-    return model.double().eval()
+    return small_models.make_model(backbone="SpikeTokens", **options)
 
 
 def sparse_counts(seed: int = 0) -> Tensor:
@@ -254,19 +249,6 @@ def test_half_precision_tells_nothing_of_a_neuron_left_out():
     assert torch.equal(one, other)
 
 
-@both
-def test_sessions_in_one_batch_give_what_each_gives_alone(scheme):
-    model = make_model(step_bins=3)
-    model.add_session(make_session("c", ["CA1", "MOs"]))
-    model.double()
-    groups = [make_group(s, n_trials=n, seed=n) for n, s in enumerate(model.sessions.values(), start=1)]
-    visible = [VisibleGroup(g.eid, g.counts) for g in groups]
-    together = model(visible, scheme).log_rates
-    assert [rates.shape for rates in together] == [g.counts.shape for g in groups]
-    for rates, own in zip(together, visible, strict=True):
-        torch.testing.assert_close(rates, model([own], scheme).log_rates[0], rtol=1e-10, atol=1e-12)
-
-
 def test_the_prompt_changes_what_is_predicted_and_without_one_only_attention_does():
     counts = sparse_counts()
     for prompt in (True, False):
@@ -283,26 +265,6 @@ def test_the_session_token_is_the_session_s_own():
         assert torch.equal(log_rates_of(model, counts), before) != session_token
 
 
-def test_before_training_the_mean_rates_are_predicted_and_states_are_what_the_read_out_reads():
-    mean_counts = torch.linspace(0.1, 2, len(REGIONS))
-    model = StitchedModel(SpikeTokens(**SMALL)).eval()
-    model.add_session(make_session("a"), mean_counts)
-    log_rates = log_rates_of(model, sparse_counts())
-    torch.testing.assert_close(log_rates.exp(), mean_counts.expand_as(log_rates))
-    scatter(model)
-    output = model([VisibleGroup("a", sparse_counts())], "neuron")
-    assert output.states[0].shape == (3, N_BINS, model.backbone.state_size)
-    torch.testing.assert_close(model.stitchers["session:a"].read_out(output.states[0]), output.log_rates[0])
-
-
-def test_a_class_made_again_from_its_options_is_the_same_architecture():
-    backbone = SpikeTokens(**SMALL, dropout=0.1, step_bins=3, n_latents=4, prompt=False, session_token=False)
-    again = SpikeTokens(**backbone.options)
-    assert again.options == backbone.options
-    assert repr(again) == repr(backbone)
-    again.load_state_dict(backbone.state_dict())
-
-
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -317,4 +279,4 @@ def test_a_class_made_again_from_its_options_is_the_same_architecture():
 )
 def test_a_bad_option_is_named(options, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        SpikeTokens(**SMALL | options)
+        SpikeTokens(**options)
