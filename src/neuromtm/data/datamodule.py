@@ -226,6 +226,14 @@ class SessionDataModule(lightning.LightningDataModule):
             n_entries += group.counts.shape[0] * group.counts.shape[1]
         return ((total + 0.5) / max(n_entries, 1)).to(torch.float32)
 
+    def trial_average(self, eid: str) -> Tensor:
+        """(bin, neuron) mean spikes per bin over the training trials."""
+        info, n_trials = self.sessions[eid], len(self.headers[eid].splits["train"])
+        total = torch.zeros(self.n_bins, info.n_neurons, dtype=torch.float64)
+        for group in self.groups(eid, "train"):
+            total += group.counts.sum(0, dtype=torch.float64)
+        return (total / max(n_trials, 1)).to(torch.float32)
+
     def groups(self, eid: str, split: Split) -> Iterator[SessionGroup]:
         """A session's trials in order, `eval_batch_size` at a time, read in this process."""
         trials = self.headers[eid].splits[split]

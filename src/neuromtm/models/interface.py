@@ -72,6 +72,20 @@ class Backbone(nn.Module, ABC):
         """The longest trial it can take, in bins; None for any."""
         return None
 
+    @property
+    def wants_averages(self) -> bool:
+        """Whether new sessions' stitchers start from trial averages, by `start_from_averages`."""
+        return False
+
+    def start_from_averages(self, stitchers: Sequence[nn.Module], averages: Sequence[Tensor]) -> None:
+        """Give stitchers their first weights by what their sessions do on the average trial.
+
+        Args:
+            stitchers: as `make_stitcher` made them, of all sessions that are new.
+            averages: for each, (bin, neuron) mean spikes per bin over the training trials.
+        """
+        raise NotImplementedError(f"{type(self).__name__} wants no averages.")
+
     def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
         """Predict each of some neurons with only that neuron hidden in addition.
 

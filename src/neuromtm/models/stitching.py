@@ -1,6 +1,6 @@
 """A backbone with one stitcher for each session, kept by eid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -108,6 +108,14 @@ class StitchedModel(nn.Module):
             torch.manual_seed(seed_from(torch.initial_seed(), "stitcher", session.eid))
             self.stitchers[module_key(session.eid)] = self.backbone.make_stitcher(mean_counts, session.regions)
         self.sessions[session.eid] = session
+
+    def start_from_averages(self, averages: Mapping[str, Tensor]) -> None:
+        """Give sessions' stitchers their first weights by (bin, neuron) trial averages, each by its eid.
+
+        See `Backbone.start_from_averages`.
+        """
+        stitchers = [self.stitchers[module_key(eid)] for eid in averages]
+        self.backbone.start_from_averages(stitchers, list(averages.values()))
 
     def forward(self, groups: Sequence[VisibleGroup], scheme: Scheme) -> Output:
         """Log-rates of each group, of the shape of its counts; see `Backbone.forward`."""

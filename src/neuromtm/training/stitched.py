@@ -72,9 +72,11 @@ class StitchedModule(lightning.LightningModule):
         if self.model is None:
             raise ConfigError("model: neither a backbone nor a pretrained checkpoint is given. Set model.backbone.")
         _check_n_bins(self.model.backbone, data)
-        for eid, session in data.sessions.items():
-            if eid not in self.model.sessions:
-                self.model.add_session(session, data.mean_counts(eid))
+        new = [eid for eid in data.sessions if eid not in self.model.sessions]
+        for eid in new:
+            self.model.add_session(data.sessions[eid], data.mean_counts(eid))
+        if new and self.model.backbone.wants_averages:
+            self.model.start_from_averages({eid: data.trial_average(eid) for eid in new})
         self.begin(data)
 
     def begin(self, data: SessionDataModule) -> None:
