@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, Namespace
@@ -18,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.behavior import BehaviorReadout
 from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from neuromtm.callbacks.decoding import DecodingResults
 from neuromtm.callbacks.figures import TaskFigures
 from neuromtm.callbacks.run_files import EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.throughput import Throughput
@@ -25,6 +27,7 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError, UserError
 from neuromtm.evaluation.tools import TOOLS
 from neuromtm.training.checkpoint import WholeFileCheckpointIO, newest_checkpoint
+from neuromtm.training.decoding import BehaviorDecoding
 from neuromtm.training.masked_modeling import MaskedModeling
 
 COMMANDS = {
@@ -51,13 +54,17 @@ class Parser(LightningArgumentParser):
 
 
 class NeuromtmCLI(LightningCLI):
-    """LightningCLI with one place for all that a run leaves, and with the evaluation always on."""
+    """LightningCLI with one place for all that a run leaves, and with the evaluation always on.
+
+    A configuration with `model.target` trains and tests a decoder of that behaviour, any other a masked model.
+    """
 
     def __init__(self, args: Sequence[str] | None = None):
         self._resumes_from: str | None = None
+        self._decodes = names_a_target(sys.argv[1:] if args is None else args)
         tools = "; ".join(f"{name}, {tool.summary}" for name, tool in TOOLS.items())
         super().__init__(
-            MaskedModeling,
+            BehaviorDecoding if self._decodes else MaskedModeling,
             SessionDataModule,
             args=args,
             parser_class=Parser,
@@ -92,9 +99,10 @@ class NeuromtmCLI(LightningCLI):
             default="runs/default",
             help="Folder for the configuration, checkpoints, TensorBoard events, results and figures of this run.",
         )
-        parser.add_lightning_class_args(ActivityTasks, "activity")
-        parser.add_lightning_class_args(BehaviorReadout, "behavior")
-        parser.add_lightning_class_args(TaskFigures, "figures")
+        if not self._decodes:
+            parser.add_lightning_class_args(ActivityTasks, "activity")
+            parser.add_lightning_class_args(BehaviorReadout, "behavior")
+            parser.add_lightning_class_args(TaskFigures, "figures")
         parser.link_arguments("run_dir", "trainer.default_root_dir")
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
@@ -141,9 +149,13 @@ class NeuromtmCLI(LightningCLI):
         if options["logger"] is not False and not options["fast_dev_run"]:
             callbacks.append(LearningRateMonitor(logging_interval="step"))
         kwargs["callbacks"] = callbacks
-        # behind those that score: activity, behavior and figures stand among the callbacks by their order here
-        activity, behavior = self._get(self.config_init, "activity"), self._get(self.config_init, "behavior")
-        self.trainer_defaults["callbacks"] = [TestResults(activity, behavior), RatePredictions()]
+        if self._decodes:
+            results = [DecodingResults()]
+        else:
+            # behind those that score: activity, behavior and figures stand among the callbacks by their order here
+            activity, behavior = self._get(self.config_init, "activity"), self._get(self.config_init, "behavior")
+            results = [TestResults(activity, behavior), RatePredictions()]
+        self.trainer_defaults["callbacks"] = results
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except ValueError as error:  # an accelerator, strategy or precision that there is not
@@ -163,6 +175,24 @@ class NeuromtmCLI(LightningCLI):
     def predict(self, **arguments) -> None:
         """Write predictions, and keep none of them in memory."""
         self.trainer.predict(**arguments, return_predictions=False)
+
+
+def names_a_target(arguments: Sequence[str]) -> bool:
+    """Whether a command line or one of its configuration files sets `model.target`: before the parser can be made."""
+    if any(argument.partition("=")[0] == "--model.target" for argument in arguments):
+        return True
+    following = [*arguments[1:], ""]
+    for argument, next_one in zip(arguments, following, strict=True):
+        option, joined, value = argument.partition("=")
+        if option not in ("--config", "-c"):
+            continue
+        try:
+            config = yaml.safe_load(Path(value if joined else next_one).read_text(encoding="utf-8"))
+            if config["model"].get("target") is not None:
+                return True
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+            pass  # the parser says what is wrong with it, or it has no such entry
+    return False
 
 
 def _listed(value: object) -> list:

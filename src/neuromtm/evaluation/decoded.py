@@ -1,0 +1,76 @@
+"""What a decoder's predictions of one behaviour are worth."""
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuromtm.data.targets import Target
+from neuromtm.evaluation.behavior import short_name
+from neuromtm.metrics.behavior import accuracy, balanced_accuracy, majority_class_accuracy, r2, trial_average_r2
+
+DECODING_FILE = "decoding.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderScores:
+    """A session's figures; None where the data defines none."""
+
+    figures: Mapping[str, float | None]
+    """key of metrics.json -> figure"""
+    n_trials: int
+    """trials with a known value that were scored"""
+    n_trials_left_out: int
+    """trials of the split without a known value"""
+    n_bins_left_out: int
+    """missing entries of a trace in the trials scored"""
+
+
+def score_decoded(target: Target, predicted: np.ndarray, trials: np.ndarray, train: np.ndarray) -> DecoderScores:
+    """Score predictions against a behaviour.
+
+    Args:
+        target: of all trials of the session.
+        predicted: (scored,) classes or (scored, bin) trace, in the order of `trials`.
+        trials: (scored,) numbers of the trials scored.
+        train: numbers of the training trials, for the chance level.
+    """
+    true, short = target.values[trials], short_name(target.name)
+    known = ~np.isnan(true)
+    if target.is_trace:
+        figures = {f"{short}_r2": r2(predicted, true), f"{short}_chance": trial_average_r2(target.values[train], true)}
+    else:
+        figures = {
+            f"{short}_accuracy": accuracy(predicted, true),
+            f"{short}_balanced_accuracy": balanced_accuracy(predicted, true),
+            f"{short}_chance": majority_class_accuracy(target.values[train], true),
+        }
+    some = known.any(axis=1) if target.is_trace else known
+    if next(iter(figures.values())) is None:  # a chance level stands only beside its figure
+        figures = dict.fromkeys(figures)
+    return DecoderScores(
+        figures=figures,
+        n_trials=int(some.sum()),
+        n_trials_left_out=int((~some).sum()),
+        n_bins_left_out=int((~known[some]).sum()),
+    )
+
+
+def decoded_text(name: str, sessions: Mapping[str, DecoderScores]) -> str:
+    """The text of decoding.csv: a row a session, a field empty where a figure is undefined.
+
+    Args:
+        name: of the behaviour.
+        sessions: eid -> its figures.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    keys = list(next(iter(sessions.values())).figures)
+    counted = ("n_trials", "n_trials_left_out", "n_bins_left_out")
+    writer.writerow(["eid", "target", *keys, *counted])
+    for eid, decoded in sessions.items():
+        cells = ["" if decoded.figures[key] is None else f"{decoded.figures[key]:.6g}" for key in keys]
+        writer.writerow([eid, name, *cells, *(getattr(decoded, count) for count in counted)])
+    return text.getvalue()
