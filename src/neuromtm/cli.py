@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.behavior import BehaviorReadout
 from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from neuromtm.callbacks.connectivity import RegionConnectivity
 from neuromtm.callbacks.decoding import DecodingResults
 from neuromtm.callbacks.figures import TaskFigures
 from neuromtm.callbacks.run_files import EventsOnly, RatePredictions, RunConfig, TestResults
@@ -154,7 +155,7 @@ class NeuromtmCLI(LightningCLI):
         else:
             # behind those that score: activity, behavior and figures stand among the callbacks by their order here
             activity, behavior = self._get(self.config_init, "activity"), self._get(self.config_init, "behavior")
-            results = [TestResults(activity, behavior), RatePredictions()]
+            results = [TestResults(activity, behavior), RegionConnectivity(), RatePredictions()]
         self.trainer_defaults["callbacks"] = results
         try:
             trainer = super().instantiate_trainer(**kwargs)

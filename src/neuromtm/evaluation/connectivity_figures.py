@@ -7,9 +7,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from neuromtm.evaluation.connectivity import Matrices
-from neuromtm.evaluation.figures import similarity_order
 
 COLOURS = colormaps["RdBu_r"].with_extremes(bad="0.85")
 MOST_LABELLED = 12
@@ -62,16 +63,16 @@ def connectivity_figure(matrices: Matrices, *, title: str) -> Figure:
 
 
 def region_order(gain: np.ndarray) -> np.ndarray:
-    """(region,) places of the regions, those that predict each other side by side.
+    """(region,) places of the regions, those that predict each other side by side: leaves of a clustering.
 
     Args:
         gain: (source, target), NaN where there is none.
     """
     both = np.nan_to_num(gain, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
     both = both + both.T
-    # a region is most like itself; without that, two that predict only each other would have opposite profiles
-    np.fill_diagonal(both, both.max(initial=0.0))
-    return similarity_order(both)
+    distance = both.max() - both
+    np.fill_diagonal(distance, 0.0)
+    return leaves_list(linkage(squareform(distance), "average", optimal_ordering=True))
 
 
 def _stacked(pairs: np.ndarray, nothing: np.ndarray, all_others: np.ndarray, order: np.ndarray) -> np.ndarray:
