@@ -120,7 +120,7 @@ def scores(eid, seed=0, n_neurons=7, shift=0.0):
 
 def as_tested(folder, *tables):
     """A folder as a test leaves it."""
-    sessions = [SessionScores(eid=t.eid, **activity_means(t), choice_accuracy=0.8) for t in tables]
+    sessions = [SessionScores(eid=t.eid, **activity_means(t), behavior={"choice_accuracy": 0.8}) for t in tables]
     write_report(folder, sessions, tables)
     return folder
 

@@ -10,7 +10,7 @@ import torch
 
 from neuromtm.errors import UserError
 from neuromtm.evaluation.report import (
-    KEYS,
+    BPS_KEYS,
     NEURON_COLUMNS,
     NeuronScores,
     SessionScores,
@@ -39,28 +39,24 @@ def neurons(eid="a", **figures):
     )
 
 
-def test_the_keys_are_the_contracts():
-    assert KEYS == (
-        "co_smoothing_bps",
-        "forward_prediction_bps",
-        "intra_region_bps",
-        "inter_region_bps",
-        "choice_accuracy",
-        "choice_chance",
-        "whisker_r2",
-        "whisker_chance",
-    )
+def test_the_keys_of_the_activity_tasks_are_the_contracts():
+    assert BPS_KEYS == ("co_smoothing_bps", "forward_prediction_bps", "intra_region_bps", "inter_region_bps")
 
 
 def test_a_key_is_absent_where_the_session_has_no_figure():
-    metrics = metrics_of([SessionScores(eid="a", co_smoothing_bps=0.5, choice_chance=0.0)])
+    metrics = metrics_of([SessionScores(eid="a", co_smoothing_bps=0.5, behavior={"choice_chance": 0.0})])
     assert metrics["sessions"] == {"a": {"co_smoothing_bps": 0.5, "choice_chance": 0.0}}
+
+
+def test_behaviours_of_some_sessions_stand_behind_the_tasks_in_the_mean():
+    sessions = [SessionScores(eid="a", behavior={"block_r2": 0.5}), SessionScores(eid="b", inter_region_bps=0.1)]
+    assert list(metrics_of(sessions)["mean"].items()) == [("inter_region_bps", 0.1), ("block_r2", 0.5)]
 
 
 def test_the_mean_is_over_the_sessions_that_have_the_figure():
     metrics = metrics_of(
         [
-            SessionScores(eid="a", co_smoothing_bps=0.5, whisker_r2=0.2),
+            SessionScores(eid="a", co_smoothing_bps=0.5, behavior={"whisker_r2": 0.2}),
             SessionScores(eid="b", co_smoothing_bps=-0.1),
         ]
     )
@@ -77,7 +73,7 @@ def test_a_task_without_a_scored_neuron_has_no_mean():
 def test_a_figure_that_is_not_finite_is_refused_by_name_and_earlier_results_stay(tmp_path, value):
     write_report(tmp_path, [SessionScores(eid="a", co_smoothing_bps=1.0)], [neurons()])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    scores = [SessionScores(eid="a", co_smoothing_bps=1.0), SessionScores(eid="b", whisker_r2=value)]
+    scores = [SessionScores(eid="a", co_smoothing_bps=1.0), SessionScores(eid="b", behavior={"whisker_r2": value})]
     with pytest.raises(UserError, match="whisker_r2 of b"):
         write_report(tmp_path, scores, [neurons()])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -89,7 +85,7 @@ def test_the_text_of_metrics_can_hold_no_nan():
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
-    scores = [SessionScores(eid="a", co_smoothing_bps=1 / 3), SessionScores(eid="b", choice_accuracy=0.9)]
+    scores = [SessionScores(eid="a", co_smoothing_bps=1 / 3), SessionScores(eid="b", behavior={"choice_accuracy": 0.9})]
     written = write_report(tmp_path, scores, [neurons("a"), neurons("b")])
     assert read_metrics(tmp_path) == read_metrics(tmp_path / "metrics.json") == written
     assert json.loads((tmp_path / "metrics.json").read_text()) == written

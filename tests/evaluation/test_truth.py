@@ -9,7 +9,7 @@ from neuromtm.data.manifest import add_session, describe
 from neuromtm.data.shards import Neurons, Shard, ShardHeader, Trials, write_shard
 from neuromtm.errors import DataError
 from neuromtm.evaluation.conditions import Conditions, task_conditions
-from neuromtm.evaluation.report import KEYS, activity_means, metrics_of
+from neuromtm.evaluation.report import BPS_KEYS, activity_means, metrics_of
 from neuromtm.evaluation.truth import activity_ceiling, ceiling
 from neuromtm.metrics.spikes import BitsPerSpike
 
@@ -120,7 +120,8 @@ def test_the_ceiling_has_the_shape_of_metrics_over_the_heldout_test_trials(tmp_p
     write(tmp_path, "other", role="pretrain", truth=False)
     found = metrics_of([one.session for one in ceiling(tmp_path)])
     assert list(found["sessions"]) == ["one", "two"]
-    assert tuple(found["mean"]) == tuple(found["sessions"]["one"]) == KEYS
+    choice, whisker = ("choice_accuracy", "choice_balanced_accuracy", "choice_chance"), ("whisker_r2", "whisker_chance")
+    assert tuple(found["mean"]) == tuple(found["sessions"]["one"]) == (*BPS_KEYS, *choice, *whisker)
     assert found["sessions"]["one"]["co_smoothing_bps"] == pytest.approx(float(scored_alone(rates, counts).mean()))
     assert found["sessions"]["one"]["whisker_r2"] > found["sessions"]["one"]["whisker_chance"]
     assert found["mean"]["whisker_r2"] == pytest.approx(

@@ -6,30 +6,55 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import r2_score
+from sklearn.metrics import balanced_accuracy_score, r2_score
 
-from neuromtm.metrics.behavior import accuracy, majority_class_accuracy, r2, trial_average_r2
+from neuromtm.metrics.behavior import accuracy, balanced_accuracy, majority_class_accuracy, r2, trial_average_r2
 
-choices = st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=20).map(np.array)
-
-
-def test_accuracy_is_over_trials_with_a_known_choice():
-    assert accuracy(np.array([1, 1, -1, 1]), np.array([1, -1, -1, 0])) == pytest.approx(2 / 3)
+NAN = float("nan")
+choices = st.lists(st.sampled_from([-1, NAN, 1]), min_size=1, max_size=20).map(np.array)
 
 
-def test_accuracy_without_a_known_choice_is_none():
-    assert accuracy(np.array([1, 1]), np.array([0, 0])) is None
-    assert accuracy(np.array([]), np.array([])) is None
+def test_accuracy_is_over_trials_of_known_class():
+    assert accuracy(np.array([1, 1, -1, 1]), np.array([1, -1, -1, NAN])) == pytest.approx(2 / 3)
 
 
-def test_choice_chance_says_the_train_majority_on_the_test_trials():
-    assert majority_class_accuracy(np.array([1, 1, -1, 0, 0, 0]), np.array([-1, -1, 1, 0])) == pytest.approx(1 / 3)
+def test_accuracy_without_a_known_class_is_none():
+    for score in (accuracy, balanced_accuracy):
+        assert score(np.array([1, 1]), np.array([NAN, NAN])) is None
+        assert score(np.array([]), np.array([])) is None
+
+
+def test_balanced_accuracy_is_the_mean_over_the_classes_that_the_trials_have():
+    predicted, true = np.array([1, 1, 1, -1, 0, 1]), np.array([1, 1, 1, 1, -1, NAN])
+    assert balanced_accuracy(predicted, true) == pytest.approx((3 / 4 + 0) / 2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true", "ignore:A single label was found")
+def test_balanced_accuracy_is_that_of_scikit_learn(pairs):
+    predicted, true = np.array(pairs).T
+    assert balanced_accuracy(predicted, true.astype(float)) == pytest.approx(balanced_accuracy_score(true, predicted))
+
+
+def test_one_class_said_of_all_trials_has_a_balanced_accuracy_of_one_over_the_classes():
+    true = np.array([0, 0, 0, 0, 1, 2], float)
+    assert balanced_accuracy(np.zeros(6), true) == pytest.approx(1 / 3)
+
+
+def test_chance_says_the_most_frequent_train_class_of_the_test_trials():
+    train, test = np.array([1, 1, -1, NAN, NAN, NAN]), np.array([-1, -1, 1, NAN])
+    assert majority_class_accuracy(train, test) == pytest.approx(1 / 3)
+    assert majority_class_accuracy(np.array([0.2, 0.5, 0.8, 0.5]), np.array([0.5, 0.2])) == 0.5
+
+
+def test_a_test_trial_of_a_class_that_no_train_trial_has_is_wrong():
+    assert majority_class_accuracy(np.array([0, 0, 1]), np.array([0, 2], float)) == 0.5
 
 
 @given(train=choices, test=choices)
-def test_choice_chance_is_a_share_or_none(train, test):
+def test_chance_is_a_share_or_none(train, test):
     chance = majority_class_accuracy(train, test)
-    assert (chance is None) == (not train.any() or not test.any())
+    assert (chance is None) == (np.isnan(train).all() or np.isnan(test).all())
     assert chance is None or 0 <= chance <= 1
 
 

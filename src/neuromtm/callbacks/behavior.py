@@ -1,83 +1,152 @@
-"""Choice and whisker motion energy, decoded from predicted rates by a linear read-out."""
+"""Behaviour decoded by linear read-outs of predicted rates and hidden states, and of raw counts beside them."""
+
+from collections.abc import Iterator
 
 import lightning
 import numpy as np
 import torch
-from torch import Tensor
 
 from neuromtm.batch import Scheme
-from neuromtm.evaluation.held_out import PROMPTS, rates_of
-from neuromtm.evaluation.readout import BehaviorScores, Splits, decode
+from neuromtm.data.datamodule import SessionDataModule, Split
+from neuromtm.data.targets import target_names
+from neuromtm.errors import ConfigError
+from neuromtm.evaluation.behavior import DEFAULT_TARGETS, Candidate, Decoded, Labels, decode, figures_of, labels_of
+from neuromtm.evaluation.counts_readout import add_reduced_rank, pooled, smoothed_counts
+from neuromtm.evaluation.held_out import PROMPTS, features_of
+from neuromtm.evaluation.keys import short_name
+from neuromtm.evaluation.readout import Splits
 from neuromtm.training.masked_modeling import MaskedModeling
-
-FIGURES = ("choice_accuracy", "choice_chance", "whisker_r2", "whisker_chance")
-WHISKER = "whisker_motion_energy"
 
 
 class BehaviorReadout(lightning.Callback):
     """Fits read-outs on the training trials; logs `val/choice_accuracy` and the like, means over sessions.
 
-    Validation reads the rates under one prompt and scores its own trials; a test tries the prompts of all four
-    activity tasks and reports the one that is best on validation. Each rank does its share of the sessions.
+    Validation reads the rates under one prompt and scores its own trials; a test tries rates and hidden states under
+    the prompts of all four activity tasks and reports what is best on validation, beside read-outs of raw counts. Each
+    rank does its share of the sessions.
 
     Args:
+        targets: behaviours to decode, by their names in the shards: choice, block, reward, contrast, reaction_time_s,
+            or a trace such as whisker_motion_energy.
         validate: whether read-outs are fitted on validation too, which reads all training trials every time.
+        baselines: whether a test fits read-outs of raw counts too, to see what the model adds.
     """
 
-    def __init__(self, *, validate: bool = True):
-        self.validate = validate
-        self.scores: dict[str, BehaviorScores] = {}
-        """eid -> figures of the last test"""
+    def __init__(self, *, targets: tuple[str, ...] = DEFAULT_TARGETS, validate: bool = True, baselines: bool = True):
+        names = [short_name(target) for target in targets]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"behavior.targets names a behaviour twice: {', '.join(targets)}.")
+        self.targets, self.validate, self.baselines = tuple(targets), validate, baselines
+        self.scores: dict[str, list[Decoded]] = {}
+        """eid -> what the last test tried, a behaviour each that the session has"""
+
+    def setup(self, trainer: lightning.Trainer, pl_module: MaskedModeling, stage: str) -> None:
+        """Refuse a name that no session has, before anything is trained; the default ones may be absent."""
+        data: SessionDataModule = trainer.datamodule
+        for target in self.targets:
+            if target not in DEFAULT_TARGETS:
+                data.target(next(iter(data.sessions)), target)
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if not self.validate or trainer.sanity_checking:
             return
         prompt = pl_module.objective.stand_in(PROMPTS["co_smoothing"])
-        scores = self._decode(trainer, pl_module, [prompt], scored="val")
-        for name in FIGURES:
-            values = [getattr(s, name) for s in scores.values() if getattr(s, name) is not None]
-            if values:
-                # the same on every rank; `sync_dist` keeps Lightning from doubting it
-                pl_module.log(f"val/{name}", sum(values) / len(values), sync_dist=True)
+        splits: tuple[Split, ...] = ("train", "val", "val")
+        mine = {}
+        for eid in self._mine(trainer):
+            rates = (one for one in _of_the_model(pl_module, eid, prompt, splits) if one.features == "rates")
+            mine[eid] = decode(eid, self._labels(trainer, eid, splits), rates)
+        figures = [figures_of(decoded) for decoded in _gathered(trainer, mine).values()]
+        for name in dict.fromkeys(name for of_one in figures for name in of_one):
+            values = [of_one[name] for of_one in figures if name in of_one]
+            # the same on every rank; `sync_dist` keeps Lightning from doubting it
+            pl_module.log(f"val/{name}", sum(values) / len(values), sync_dist=True)
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
-        stand_ins = [pl_module.objective.stand_in(prompt) for prompt in PROMPTS.values()]
-        self.scores = self._decode(trainer, pl_module, list(dict.fromkeys(stand_ins)), scored="test")
+        prompts = list(dict.fromkeys(pl_module.objective.stand_in(prompt) for prompt in PROMPTS.values()))
+        splits: tuple[Split, ...] = ("train", "val", "test")
+        mine = {}
+        for eid in self._mine(trainer):
+            labels = self._labels(trainer, eid, splits)
+            mine[eid] = decode(eid, labels, self._candidates(pl_module, eid, prompts, splits))
+            if self.baselines and labels:
+                mine |= add_reduced_rank({eid: mine[eid]}, {eid: _pooled(trainer.datamodule, eid)}, name="counts_rrr")
+        self.scores = _gathered(trainer, mine)
+        if self.baselines:
+            self.scores = self._over_sessions(trainer)
 
-    def _decode(
-        self, trainer: lightning.Trainer, module: MaskedModeling, prompts: list[Scheme], *, scored: str
-    ) -> dict[str, BehaviorScores]:
-        eids = list(module.trainer.datamodule.sessions)
-        mine = {
-            eid: self._decode_session(trainer, module, eid, prompts, scored=scored)
-            for eid in eids[trainer.global_rank :: trainer.world_size]
-        }
-        if trainer.world_size == 1:
-            return mine
-        gathered = [None] * trainer.world_size
-        torch.distributed.all_gather_object(gathered, mine)
-        everyone = {eid: scores for part in gathered for eid, scores in part.items()}
-        return {eid: everyone[eid] for eid in eids}
+    def _over_sessions(self, trainer: lightning.Trainer) -> dict[str, list[Decoded]]:
+        """The scores with a read-out that all sessions share, fitted once; sessions without behaviour have no part."""
+        decoded = {eid: of_session for eid, of_session in self.scores.items() if of_session}
+        if len(decoded) < 2:
+            return self.scores
+        if trainer.is_global_zero:
+            counts = {eid: _pooled(trainer.datamodule, eid) for eid in decoded}
+            decoded = add_reduced_rank(decoded, counts, name="counts_rrr_all_sessions")
+        return self.scores | trainer.strategy.broadcast(decoded)
 
-    def _decode_session(
-        self, trainer: lightning.Trainer, module: MaskedModeling, eid: str, prompts: list[Scheme], *, scored: str
-    ) -> BehaviorScores:
-        data = trainer.datamodule
-        splits = ("train", "val", scored)
-        choice, whisker = data.choice(eid), data.behavior(eid, WHISKER)
-        trials = data.headers[eid].splits
-        return decode(
-            lambda prompt: Splits(*(self._rates(trainer, module, eid, prompt, split) for split in splits)),
-            prompts=prompts,
-            choice=Splits(*(choice[trials[split]] for split in splits)),
-            whisker=None if whisker is None else Splits(*(whisker[trials[split]] for split in splits)),
-        )
+    def _mine(self, trainer: lightning.Trainer) -> list[str]:
+        """The sessions of this rank."""
+        return list(trainer.datamodule.sessions)[trainer.global_rank :: trainer.world_size]
 
-    @staticmethod
-    def _rates(trainer: lightning.Trainer, module: MaskedModeling, eid: str, prompt: Scheme, split: str) -> np.ndarray:
-        n_neurons = trainer.datamodule.sessions[eid].n_neurons
-        parts: list[Tensor] = [torch.empty(0, trainer.datamodule.n_bins, n_neurons)]  # a split may be empty
-        with trainer.precision_plugin.forward_context():
-            for group in trainer.datamodule.groups(eid, split):
-                parts.append(rates_of(module.model, prompt, group.to(module.device)).cpu())
-        return torch.cat(parts).numpy()
+    def _labels(self, trainer: lightning.Trainer, eid: str, splits: tuple[Split, ...]) -> list[Labels]:
+        """The behaviours that the session has."""
+        data: SessionDataModule = trainer.datamodule
+        trials = [data.headers[eid].splits[split] for split in splits]
+        there = target_names(data.headers[eid])
+        targets = (data.target(eid, name) for name in self.targets if name in there)
+        return [labels_of(target, trials) for target in targets if target is not None]
+
+    def _candidates(
+        self, module: MaskedModeling, eid: str, prompts: list[Scheme], splits: tuple[Split, ...]
+    ) -> Iterator[Candidate]:
+        for prompt in prompts:
+            yield from _of_the_model(module, eid, prompt, splits)
+        if self.baselines:
+            data = module.trainer.datamodule
+            yield from smoothed_counts(Splits(*(_counts(data, eid, split) for split in splits)), data.bin_size_s)
+
+
+def _of_the_model(module: MaskedModeling, eid: str, prompt: Scheme, splits: tuple[Split, ...]) -> Iterator[Candidate]:
+    """Rates and hidden states under a prompt, both of one forward pass."""
+    rates, states, seen = [], [], {}
+    for split in splits:
+        if split not in seen:
+            seen[split] = _predicted(module, eid, prompt, split)
+        rates.append(seen[split][0])
+        states.append(seen[split][1])
+    yield Candidate("rates", Splits(*rates), prompt=prompt)
+    yield Candidate("states", Splits(*states), prompt=prompt)
+
+
+def _predicted(module: MaskedModeling, eid: str, prompt: Scheme, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """(trial, bin, neuron) expected spikes per bin and (trial, bin, state) of a split, which may be empty."""
+    data = module.trainer.datamodule
+    rates = [torch.empty(0, data.n_bins, data.sessions[eid].n_neurons)]
+    states = [torch.empty(0, data.n_bins, module.model.backbone.state_size)]
+    with module.trainer.precision_plugin.forward_context():
+        for group in data.groups(eid, split):
+            found = features_of(module.model, prompt, group.to(module.device))
+            rates.append(found.rates.cpu())
+            states.append(found.states.cpu())
+    return torch.cat(rates).numpy(), torch.cat(states).numpy()
+
+
+def _counts(data: SessionDataModule, eid: str, split: Split) -> np.ndarray:
+    """(trial, bin, neuron) spikes per bin of a split, which may be empty."""
+    parts = [np.empty((0, data.n_bins, data.sessions[eid].n_neurons), np.uint8)]
+    return np.concatenate([*parts, *(group.counts.numpy() for group in data.groups(eid, split))])
+
+
+def _pooled(data: SessionDataModule, eid: str) -> Splits:
+    return Splits(*(pooled(_counts(data, eid, split), data.bin_size_s) for split in ("train", "val", "test")))
+
+
+def _gathered(trainer: lightning.Trainer, mine: dict[str, list[Decoded]]) -> dict[str, list[Decoded]]:
+    """The sessions of all ranks, in order."""
+    if trainer.world_size == 1:
+        return mine
+    gathered = [None] * trainer.world_size
+    torch.distributed.all_gather_object(gathered, mine)
+    everyone = {eid: decoded for part in gathered for eid, decoded in part.items()}
+    return {eid: everyone[eid] for eid in trainer.datamodule.sessions}

@@ -1,5 +1,6 @@
 """What a run leaves on disk: its configuration, a test's results, predicted rates."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from neuromtm.batch import Batch
 from neuromtm.callbacks.activity import ActivityTasks
-from neuromtm.callbacks.behavior import FIGURES, BehaviorReadout
+from neuromtm.callbacks.behavior import BehaviorReadout
 from neuromtm.errors import ConfigError
+from neuromtm.evaluation.behavior import Decoded, figures_of
 from neuromtm.evaluation.report import SessionScores, activity_means, keep_previous, write_report
 from neuromtm.files import whole_file, write_whole
 from neuromtm.training.masked_modeling import MaskedModeling
@@ -68,7 +70,7 @@ class RunConfig(lightning.Callback):
 
 
 class TestResults(lightning.Callback):
-    """Writes `metrics.json`, `neurons.csv` and `regions.csv` after a test, and logs `test/<key>`, means over sessions.
+    """Writes `metrics.json` and the tables of a test, and logs `test/<key>`, means over sessions.
 
     Stands behind the callbacks that score.
 
@@ -86,16 +88,30 @@ class TestResults(lightning.Callback):
         sessions = []
         for neurons in self.activity.scores:
             decoded = self.behavior.scores[neurons.eid]
-            figures = {name: getattr(decoded, name) for name in FIGURES}
-            sessions.append(SessionScores(eid=neurons.eid, **activity_means(neurons), **figures))
-            for label, reason in (("choice", decoded.choice_absent), ("whisker", decoded.whisker_absent)):
-                if reason is not None:
-                    rank_zero_info(f"{neurons.eid}: no {label} read-out: {reason}.")
+            scores = activity_means(neurons)
+            sessions.append(SessionScores(eid=neurons.eid, **scores, behavior=figures_of(decoded)))
+            self._say_what_is_absent(neurons.eid, decoded)
         if trainer.is_global_zero:
             run_dir = Path(trainer.default_root_dir)
-            metrics = write_report(run_dir, sessions, self.activity.scores)
+            decoded = [one for of_session in self.behavior.scores.values() for one in of_session]
+            metrics = write_report(run_dir, sessions, self.activity.scores, decoded)
             pl_module.log_dict({f"test/{k}": v for k, v in metrics["mean"].items()}, rank_zero_only=True)
-            rank_zero_info(f"Results: {run_dir / 'metrics.json'}, with neurons.csv and regions.csv beside it")
+            rank_zero_info(
+                f"Results: {run_dir / 'metrics.json'}, with neurons.csv, regions.csv and behavior.csv beside it"
+            )
+
+    def _say_what_is_absent(self, eid: str, decoded: Sequence[Decoded]) -> None:
+        found = {one.labels.name: one for one in decoded}
+        for name in self.behavior.targets:
+            if name not in found:
+                rank_zero_info(f"{eid}: no read-out of {name}: the session has no known value of it.")
+                continue
+            labels, reason = found[name].labels, found[name].absent
+            if reason is not None:
+                rank_zero_info(f"{eid}: no read-out of {name}: {reason}.")
+            elif labels.n_trials_left_out or labels.n_bins_left_out:
+                left_out = f"{labels.n_trials_left_out} trials and {labels.n_bins_left_out} bins"
+                rank_zero_info(f"{eid}: {name} is missing or too rare in {left_out}, which are left out.")
 
 
 class RatePredictions(lightning.Callback):

@@ -104,11 +104,21 @@ def _forward(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> HeldO
     return HeldOut(log_rates[:, -n_hidden:], group.counts[:, -n_hidden:], every)
 
 
+class ModelFeatures(NamedTuple):
+    """What a model makes of trials with nothing hidden: what behaviour is decoded from."""
+
+    rates: Tensor
+    """(trial, bin, neuron) expected spikes per bin"""
+    states: Tensor
+    """(trial, bin, state) what the read-out of the rates reads"""
+
+
+def features_of(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> ModelFeatures:
+    """Rates and hidden states of trials, of one forward pass."""
+    output = model([VisibleGroup(group.eid, group.counts)], scheme)
+    return ModelFeatures(output.log_rates[0].float().exp(), output.states[0].float())
+
+
 def rates_of(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> Tensor:
-    """(trial, bin, neuron) expected spikes per bin with nothing hidden: what behaviour is decoded from."""
-    return model([VisibleGroup(group.eid, group.counts)], scheme).log_rates[0].float().exp()
-
-
-def states_of(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> Tensor:
-    """(trial, bin, state) what the model makes of each bin before its read-out, with nothing hidden."""
-    return model([VisibleGroup(group.eid, group.counts)], scheme).states[0].float()
+    """(trial, bin, neuron) expected spikes per bin with nothing hidden."""
+    return features_of(model, scheme, group).rates

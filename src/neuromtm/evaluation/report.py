@@ -1,11 +1,11 @@
-"""A test's results as files: `metrics.json` (sessions and mean), `neurons.csv` and `regions.csv` (a row each)."""
+"""A test's results as files: `metrics.json` (sessions and mean), and tables of neurons, regions and read-outs."""
 
 import csv
 import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from neuromtm.errors import DataError, UserError
+from neuromtm.evaluation.behavior import Decoded, behavior_text
+from neuromtm.evaluation.keys import BPS_KEYS
 from neuromtm.evaluation.statistics import bootstrap_mean
 from neuromtm.files import write_whole
 from neuromtm.metrics.spikes import Psth, mean_over_neurons
@@ -22,6 +24,7 @@ from neuromtm.metrics.spikes import Psth, mean_over_neurons
 METRICS_FILE = "metrics.json"
 NEURONS_FILE = "neurons.csv"
 REGIONS_FILE = "regions.csv"
+BEHAVIOR_FILE = "behavior.csv"
 NEURON_COLUMNS = (
     "eid",
     "uuid",
@@ -80,17 +83,13 @@ class SessionScores:
     forward_prediction_bps: float | None = None
     intra_region_bps: float | None = None
     inter_region_bps: float | None = None
-    choice_accuracy: float | None = None
-    choice_chance: float | None = None
-    whisker_r2: float | None = None
-    whisker_chance: float | None = None
+    behavior: Mapping[str, float] = field(default_factory=dict)
+    """figures of behaviour by their keys, see `evaluation.keys`"""
 
-
-KEYS = tuple(field.name for field in fields(SessionScores) if field.name != "eid")
-"""the figures of metrics.json, in its order"""
-
-BPS_KEYS = tuple(key for key in KEYS if key.endswith("_bps"))
-"""those of the activity tasks"""
+    def figures(self) -> dict[str, float]:
+        """What there is, by its key in metrics.json."""
+        tasks = {key: getattr(self, key) for key in BPS_KEYS}
+        return {key: float(value) for key, value in (tasks | self.behavior).items() if value is not None}
 
 
 def activity_means(neurons: NeuronScores) -> dict[str, float | None]:
@@ -119,7 +118,7 @@ def metrics_of(sessions: Sequence[SessionScores]) -> Metrics:
     Raises:
         DataError: if a figure is not finite, naming every one: the model's rates diverged.
     """
-    by_eid = {s.eid: {k: float(v) for k, v in asdict(s).items() if k in KEYS and v is not None} for s in sessions}
+    by_eid = {session.eid: session.figures() for session in sessions}
     bad = [f"{key} of {eid}" for eid, figures in by_eid.items() for key, v in figures.items() if not math.isfinite(v)]
     if bad:
         raise DataError(
@@ -127,7 +126,7 @@ def metrics_of(sessions: Sequence[SessionScores]) -> Metrics:
             "learning rate, or test an earlier checkpoint."
         )
     mean = {}
-    for key in KEYS:
+    for key in dict.fromkeys((*BPS_KEYS, *(key for figures in by_eid.values() for key in figures))):
         values = [figures[key] for figures in by_eid.values() if key in figures]
         if values:
             mean[key] = math.fsum(values) / len(values)
@@ -178,13 +177,19 @@ def _region_cells(table: NeuronScores, key: str, own: np.ndarray, name: str) -> 
     return [str(len(values)), *(v if v == "" else f"{v:.6g}" for v in (values.mean(), np.median(values), *ends))]
 
 
-def write_report(folder: Path, sessions: Sequence[SessionScores], neurons: Sequence[NeuronScores]) -> Metrics:
-    """Write metrics.json and both tables into a run's folder, renaming those of an earlier test aside.
+def write_report(
+    folder: Path,
+    sessions: Sequence[SessionScores],
+    neurons: Sequence[NeuronScores],
+    behavior: Sequence[Decoded] = (),
+) -> Metrics:
+    """Write metrics.json and the tables into a run's folder, renaming those of an earlier test aside.
 
     Args:
         folder: the run directory.
         sessions: one entry a session.
         neurons: likewise.
+        behavior: read-outs that were tried.
 
     Returns:
         What metrics.json holds.
@@ -197,6 +202,7 @@ def write_report(folder: Path, sessions: Sequence[SessionScores], neurons: Seque
     for name, text in (
         (NEURONS_FILE, neurons_text(neurons)),
         (REGIONS_FILE, regions_text(neurons)),
+        (BEHAVIOR_FILE, behavior_text(behavior)),
         (METRICS_FILE, metrics_text(metrics)),
     ):
         keep_previous(folder / name)

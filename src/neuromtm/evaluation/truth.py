@@ -16,10 +16,12 @@ from torch import Tensor
 from neuromtm.batch import SessionInfo
 from neuromtm.data.manifest import Role, SessionEntry, read_manifest
 from neuromtm.data.shards import SPLITS, ShardHeader, open_shard, read_header, read_trials
+from neuromtm.data.targets import read_target
 from neuromtm.errors import DataError
+from neuromtm.evaluation.behavior import DEFAULT_TARGETS, Candidate, Decoded, decode, figures_of, labels_of
 from neuromtm.evaluation.conditions import Conditions, task_conditions
 from neuromtm.evaluation.held_out import TASKS, Task, n_forward_bins
-from neuromtm.evaluation.readout import WHISKER, Splits, decode
+from neuromtm.evaluation.readout import Splits
 from neuromtm.evaluation.report import (
     NeuronScores,
     SessionScores,
@@ -38,6 +40,7 @@ class Ceiling(NamedTuple):
 
     session: SessionScores
     neurons: NeuronScores
+    behavior: list[Decoded]
 
 
 def ceiling(root: Path, *, sessions: Sequence[str] | None = None, role: Role = "heldout") -> list[Ceiling]:
@@ -84,9 +87,10 @@ def _session(path: Path) -> Ceiling:
             raise DataError(f"{path}: has no test trials. Prepare it again with more trials.")
         rates = _of_splits(file["truth/rates"], header)
         counts = read_trials(file["spikes/counts"], header.splits["test"])
-        whisker = _of_splits(file[f"behavior/{WHISKER}"], header) if WHISKER in header.behaviors else None
-    choice = Splits(*(header.trials.choice[header.splits[name]] for name in SPLITS))
-    behavior = decode(lambda _: rates, prompts=("truth",), choice=choice, whisker=whisker)
+        targets = [read_target(file, header, name) for name in DEFAULT_TARGETS]
+    splits = [header.splits[name] for name in SPLITS]
+    labels = [labels_of(target, splits) for target in targets if target is not None]
+    behavior = decode(header.eid, labels, [Candidate("rates", rates, prompt="truth")])
     trials = header.splits["test"]
     conditions = task_conditions(header.trials.choice, header.trials.contrast, trials)
     neurons = activity_ceiling(
@@ -98,13 +102,10 @@ def _session(path: Path) -> Ceiling:
     )
     session = SessionScores(
         eid=header.eid,
-        choice_accuracy=behavior.choice_accuracy,
-        choice_chance=behavior.choice_chance,
-        whisker_r2=behavior.whisker_r2,
-        whisker_chance=behavior.whisker_chance,
+        behavior=figures_of(behavior),
         **activity_means(neurons),
     )
-    return Ceiling(session, neurons)
+    return Ceiling(session, neurons, behavior)
 
 
 def _of_splits(dataset: h5py.Dataset, header: ShardHeader) -> Splits:

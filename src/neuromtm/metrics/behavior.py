@@ -6,30 +6,43 @@ import numpy as np
 
 
 def accuracy(predicted: np.ndarray, true: np.ndarray) -> float | None:
-    """Share of the trials with a known choice that are predicted right; None if no choice is known.
+    """Share of the trials of known class that are predicted right; None if no class is known.
 
     Args:
-        predicted: (trial,) -1 or +1.
-        true: (trial,) -1 or +1; 0 unknown.
+        predicted: (trial,) classes.
+        true: (trial,) classes; NaN unknown. A class that no train trial has cannot be predicted: such a trial is wrong.
     """
-    known = true != 0
+    known = ~np.isnan(true)
     return float(np.mean(predicted[known] == true[known])) if known.any() else None
 
 
-def majority_class_accuracy(train_choice: np.ndarray, test_choice: np.ndarray) -> float | None:
-    """Chance level of the choice: the test accuracy of always saying the train trials' more frequent choice.
+def balanced_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | None:
+    """Mean over the classes of the accuracy on the trials of each: however rare, a class counts as much as another.
+
+    Always saying one class gives 1 / (number of classes), whatever their shares. Brodersen et al. 2010.
 
     Args:
-        train_choice: (trial,) -1 or +1; 0 unknown.
-        test_choice: likewise.
+        predicted: (trial,) classes.
+        true: (trial,) classes; NaN unknown.
+    """
+    classes = np.unique(true[~np.isnan(true)])
+    return float(np.mean([np.mean(predicted[true == c] == c) for c in classes])) if len(classes) else None
+
+
+def majority_class_accuracy(train: np.ndarray, test: np.ndarray) -> float | None:
+    """Chance level of classes: the test accuracy of always saying the train trials' most frequent class.
+
+    Args:
+        train: (trial,) classes; NaN unknown.
+        test: likewise.
 
     Returns:
-        The accuracy; None if no train or no test trial has a known choice.
+        The accuracy; None if no train or no test trial has a known class.
     """
-    classes, trials = np.unique(train_choice[train_choice != 0], return_counts=True)
+    classes, trials = np.unique(train[~np.isnan(train)], return_counts=True)
     if len(classes) == 0:
         return None
-    return accuracy(np.full(len(test_choice), classes[trials.argmax()]), test_choice)
+    return accuracy(np.full(len(test), classes[trials.argmax()]), test)
 
 
 def r2(predicted: np.ndarray, true: np.ndarray) -> float | None:
