@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import d2_tweedie_score
 
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.evaluation.held_out import predict_task
+from neuromtm.evaluation.held_out import TASKS, predict_task
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import EIDS, neuromtm
 
@@ -90,13 +90,12 @@ def test_the_firing_rate_is_that_of_the_test_trials(rows, by_hand):
 def test_a_test_draws_neurons_and_the_page_of_the_run_shows_them(run_dir):
     assert {path.name for path in (run_dir / "figures").iterdir()} == {
         f"{EIDS[0]}.png",
-        f"{EIDS[0]}.neurons.png",
-        "scores.png",
-        "rates.png",
+        *(f"{EIDS[0]}.{task}.png" for task in TASKS),
+        *("scores.png", "regions.png", "rates.png"),
     }
     neuromtm("report", run_dir)
     text = (run_dir / "report.html").read_text()
-    assert text.count("<img") == 4
+    assert text.count("<img") == 8
     assert "Not in figures/" not in text
     assert "no TensorBoard curves of a training" in text  # only a test ran in this folder
 

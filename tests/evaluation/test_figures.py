@@ -4,20 +4,17 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from neuromtm.evaluation.figures import (
-    SMOOTHING_S,
+    DISTINCT_COLOURS,
     TITLES,
     TaskPanel,
-    neuron_order,
     scores_figure,
-    similarity_order,
-    smooth,
     task_figure,
+    time_label,
 )
+from neuromtm.evaluation.ordering import NeuronOrder, neuron_order, smooth
 from neuromtm.evaluation.report import NEURON_COLUMNS, NeuronScores
 
 REGIONS = ["LP", "CA1", "root", "CA1", "LP", "CA1", "LP", "CA1"]
@@ -45,6 +42,9 @@ def panels():
     ]
 
 
+ORDER = NeuronOrder(np.array([7, 5, 3, 1, 0, 4, 6, 2]), "in an order")
+
+
 @pytest.fixture(scope="module")
 def drawn():
     figure = task_figure(
@@ -52,9 +52,10 @@ def drawn():
         counts=trial()[1],
         regions=REGIONS,
         panels=panels(),
+        order=ORDER,
         bin_size_s=BIN_SIZE_S,
         window_s=WINDOW_S,
-        align_event="stimulus onset",
+        align_event="stimOn_times",
         shown="one test trial",
     )
     figure.canvas.draw()
@@ -67,7 +68,7 @@ def texts(axes):
 
 def test_a_figure_is_drawn_without_pyplot(drawn):
     assert isinstance(drawn.canvas, FigureCanvasAgg)
-    assert "mouse-1: 8 neurons, one test trial" in drawn.get_suptitle()
+    assert "mouse-1: 8 neurons, one test trial; within a region in an order" in drawn.get_suptitle()
     pyplot = getattr(matplotlib, "pyplot", None)
     assert pyplot is None or not pyplot.get_fignums()
 
@@ -89,8 +90,7 @@ def test_all_maps_share_one_colour_scale_in_spikes_per_second(drawn):
     assert len(scales) == 1
     assert drawn.axes[-1].get_ylabel().startswith("spikes/s")
     rates, _ = trial()
-    order = neuron_order(smooth(trial()[1], BIN_SIZE_S), REGIONS)
-    np.testing.assert_allclose(drawn.axes[1].images[0].get_array(), (rates / BIN_SIZE_S).T[order])
+    np.testing.assert_allclose(drawn.axes[1].images[0].get_array(), (rates / BIN_SIZE_S).T[ORDER.places])
 
 
 def test_time_is_in_seconds_from_the_event(drawn):
@@ -124,50 +124,64 @@ def test_the_means_below_are_over_the_neurons_that_the_task_predicts(drawn):
     np.testing.assert_allclose(observed, smooth(counts, BIN_SIZE_S)[:, known].mean(axis=1) / BIN_SIZE_S)
 
 
-@pytest.mark.parametrize("n_neurons", [1, 2])
-def test_the_smallest_sessions_and_tasks_without_a_prediction_are_drawn(n_neurons):
-    panel = TaskPanel(task="inter_region", predicted=np.full((N_BINS, n_neurons), np.nan), bps=None)
+def test_the_event_is_called_what_it_is_and_an_unknown_one_by_its_name():
+    assert time_label("goCue_times") == "time from the go cue (s)"
+    assert time_label("lick") == "time from lick (s)"
+
+
+def test_the_legend_lies_over_no_panel(drawn):
+    box = drawn.legends[0].get_window_extent()
+    assert not any(axes.legend_ for axes in drawn.axes)
+    assert all(box.y1 <= axes.get_window_extent().y0 for axes in drawn.axes)
+
+
+def test_no_two_regions_have_akin_colours():
+    lab = np.array([cielab(colour) for colour in DISTINCT_COLOURS])
+    distance = np.linalg.norm(lab[:, None] - lab, axis=2)
+    assert distance[~np.eye(len(lab), dtype=bool)].min() > 25
+
+
+def cielab(colour):
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]] @ linear / [0.9505, 1, 1.089]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def draw_session(regions, *, bad=np.nan):
+    """The tasks' figure of silent neurons in such regions, of which the model predicts nothing but `bad`."""
+    counts = np.zeros((2, N_BINS, len(regions)))
     figure = task_figure(
         eid="x",
-        counts=np.zeros((N_BINS, n_neurons)),
-        regions=["root"] * n_neurons,
-        panels=[panel],
+        counts=counts[0],
+        regions=regions,
+        panels=[TaskPanel(task=task, predicted=np.full_like(counts[0], bad), bps=None) for task in TITLES],
+        order=neuron_order(counts, regions, bin_size_s=BIN_SIZE_S),
         bin_size_s=BIN_SIZE_S,
         window_s=(0.0, 2.0),
     )
     figure.canvas.draw()
-    assert len(figure.axes) == 5
+    return figure
 
 
-# ---- order and smoothing ----
+LONG = [f"VISp{i:02d}-layer-2/3-with-a-long-name" for i in range(15)]
 
 
-@given(seed=st.integers(0, 1000), n_neurons=st.integers(1, 20))
-def test_the_order_names_every_neuron_once_region_by_region(seed, n_neurons):
-    generator = np.random.default_rng(seed)
-    regions = generator.choice(["CA1", "LP", "VISp"], n_neurons).tolist()
-    order = neuron_order(generator.poisson(0.3, (15, n_neurons)).astype(float), regions)
-    assert sorted(order) == list(range(n_neurons))
-    assert [regions[i] for i in order] == sorted(regions)
-
-
-@given(shuffle=st.permutations(range(12)))
-@settings(max_examples=20)
-def test_neurons_that_follow_each_other_in_phase_stand_side_by_side(shuffle):
-    phase = 2 * np.pi * np.arange(12) / 12
-    activity = (np.sin(np.linspace(0, 6 * np.pi, 90)[:, None] + phase) + 1) * np.arange(1, 13)
-    order = np.asarray(shuffle)[similarity_order(activity[:, shuffle])]
-    assert (np.isin(np.diff(order) % 12, (1, 11))).all()
-
-
-def test_smoothing_keeps_a_constant_and_spreads_a_spike_by_its_width():
-    np.testing.assert_allclose(smooth(np.full((30, 2), 0.7), 0.02), 0.7)
-    spike = np.zeros((101, 1))
-    spike[50] = 1
-    spread = smooth(spike, 0.005)[:, 0]
-    time_s = 0.005 * (np.arange(101) - 50)
-    assert spread.sum() == pytest.approx(1, rel=1e-3)
-    assert np.sqrt((spread * time_s**2).sum()) == pytest.approx(SMOOTHING_S, rel=1e-2)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "regions",
+    [["root"], ["root"] * 2, LONG, [*LONG[:14], *["root"] * 1686]],
+    ids=["one neuron", "one region", "a neuron a region", "1700 neurons"],
+)
+def test_sessions_of_any_size_without_a_prediction_are_drawn(regions, bad):
+    figure = draw_session(regions, bad=bad)
+    assert len(figure.axes) == 2 * 5 + 1
+    assert np.isfinite(figure.axes[0].images[0].norm.vmax)
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    tops, bottoms = sorted(box.y1 for box in boxes), sorted(box.y0 for box in boxes)
+    assert all(top <= bottom + 1 for top, bottom in zip(tops, bottoms[1:], strict=False))  # none over another
+    assert all(box.x0 >= 0 for box in boxes)
 
 
 # ---- scores ----
@@ -188,7 +202,11 @@ def test_the_scores_show_median_and_mean_of_each_task_and_every_region():
     assert len(figure.axes) == 8
     both = torch.cat([scores("a", REGIONS).co_smoothing_bps, scores("b", ["CA1", "VISp"], seed=1).co_smoothing_bps])
     title = figure.axes[0].get_title()
-    assert title == f"co-smoothing\nmedian {np.median(both):.2f}, mean {both.mean():.2f} (10 neurons)"
+    negative = 100 * (both < 0).double().mean()
+    assert title == (
+        f"co-smoothing\nmedian {np.median(both):.2f}, mean {both.mean():.2f}\n{negative:.0f} % of 10 neurons below 0"
+    )
+    assert {axes.get_xlim() for axes in figure.axes} == {figure.axes[0].get_xlim()}
     labels = [label.get_text() for label in figure.axes[4].get_yticklabels()]
     assert labels == ["CA1 (5)", "LP (3)", "VISp (1)", "root (1)"]
     assert {axes.get_xlabel() for axes in figure.axes[4:]} == {"bits per spike"}
@@ -207,3 +225,19 @@ def test_scores_without_any_neuron_in_a_task_say_so():
     figure = scores_figure([scores("a", REGIONS, **{f"{task}_bps": nothing for task in TITLES})])
     figure.canvas.draw()
     assert all("no neuron scored" in axes.get_title() for axes in figure.axes[:4])
+
+
+def test_neurons_whose_rates_diverged_are_at_the_lower_end_and_below_0():
+    diverged = torch.tensor([-np.inf, -np.inf, *[0.5] * 6], dtype=torch.float64)
+    figure = scores_figure([scores("a", REGIONS, intra_region_bps=diverged)])
+    figure.canvas.draw()
+    assert "25 % of 8 neurons below 0" in figure.axes[2].get_title()
+    assert next(bar.get_height() for bar in figure.axes[2].patches if bar.get_height()) == 2
+
+
+@pytest.mark.parametrize("regions", [["root"], LONG, LONG * 113], ids=["one neuron", "15 regions", "1695 neurons"])
+def test_scores_of_sessions_of_any_size_are_drawn(regions):
+    figure = scores_figure([scores("a", regions)])
+    figure.canvas.draw()
+    assert len(figure.axes[4].get_yticklabels()) == len(set(regions))
+    assert all(label.get_window_extent().x0 >= 0 for label in figure.axes[4].get_yticklabels())

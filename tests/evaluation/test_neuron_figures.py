@@ -8,16 +8,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuromtm.evaluation.figures import smooth
+from neuromtm.evaluation.figures import TITLES
 from neuromtm.evaluation.neuron_figures import (
     MOST_CONDITIONS,
     N_GROUPS,
     RANKS,
+    SEEN_BEFORE,
     Example,
     by_rank,
     examples_figure,
     rates_figure,
 )
+from neuromtm.evaluation.ordering import smooth
 from neuromtm.evaluation.report import NEURON_COLUMNS, NeuronScores
 
 NAN = float("nan")
@@ -44,30 +46,31 @@ def test_the_best_and_the_worst_of_many_are_not_shown_as_good_and_bad():
     assert all(abs(values[place]) <= 1 for place in by_rank(values).values())
 
 
+def test_a_neuron_whose_rates_diverged_is_a_bad_one():
+    values = np.array([0.3, NAN, -np.inf, 0.1])
+    assert by_rank(values) == {"good": 0, "typical": 3, "bad": 2}
+
+
 def example(seed=0, n_trials=30, n_conditions=2):
     generator = np.random.default_rng(seed)
     number = np.arange(n_trials) % n_conditions
     expected = 0.2 + 0.1 * np.sin(np.arange(N_BINS) / 3 + number[:, None])
     counts = generator.poisson(expected)
-    averages = (np.array([x[number == c].mean(axis=0) for c in range(n_conditions)]) for x in (counts, expected))
-    one = Example(
-        title="good: x, LP",
-        counts=counts,
-        expected=expected,
-        **dict(zip(("psth", "expected_psth"), averages, strict=True)),
-    )
-    return one, number
+    return Example(title="good: x, LP", counts=counts, expected=expected), number
 
 
-def drawn(n_conditions=2, n_examples=1):
+def drawn(n_conditions=2, n_examples=1, **changes):
     one, number = example(n_conditions=n_conditions)
+    one = replace(one, **changes)
     figure = examples_figure(
         eid="mouse",
+        task="co_smoothing",
         examples=[one] * n_examples,
         conditions=[f"condition {c}" for c in range(n_conditions)],
         number=number,
         bin_size_s=BIN_SIZE_S,
         window_s=WINDOW_S,
+        align_event="stimOn_times",
     )
     figure.canvas.draw()
     return figure, one, number
@@ -81,20 +84,62 @@ def test_trials_stand_condition_by_condition_in_both_maps():
     np.testing.assert_allclose(expected, one.expected[order] / BIN_SIZE_S)
 
 
-def test_averages_are_observed_smoothed_and_predicted_in_spikes_per_second():
-    figure, one, _ = drawn()
+def test_averages_by_condition_are_observed_smoothed_and_predicted_in_spikes_per_second():
+    figure, one, number = drawn()
     lines = figure.axes[2].lines
-    np.testing.assert_allclose(lines[0].get_ydata(), smooth(one.psth.T, BIN_SIZE_S)[:, 0] / BIN_SIZE_S)
-    np.testing.assert_allclose(lines[1].get_ydata(), one.expected_psth[0] / BIN_SIZE_S)
-    np.testing.assert_allclose(lines[3].get_ydata(), one.expected_psth[1] / BIN_SIZE_S)
+    mean = one.counts[number == 0].mean(axis=0)[:, None]
+    np.testing.assert_allclose(lines[0].get_ydata(), smooth(mean, BIN_SIZE_S)[:, 0] / BIN_SIZE_S)
+    for line, condition in ((lines[1], 0), (lines[3], 1)):
+        np.testing.assert_allclose(line.get_ydata(), one.expected[number == condition].mean(axis=0) / BIN_SIZE_S)
     assert lines[1].get_linestyle() == "--"
+    assert figure.axes[2].get_xlabel() == "time from stimulus onset (s)"
+
+
+def test_of_a_task_that_predicts_the_end_the_bins_before_are_marked_as_seen():
+    expected = np.where(np.arange(N_BINS) < N_BINS - 2, NAN, example()[0].expected)
+    figure, one, number = drawn(expected=expected)
+    n_shown = 2 * (SEEN_BEFORE + 1)
+    observed, predicted = (axes.images[0] for axes in figure.axes[:2])
+    np.testing.assert_array_equal(observed.get_array(), one.counts[np.argsort(number, kind="stable"), -n_shown:])
+    assert np.isnan(np.ma.filled(predicted.get_array(), NAN)[:, :-2]).all()
+    assert observed.get_extent()[:2] == pytest.approx([WINDOW_S[1] - n_shown * BIN_SIZE_S, WINDOW_S[1]])
+    for axes in figure.axes[:3]:
+        assert WINDOW_S[1] - 2 * BIN_SIZE_S in [pytest.approx(np.ravel(line.get_xdata())[0]) for line in axes.lines]
+    assert "hidden from here on" in legend(figure)
+
+
+@pytest.mark.parametrize("bad", [NAN, np.inf])
+def test_a_neuron_of_which_nothing_finite_is_predicted_is_drawn(bad):
+    figure, *_ = drawn(expected=np.full((30, N_BINS), bad))
+    assert np.isfinite(figure.axes[1].images[0].get_clim()).all()
+
+
+def test_each_task_is_named_as_everywhere():
+    one, number = example()
+    for task, title in TITLES.items():
+        figure = examples_figure(
+            eid="mouse",
+            task=task,
+            examples=[one],
+            conditions=["a", "b"],
+            number=number,
+            bin_size_s=BIN_SIZE_S,
+            window_s=WINDOW_S,
+        )
+        assert f"rank in {title}, 30 test trials" in figure.get_suptitle()
 
 
 def test_a_constant_prediction_is_grey_and_the_highest_rates_are_within_the_scale():
     figure, one, number = drawn()
     assert figure.axes[1].images[0].get_clim()[1] >= np.percentile(one.expected, 99.9) / BIN_SIZE_S
     constant = replace(one, expected=np.full_like(one.expected, 0.3))
-    options = {"conditions": ["a", "b"], "number": number, "bin_size_s": BIN_SIZE_S, "window_s": WINDOW_S}
+    options = {
+        "task": "co_smoothing",
+        "conditions": ["a", "b"],
+        "number": number,
+        "bin_size_s": BIN_SIZE_S,
+        "window_s": WINDOW_S,
+    }
     image = examples_figure(eid="mouse", examples=[constant], **options).axes[1].images[0]
     np.testing.assert_allclose(image.norm(image.get_array()), 0.5)
 

@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from torch import Tensor
 
 from neuromtm.batch import Scheme, SessionGroup
 from neuromtm.callbacks.activity import ActivityTasks
@@ -13,7 +17,9 @@ from neuromtm.errors import ConfigError
 from neuromtm.evaluation.figures import TaskPanel, scores_figure, task_figure
 from neuromtm.evaluation.held_out import TASKS, Task, n_forward_bins, predict_task
 from neuromtm.evaluation.neuron_figures import Example, by_rank, examples_figure, rates_figure
-from neuromtm.evaluation.report import activity_means, keep_previous
+from neuromtm.evaluation.ordering import neuron_order
+from neuromtm.evaluation.regions import read_regions, regions_figure
+from neuromtm.evaluation.report import REGIONS_FILE, activity_means, keep_previous
 from neuromtm.files import whole_file
 from neuromtm.training.masked_modeling import MaskedModeling
 
@@ -35,25 +41,27 @@ class TaskFigures(lightning.Callback):
             for eid in _with_trials(trainer, "val")[: self.n_val_sessions]:
                 show_figure(trainer, f"val/{eid}", self._draw(trainer, pl_module, eid, split="val"))
 
-    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+    # behind all `on_test_epoch_end`: the tables are on disk before anything is drawn, and the figures may need them
+    def on_test_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if not trainer.is_global_zero:
             return
-        folder = Path(trainer.default_root_dir) / "figures"
-        for eid in _with_trials(trainer, "test"):
-            figure = self._draw(trainer, pl_module, eid, split="test")
-            show_figure(trainer, f"test/{eid}", figure)
-            save_figure(figure, folder / f"{eid}.png")
-            figure = self._draw_neurons(trainer, pl_module, eid)
-            if figure is not None:
-                show_figure(trainer, f"test/{eid}.neurons", figure)
-                save_figure(figure, folder / f"{eid}.neurons.png")
-        for name, draw in (("scores", scores_figure), ("rates", rates_figure)):
-            figure = draw(_activity(trainer).scores)
-            show_figure(trainer, f"test/{name}", figure)
-            save_figure(figure, folder / f"{name}.png")
+        eids, run_dir = _with_trials(trainer, "test"), Path(trainer.default_root_dir)
+        rank_zero_info(f"Figures of {len(eids)} session{'s' * (len(eids) != 1)}: {run_dir / 'figures'}")
+        scores = _activity(trainer).scores
+        for name, figure in (
+            ("scores", scores_figure(scores)),
+            ("regions", regions_figure(read_regions(run_dir / REGIONS_FILE))),
+            ("rates", rates_figure(scores)),
+        ):
+            _keep(trainer, name, figure)
+        for eid in eids:
+            _keep(trainer, eid, self._draw(trainer, pl_module, eid, split="test"))
+            for task in TASKS:
+                if (figure := self._draw_neurons(trainer, pl_module, eid, task)) is not None:
+                    _keep(trainer, f"{eid}.{task}", figure)
 
     def _draw(self, trainer: lightning.Trainer, module: MaskedModeling, eid: str, *, split: str) -> Figure:
-        data = trainer.datamodule
+        activity, data = _activity(trainer), trainer.datamodule
         group = next(data.groups(eid, split))
         first = SessionGroup(
             eid=eid,
@@ -63,21 +71,24 @@ class TaskFigures(lightning.Callback):
             choice=group.choice[:1],
             behavior={},
         ).to(module.device)
-        means = {scores.eid: activity_means(scores) for scores in _activity(trainer).scores}
+        means = activity_means(next(scores for scores in activity.scores if scores.eid == eid))
         with trainer.precision_plugin.forward_context():
             panels = [
                 TaskPanel(
                     task=task,
-                    predicted=_predicted(module, task, first, _activity(trainer).prompt).cpu().numpy(),
-                    bps=means[eid][f"{task}_bps"],
+                    predicted=_predicted(module, task, first, activity.prompt)[0].cpu().numpy(),
+                    bps=means[f"{task}_bps"],
                 )
                 for task in TASKS
             ]
+        regions = data.sessions[eid].regions
         return task_figure(
             eid=eid,
             counts=first.counts[0].cpu().numpy(),
-            regions=data.sessions[eid].regions,
+            regions=regions,
             panels=panels,
+            # not while training: Rastermap takes seconds
+            order=neuron_order(group.counts.numpy(), regions, bin_size_s=data.bin_size_s, rastermap=split == "test"),
             bin_size_s=data.bin_size_s,
             window_s=data.headers[eid].window_s,
             align_event=data.headers[eid].align_event,
@@ -85,41 +96,40 @@ class TaskFigures(lightning.Callback):
         )
 
     @staticmethod
-    def _draw_neurons(trainer: lightning.Trainer, module: MaskedModeling, eid: str) -> Figure | None:
-        """A good, a typical and a bad neuron in co-smoothing; None if no neuron has a score."""
+    def _draw_neurons(trainer: lightning.Trainer, module: MaskedModeling, eid: str, task: Task) -> Figure | None:
+        """A good, a typical and a bad neuron in the task; None if no neuron has a score."""
         activity, data = _activity(trainer), trainer.datamodule
         scores = next(scores for scores in activity.scores if scores.eid == eid)
-        chosen = by_rank(scores.co_smoothing_bps.numpy())
+        bps = getattr(scores, f"{task}_bps")
+        chosen = by_rank(bps.numpy())
         if not chosen:
             return None
-        places = torch.tensor(list(chosen.values()), device=module.device)
+        places = torch.tensor(list(chosen.values()))
         parts = []
         with trainer.precision_plugin.forward_context():
             for group in data.groups(eid, "test"):
-                shown = group.to(module.device)
-                parts += predict_task(
-                    "co_smoothing", module.model, module.objective, shown, places, prompt=activity.prompt
-                )
-        counts = torch.cat([part.counts for part in parts]).cpu().numpy()
-        expected = torch.cat([part.log_rates.float().exp() for part in parts]).cpu().numpy()
-        psth, conditions = activity.psths[eid], activity.conditions[eid]
+                shown, neurons = group.to(module.device), places.to(module.device)
+                expected = _predicted(module, task, shown, activity.prompt, neurons)[..., neurons].cpu()
+                parts.append((group.trial, group.counts[..., places], expected))
+        trial, counts, expected = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        conditions = activity.conditions[eid]
         return examples_figure(
             eid=eid,
+            task=task,
             examples=[
                 Example(
                     title=f"{name}: {scores.uuid[place]}, {scores.region[place]}\n"
-                    f"{scores.co_smoothing_bps[place]:.2f} bits/spike at {scores.firing_rate_hz[place]:.2g} spikes/s",
+                    f"{bps[place]:.2f} bits/spike at {scores.firing_rate_hz[place]:.2g} spikes/s",
                     counts=counts[..., i],
                     expected=expected[..., i],
-                    psth=psth.observed[..., place].numpy(),
-                    expected_psth=psth.expected[..., place].numpy(),
                 )
                 for i, (name, place) in enumerate(chosen.items())
             ],
             conditions=conditions.names,
-            number=conditions.number[data.headers[eid].splits["test"]],
+            number=conditions.number[trial],
             bin_size_s=data.bin_size_s,
             window_s=data.headers[eid].window_s,
+            align_event=data.headers[eid].align_event,
         )
 
 
@@ -127,13 +137,15 @@ def _with_trials(trainer: lightning.Trainer, split: str) -> list[str]:
     return [eid for eid, trials in trainer.datamodule.trials(split).items() if len(trials)]
 
 
-def _predicted(module: MaskedModeling, task: Task, group: SessionGroup, prompt: Scheme | None) -> torch.Tensor:
-    """(bin, neuron) rates per bin of the group's only trial, NaN where the task predicts nothing."""
-    n_bins, n_neurons = group.counts.shape[1:]
-    rates = torch.full((n_bins, n_neurons), torch.nan, device=module.device)
+def _predicted(
+    module: MaskedModeling, task: Task, group: SessionGroup, prompt: Scheme | None, neurons: Tensor | None = None
+) -> Tensor:
+    """(trial, bin, neuron) rates per bin of the group's trials, NaN where the task predicts nothing."""
+    n_bins = group.counts.shape[1]
+    rates = torch.full(group.counts.shape, torch.nan, device=module.device)
     bins = slice(n_bins - n_forward_bins(n_bins), n_bins) if task == "forward_prediction" else slice(None)
-    for held_out in predict_task(task, module.model, module.objective, group, prompt=prompt):
-        rates[bins, held_out.neurons] = held_out.log_rates[0].float().exp()
+    for held_out in predict_task(task, module.model, module.objective, group, neurons, prompt=prompt):
+        rates[:, bins, held_out.neurons] = held_out.log_rates.float().exp()
     return rates
 
 
@@ -144,11 +156,23 @@ def _activity(trainer: lightning.Trainer) -> ActivityTasks:
 def show_figure(trainer: lightning.Trainer, tag: str, figure: Figure) -> None:
     """Show a figure in TensorBoard, where that is the logger."""
     if isinstance(trainer.logger, TensorBoardLogger):
-        trainer.logger.experiment.add_figure(tag, figure, trainer.global_step)
+        trainer.logger.experiment.add_image(tag, _pixels(figure), trainer.global_step, dataformats="HWC")
 
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Save a figure as PNG, renaming an earlier one aside."""
     keep_previous(path)
     with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+        imsave(temporary, _pixels(figure), format="png", dpi=figure.dpi)
+
+
+def _keep(trainer: lightning.Trainer, name: str, figure: Figure) -> None:
+    show_figure(trainer, f"test/{name}", figure)
+    save_figure(figure, Path(trainer.default_root_dir) / "figures" / f"{name}.png")
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    """(row, column, colour) uint8; drawn once for all who ask, since drawing takes about a second."""
+    if figure.stale:
+        figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]

@@ -15,10 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
+from neuromtm.evaluation.ordering import SMOOTHING_S, NeuronOrder, smooth
 from neuromtm.evaluation.report import NeuronScores
-
-SMOOTHING_S = 0.04
-"""standard deviation of the Gaussian that counts are smoothed with, for display only"""
 
 TITLES = {
     "co_smoothing": "co-smoothing",
@@ -34,7 +32,19 @@ HIDDEN = {
 }
 RATE_COLOURS = colormaps["magma"].with_extremes(bad=(0, 0, 0, 0))  # what is not predicted stays see-through
 SEEN_COLOURS = colormaps["gray"]
-REGION_COLOURS = colormaps["tab20"]
+DISTINCT_COLOURS = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#4b00ff"),
+    *("#ff00f0", "#00f000", "#ffc387", "#4b5a0f", "#004be1", "#a5e1a5", "#ff0078", "#c3c3ff", "#ff8787", "#00785a"),
+)
+"""of regions and sessions: each far from all others (28 in CIELAB at least), so that no two look akin"""
+EVENTS = {
+    "stimOn_times": "stimulus onset",
+    "goCue_times": "the go cue",
+    "firstMovement_times": "the first movement",
+    "feedback_times": "feedback",
+    "event": "the event",
+}
+"""name of the event at 0 s in a shard -> in words; of others the name itself is shown"""
 COLOUR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 NOT_PREDICTED = "0.85"
 FEWEST_FOR_A_BOX = 5
@@ -59,6 +69,7 @@ def task_figure(
     counts: np.ndarray,
     regions: Sequence[str],
     panels: Sequence[TaskPanel],
+    order: NeuronOrder,
     bin_size_s: float,
     window_s: tuple[float, float],
     align_event: str = "event",
@@ -66,23 +77,23 @@ def task_figure(
 ) -> Figure:
     """Observed counts beside the predicted rates of each task, neurons grouped by region.
 
-    Within a region neurons stand in the order of `similarity_order` of the observed counts, the same in all
-    panels. Below each panel is the mean over the neurons that it predicts. One colour scale serves all panels.
+    Neurons stand in the same order in all panels. Below each panel is the mean over the neurons that it predicts.
+    One colour scale serves all panels.
 
     Args:
         eid: the session.
         counts: (bin, neuron) observed spikes per bin of a trial, or their average over some.
         regions: acronym of each neuron.
         panels: one a task.
+        order: of the neurons, region by region.
         bin_size_s: width of a bin.
         window_s: start and end relative to the event.
         align_event: what happens at 0 s.
         shown: what `counts` is, for the title.
     """
-    observed = smooth(counts, bin_size_s) / bin_size_s
-    order = neuron_order(observed, regions)
-    observed, names = observed[:, order], [regions[i] for i in order]
-    predicted = [np.asarray(panel.predicted, np.float64)[:, order] / bin_size_s for panel in panels]
+    observed = smooth(counts, bin_size_s)[:, order.places] / bin_size_s
+    names = [regions[i] for i in order.places]
+    predicted = [np.asarray(panel.predicted, np.float64)[:, order.places] / bin_size_s for panel in panels]
     # a square root: rates of neurons span two orders of magnitude
     norm = PowerNorm(0.5, vmin=0, vmax=_upper([observed, *predicted]), clip=True)
     time_s = window_s[0] + bin_size_s * (np.arange(len(observed)) + 0.5)
@@ -100,21 +111,21 @@ def task_figure(
         top.set_title(f"{TITLES[panel.task]}: {_bps_text(panel.bps)}\n{hidden}", fontsize=9)
         _mean_over_predicted(below, time_s, observed, rates)
     lines = [Line2D([], [], color=colour) for colour in ("black", ACCENT)]
-    means[-1].legend(lines, ["observed", "predicted"], fontsize=7, frameon=False, loc="lower right", ncols=2)
+    figure.legend(lines, ["observed", "predicted"], fontsize=7, frameon=False, loc="outside lower center", ncols=2)
     _mark_regions(maps, names)
     for axes in [*maps, *means]:
         if window_s[0] < 0 < window_s[1]:
             axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
     for axes in means:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel(f"time from {align_event} (s)", fontsize=8)
+        axes.set_xlabel(time_label(align_event), fontsize=8)
         axes.set_ylim(bottom=0)
         axes.tick_params(labelsize=7)
     ticks = [rate for rate in COLOUR_TICKS if rate <= norm.vmax]
     bar = figure.colorbar(image, ax=maps, extend="max", pad=0.01, fraction=0.04, ticks=ticks)
     bar.set_label("spikes/s (square-root scale)", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    figure.suptitle(f"{eid}: {len(names)} neurons, {shown}", fontsize=11)
+    figure.suptitle(f"{eid}: {len(names)} neurons, {shown}; within a region {order.how}", fontsize=10)
     return figure
 
 
@@ -126,6 +137,7 @@ def scores_figure(neurons: Sequence[NeuronScores]) -> Figure:
     """
     regions = np.concatenate([np.asarray(table.region) for table in neurons])
     scores = {task: np.concatenate([_numpy(table, f"{task}_bps") for table in neurons]) for task in TITLES}
+    # a neuron whose rates diverged has minus infinity, and is drawn at the lower end
     known = np.concatenate([values[np.isfinite(values)] for values in scores.values()])
     # the same limits for all tasks; the few neurons beyond them are drawn at the limit
     low, high = np.percentile(known, (1, 99)) if len(known) else (0.0, 1.0)
@@ -137,8 +149,8 @@ def scores_figure(neurons: Sequence[NeuronScores]) -> Figure:
         2, len(scores), sharex=True, sharey="row", squeeze=False, height_ratios=(2.4, 0.26 * len(names) + 0.6)
     )
     for task, values, top, below in zip(scores, scores.values(), spread, by_region, strict=True):
-        _histogram(top, TITLES[task], values[np.isfinite(values)], low, high)
-        _boxes(below, [values[(regions == name) & np.isfinite(values)] for name in names], low, high)
+        _histogram(top, TITLES[task], values[~np.isnan(values)], low, high)
+        _boxes(below, [values[(regions == name) & ~np.isnan(values)] for name in names], low, high)
         for axes in (top, below):
             axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
             axes.spines[["top", "right"]].set_visible(False)
@@ -154,43 +166,9 @@ def scores_figure(neurons: Sequence[NeuronScores]) -> Figure:
     return figure
 
 
-def smooth(counts: np.ndarray, bin_size_s: float) -> np.ndarray:
-    """(bin, neuron) counts smoothed over bins with a Gaussian of `SMOOTHING_S`, cut off at the trial's ends."""
-    time_s = bin_size_s * np.arange(len(counts))
-    weights = np.exp(-0.5 * np.square((time_s[:, None] - time_s) / SMOOTHING_S))
-    return weights / weights.sum(axis=1, keepdims=True) @ counts
-
-
-def neuron_order(activity: np.ndarray, regions: Sequence[str]) -> np.ndarray:
-    """(neuron,) places of the neurons, region by region in alphabetical order, alike ones side by side within.
-
-    Args:
-        activity: (bin, neuron).
-        regions: acronym of each neuron.
-    """
-    names = np.asarray(regions)
-    places = [np.flatnonzero(names == name) for name in sorted(set(regions))]
-    return np.concatenate([place[similarity_order(activity[:, place])] for place in places])
-
-
-def similarity_order(activity: np.ndarray) -> np.ndarray:
-    """(neuron,) places of the neurons by the angle of their loadings on the first two principal components.
-
-    Neurons whose time courses are alike point the same way, whatever their rates; the circle is cut where its
-    largest gap is.
-
-    Args:
-        activity: (bin, neuron).
-    """
-    deviation = activity.std(axis=0)
-    standard = (activity - activity.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
-    components = np.linalg.svd(standard, full_matrices=False)[2]
-    if len(components) < 2:
-        return np.arange(activity.shape[1])
-    angle = np.arctan2(components[1], components[0])
-    order = np.argsort(angle, kind="stable")
-    gaps = np.diff(angle[order], append=angle[order[0]] + 2 * np.pi)
-    return np.roll(order, -(int(gaps.argmax()) + 1))
+def time_label(align_event: str) -> str:
+    """The label of a time axis whose 0 s is the event, given by its name in the shard."""
+    return f"time from {EVENTS.get(align_event, align_event)} (s)"
 
 
 def _figure(width_in: float, height_in: float) -> Figure:
@@ -201,8 +179,8 @@ def _figure(width_in: float, height_in: float) -> Figure:
 
 def _upper(rates: Sequence[np.ndarray]) -> float:
     # not the maximum: one bursting neuron would leave all others dark
-    upper = max(np.nanpercentile(values, 99.5) if np.isfinite(values).any() else 0 for values in rates)
-    return max(float(upper), 1.0)
+    finite = [values[np.isfinite(values)] for values in rates]
+    return max(1.0, *(float(np.percentile(values, 99.5)) for values in finite if len(values)))
 
 
 def _bps_text(bps: float | None) -> str:
@@ -250,7 +228,7 @@ def _mark_regions(maps: Sequence[Axes], names: Sequence[str]) -> None:
     for axes in maps:
         axes.hlines(starts[1:], *axes.get_xlim(), color="white", linewidth=0.6)
         for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            axes.axhspan(start, end, -0.025, -0.005, color=REGION_COLOURS(i % 20), clip_on=False, linewidth=0)
+            axes.axhspan(start, end, -0.025, -0.005, color=DISTINCT_COLOURS[i % 20], clip_on=False, linewidth=0)
     middles, named = (starts + ends) / 2, []
     for i in np.argsort(starts - ends, kind="stable"):  # the largest first
         if all(abs(middles[i] - middles[j]) > 0.028 * len(names) for j in named):
@@ -273,7 +251,8 @@ def _histogram(axes: Axes, title: str, values: np.ndarray, low: float, high: flo
     if len(values):
         median = np.median(values)
         axes.axvline(median.clip(low, high), color=ACCENT, linewidth=1.2)
-        summary = f"median {median:.2f}, mean {values.mean():.2f} ({len(values)} neurons)"
+        below = 100 * (values < 0).mean()
+        summary = f"median {median:.2f}, mean {values.mean():.2f}\n{below:.0f} % of {len(values)} neurons below 0"
     axes.set_title(f"{title}\n{summary}", fontsize=9)
 
 
@@ -284,7 +263,7 @@ def _boxes(axes: Axes, values_by_region: Sequence[np.ndarray], low: float, high:
         axes.scatter(values.clip(low, high), place + offset, s=4, color="0.55", linewidths=0)
         if len(values) >= FEWEST_FOR_A_BOX:
             axes.boxplot(
-                values,
+                values.clip(low - 1, high + 1),  # beyond the axes, but finite
                 positions=[place],
                 orientation="horizontal",
                 widths=0.6,

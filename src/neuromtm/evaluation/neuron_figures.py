@@ -1,4 +1,4 @@
-"""Figures of single neurons in co-smoothing: scores against firing rate, and some neurons trial by trial.
+"""Figures of single neurons: scores against firing rate, and some neurons of each task trial by trial.
 
 Pure functions that return a `Figure` on an Agg canvas.
 """
@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from neuromtm.evaluation.figures import SMOOTHING_S, TITLES, smooth
+from neuromtm.evaluation.figures import NOT_PREDICTED, TITLES, time_label
+from neuromtm.evaluation.ordering import SMOOTHING_S, smooth
 from neuromtm.evaluation.report import NeuronScores
 
 RANKS = {"good": 0.95, "typical": 0.5, "bad": 0.05}
@@ -29,6 +30,9 @@ FEWEST_FOR_A_MEDIAN = 20
 
 N_GROUPS = 8
 """of neurons of similar firing rate and equal size, of each of which the median is drawn"""
+
+SEEN_BEFORE = 3
+"""times the bins that a task predicts at the end of a trial are drawn of those before, which the model saw"""
 
 CONDITION_COLOURS = colormaps["Dark2"]
 OTHER = "0.85"
@@ -44,11 +48,7 @@ class Example:
     counts: np.ndarray
     """(trial, bin) spikes per bin"""
     expected: np.ndarray
-    """(trial, bin) expected spikes per bin"""
-    psth: np.ndarray
-    """(condition, bin) mean counts of each condition"""
-    expected_psth: np.ndarray
-    """(condition, bin) likewise of the expected counts"""
+    """(trial, bin) expected spikes per bin, NaN in the bins that the task does not predict"""
 
 
 def rates_figure(neurons: Sequence[NeuronScores]) -> Figure:
@@ -98,9 +98,9 @@ def by_rank(bps: np.ndarray) -> dict[str, int]:
     given shares of the way. Few neurons may give one neuron several names; it then has the first.
 
     Args:
-        bps: (neuron,) bits per spike, NaN where undefined.
+        bps: (neuron,) bits per spike, NaN where undefined; minus infinity, of rates that diverged, is the lowest.
     """
-    order = np.argsort(bps, kind="stable")[: np.isfinite(bps).sum()]  # NaN stands last
+    order = np.argsort(bps, kind="stable")[: len(bps) - np.isnan(bps).sum()]  # NaN stands last
     chosen: dict[str, int] = {}
     for name, share in RANKS.items():
         if len(order) and (place := int(order[round(share * (len(order) - 1))])) not in chosen.values():
@@ -111,52 +111,69 @@ def by_rank(bps: np.ndarray) -> dict[str, int]:
 def examples_figure(
     *,
     eid: str,
+    task: str,
     examples: Sequence[Example],
     conditions: Sequence[str],
     number: np.ndarray,
     bin_size_s: float,
     window_s: tuple[float, float],
+    align_event: str = "event",
 ) -> Figure:
     """Some neurons, a column each: counts of every trial, what was predicted of them, and averages by condition.
 
-    Trials stand condition by condition, in the order that they are given in within.
+    Trials stand condition by condition, in the order that they are given in within. Of a task that predicts the end
+    of a trial only, `SEEN_BEFORE` times as many bins before it are drawn.
 
     Args:
         eid: the session.
+        task: by whose predictions and ranks, e.g. `co_smoothing`.
         examples: the neurons.
         conditions: names of the task conditions.
         number: (trial,) place of each trial's condition among them.
         bin_size_s: width of a bin.
         window_s: start and end of a trial relative to the event at 0 s.
+        align_event: name of that event.
     """
     order = np.argsort(number, kind="stable")
     trials = np.bincount(number, minlength=len(conditions))
     drawn = np.sort(np.argsort(-trials, kind="stable")[:MOST_CONDITIONS])
+    drawn = drawn[trials[drawn] > 0]
     colours = {c: CONDITION_COLOURS(i % 8) for i, c in enumerate(drawn)}
+    predicted = ~np.all([np.isnan(example.expected).all(axis=0) for example in examples], axis=0)
+    first = int(predicted.argmax())
+    start = max(0, first - SEEN_BEFORE * (len(predicted) - first)) if first else 0
+    shown_s = (window_s[0] + start * bin_size_s, window_s[1])
     figure = _figure(4.2 * len(examples) + 0.8, 8.2)
     rows = figure.subplots(3, len(examples), sharex=True, squeeze=False, height_ratios=(3, 3, 2.2))
     for column, example in enumerate(examples):
         top, middle, bottom = rows[:, column]
+        counts, expected_hz = example.counts[order, start:], example.expected[order, start:] / bin_size_s
+        place = {"aspect": "auto", "extent": (*shown_s, len(order), 0), "interpolation": "nearest"}
         # two scales: one spike in a bin is far above any rate, and would leave all predictions pale
-        most, highest = max(1, example.counts.max()), float(np.nanpercentile(example.expected, 99.9)) / bin_size_s
-        place = {"aspect": "auto", "cmap": "Greys", "extent": (*window_s, len(order), 0), "interpolation": "nearest"}
-        top.imshow(example.counts[order], norm=PowerNorm(0.5, vmin=0, vmax=most), **place)
-        highest = max(
-            highest, 2 * float(np.nanmean(example.expected)) / bin_size_s
-        )  # a constant rate is grey, not black
-        image = middle.imshow(example.expected[order] / bin_size_s, vmin=0, vmax=max(highest, 1e-3), **place)
+        top.imshow(counts, cmap="Greys", norm=PowerNorm(0.5, vmin=0, vmax=max(1, counts.max())), **place)
+        greys = colormaps["Greys"].with_extremes(bad=NOT_PREDICTED if first else ACCENT)
+        image = middle.imshow(expected_hz, cmap=greys, vmin=0, vmax=_darkest(expected_hz), **place)
         for axes in (top, middle):
             _mark_conditions(axes, number[order], colours)
         bar = figure.colorbar(image, ax=middle, pad=0.01, fraction=0.04)
         bar.ax.tick_params(labelsize=6)
         bar.set_label("spikes/s", fontsize=7)
-        _averages(bottom, example, colours, bin_size_s, window_s)
+        for condition, colour in colours.items():
+            own, line = number == condition, {"color": colour, "linewidth": 1.2}
+            time_s = window_s[0] + bin_size_s * (np.arange(example.counts.shape[1]) + 0.5)
+            observed_hz = smooth(example.counts[own].mean(axis=0)[:, None], bin_size_s)[:, 0] / bin_size_s
+            bottom.plot(time_s[start:], observed_hz[start:], **line)
+            bottom.plot(time_s[start:], example.expected[own].mean(axis=0)[start:] / bin_size_s, linestyle="--", **line)
+        bottom.set_ylim(bottom=0)
+        bottom.spines[["top", "right"]].set_visible(False)
         top.set_title(example.title, fontsize=8)
         for axes in (top, middle, bottom):
-            if window_s[0] < 0 < window_s[1]:
+            if shown_s[0] < 0 < shown_s[1]:
                 axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+            if first:
+                axes.axvline(window_s[0] + first * bin_size_s, color=ACCENT, linewidth=1.2)
             axes.tick_params(labelsize=7)
-        bottom.set_xlabel("time from the event (s)", fontsize=8)
+        bottom.set_xlabel(time_label(align_event), fontsize=8)
     for axes, label in zip(
         rows[:, 0], ("observed spikes\ntrial", "predicted rates\ntrial", "average (spikes/s)"), strict=True
     ):
@@ -165,24 +182,21 @@ def examples_figure(
     names = [f"{conditions[c]} ({trials[c]} trials)" for c in drawn]
     lines += [Line2D([], [], color="0.3"), Line2D([], [], color="0.3", linestyle="--")]
     names += [f"observed, smoothed ({1000 * SMOOTHING_S:.0f} ms)", "predicted"]
-    if len(drawn) < len(conditions):
+    if len(drawn) < (trials > 0).sum():
         lines.append(Line2D([], [], color=OTHER, linewidth=4))
         names.append("other conditions")
+    if first:
+        lines.append(Line2D([], [], color=ACCENT))
+        names.append("hidden from here on")
     figure.legend(lines, names, loc="outside lower center", ncols=3, fontsize=7, frameon=False)
-    figure.suptitle(f"{eid}: neurons by their rank in co-smoothing, {len(number)} test trials", fontsize=10)
+    figure.suptitle(f"{eid}: neurons by their rank in {TITLES[task]}, {len(number)} test trials", fontsize=10)
     return figure
 
 
-def _averages(
-    axes: Axes, example: Example, colours: dict[int, tuple], bin_size_s: float, window_s: tuple[float, float]
-) -> None:
-    time_s = window_s[0] + bin_size_s * (np.arange(example.psth.shape[1]) + 0.5)
-    observed = smooth(example.psth.T, bin_size_s).T / bin_size_s
-    for condition, colour in colours.items():
-        axes.plot(time_s, observed[condition], color=colour, linewidth=1)
-        axes.plot(time_s, example.expected_psth[condition] / bin_size_s, color=colour, linewidth=1.2, linestyle="--")
-    axes.set_ylim(bottom=0)
-    axes.spines[["top", "right"]].set_visible(False)
+def _darkest(rates_hz: np.ndarray) -> float:
+    """The rate that is drawn black: rare ones above it do not leave the others pale, and a constant one is grey."""
+    finite = rates_hz[np.isfinite(rates_hz)]
+    return max(np.percentile(finite, 99.9), 2 * finite.mean(), 1e-3) if len(finite) else 1.0
 
 
 def _mark_conditions(axes: Axes, number: np.ndarray, colours: dict[int, tuple]) -> None:

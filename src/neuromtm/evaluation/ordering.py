@@ -1,0 +1,111 @@
+"""The order of neurons in a raster: region by region, alike ones side by side within each.
+
+Alike are neurons whose smoothed counts are correlated over many trials: an order taken from the shown trial
+alone would group what is chance in it. `Rastermap` (Stringer et al. 2025) is used where its package is installed
+and it is asked for; else the leaves of a hierarchical clustering, turned so that neighbours are as alike as the tree
+allows (Bar-Joseph et al. 2001).
+"""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+from einops import rearrange
+from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
+
+SMOOTHING_S = 0.04
+"""standard deviation of the Gaussian that counts are smoothed with, for display only"""
+
+MOST_TO_TURN = 500
+"""neurons of a region, above which the tree's branches are not turned: that takes the cube of their number"""
+
+FEWEST_FOR_RASTERMAP = 10
+"""neurons that vary; it reduces them to principal components, of which fewer have too few"""
+
+MOST_CLUSTERS = 40
+"""of Rastermap: seconds, where 74 took minutes"""
+
+
+class NeuronOrder(NamedTuple):
+    """How the neurons of a session stand in a raster."""
+
+    places: np.ndarray
+    """(neuron,) their places in the session, from top to bottom"""
+    how: str
+    """what makes neighbours alike, for a caption"""
+
+
+def smooth(counts: np.ndarray, bin_size_s: float) -> np.ndarray:
+    """(..., bin, neuron) counts smoothed over bins with a Gaussian of `SMOOTHING_S`, cut off at the trial's ends."""
+    time_s = bin_size_s * np.arange(counts.shape[-2])
+    weights = np.exp(-0.5 * np.square((time_s[:, None] - time_s) / SMOOTHING_S))
+    return weights / weights.sum(axis=1, keepdims=True) @ counts
+
+
+def neuron_order(
+    counts: np.ndarray, regions: Sequence[str], *, bin_size_s: float, rastermap: bool = False
+) -> NeuronOrder:
+    """Region by region in alphabetical order; within each, alike neurons side by side and those that never vary last.
+
+    Args:
+        counts: (trial, bin, neuron) spikes per bin of the trials that say which neurons are alike.
+        regions: acronym of each neuron.
+        bin_size_s: width of a bin.
+        rastermap: whether to take the order of Rastermap where it is installed, which takes seconds and at its very
+            first import a minute.
+    """
+    activity = rearrange(smooth(np.asarray(counts, np.float64), bin_size_s), "trial bin neuron -> (trial bin) neuron")
+    varies = activity.std(axis=0) > 1e-9
+    standard = (activity - activity.mean(axis=0)) / np.where(varies, activity.std(axis=0), 1)
+    names, trials = np.asarray(regions), f"{len(counts)} trial{'s' * (len(counts) != 1)}"
+    rank, how = None, f"in the leaf order of their correlations over {trials}"
+    if rastermap and varies.sum() >= FEWEST_FOR_RASTERMAP and find_spec("rastermap") is not None:
+        # one map of the session, of which a region keeps its part
+        rank, how = np.zeros(len(names), np.int64), f"in the order of Rastermap over {trials}"
+        rank[varies] = np.argsort(rastermap_order(standard[:, varies]))
+    places = []
+    for name in sorted(set(regions)):
+        own, silent = np.flatnonzero((names == name) & varies), np.flatnonzero((names == name) & ~varies)
+        order = leaf_order(standard[:, own]) if rank is None else np.argsort(rank[own])
+        places += [own[order], silent]
+    return NeuronOrder(np.concatenate(places), how)
+
+
+def leaf_order(standard: np.ndarray) -> np.ndarray:
+    """(neuron,) places of the neurons along the leaves of their tree of average linkage.
+
+    Args:
+        standard: (sample, neuron) of mean 0 and variance 1.
+    """
+    n_neurons = standard.shape[1]
+    if n_neurons < 3:
+        return np.arange(n_neurons)
+    distance = np.clip(1 - standard.T @ standard / len(standard), 0, 2)
+    np.fill_diagonal(distance, 0)
+    pairs = squareform(distance, checks=False)
+    tree = linkage(pairs, "average")
+    return leaves_list(optimal_leaf_ordering(tree, pairs) if n_neurons <= MOST_TO_TURN else tree)
+
+
+def rastermap_order(standard: np.ndarray) -> np.ndarray:
+    """(neuron,) places of the neurons along their one-dimensional map.
+
+    Args:
+        standard: (sample, neuron) of mean 0 and variance 1.
+    """
+    from rastermap import Rastermap
+
+    n_neurons = standard.shape[1]
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    model = Rastermap(
+        n_clusters=min(MOST_CLUSTERS, n_neurons - 1), n_PCs=min(64, n_neurons - 1), normalize=False, verbose=False
+    )
+    root.handlers, root.level = handlers, level  # its constructor sets up the logging of the whole process
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of few neurons it says that it sorts without clusters
+        return np.asarray(model.fit(standard.T.astype(np.float32)).isort)
