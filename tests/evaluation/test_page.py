@@ -18,7 +18,8 @@ from neuromtm.errors import UserError
 from neuromtm.evaluation.curves import curves_figure, read_scalars
 from neuromtm.evaluation.explanations import FIGURES, PAGE, STATISTICS
 from neuromtm.evaluation.page import report_page
-from neuromtm.evaluation.report import KEYS, NEURON_COLUMNS
+from neuromtm.evaluation.regions import read_regions
+from neuromtm.evaluation.report import BPS_KEYS, NEURON_COLUMNS, WHOLE_SESSION
 from tests.evaluation.test_tools import as_tested
 from tests.running import refusal
 
@@ -55,7 +56,7 @@ def run_dir(tmp_path):
     """A tested run with curves and a figure."""
     folder = as_tested(tmp_path / "run <b>")
     (folder / "figures").mkdir()
-    for name in ("scores", "rates", "s0", "s0.neurons"):
+    for name in ("scores", "rates", "s0", "s0.co_smoothing"):
         matplotlib.image.imsave(folder / "figures" / f"{name}.png", np.random.default_rng(0).random((8, 8)))
     (folder / "config.yaml").write_text("model:\n  lr: 0.001 # <script>alert(1)</script>\n")
     log(folder, train_loss=[3.0, 2.0], val_loss=[2.5])
@@ -63,7 +64,7 @@ def run_dir(tmp_path):
 
 
 def test_every_number_and_column_has_its_explanation():
-    assert tuple(FIGURES) == KEYS
+    assert {*BPS_KEYS, "choice_accuracy", "choice_chance", "whisker_r2", "whisker_chance"} <= set(FIGURES)
     assert {*FIGURES, *STATISTICS} >= set(NEURON_COLUMNS[3:])
 
 
@@ -84,10 +85,12 @@ def test_the_page_shows_every_session_its_figures_and_what_is_missing(run_dir):
     assert "<td>s0</td>" in text
     assert "<td>s1</td>" in text
     assert "mean over sessions" in text
-    assert "Not in figures/: s1.png, s1.neurons.png." in text
+    assert "Not in figures/: regions.png, s0.forward_prediction.png" in text
+    assert "s1.png, s1.co_smoothing.png" in text
     assert "Not scored, because the data has no such label" in text
     assert escape(FIGURES["co_smoothing_bps"]) in text
-    assert escape(FIGURES["whisker_r2"]) not in text
+    assert "No behaviour was decoded" in text
+    assert escape(BEHAVIOR["r2"]) not in text
 
 
 def test_connectivity_is_shown_where_there_is_one_and_is_not_missed_elsewhere(run_dir):
@@ -98,6 +101,20 @@ def test_connectivity_is_shown_where_there_is_one_and_is_not_missed_elsewhere(ru
     assert sum(tag == "img" for tag, _ in Tags(text).all) == 7
     assert escape(PAGE["session.connectivity.png"]) in text
     assert "s1.connectivity" not in text
+
+
+def test_the_page_has_a_table_of_regions_for_each_task_that_was_scored(run_dir):
+    text = report_page(run_dir)
+    rows = read_regions(run_dir / "regions.csv")
+    row = next(row for row in rows if row.region != WHOLE_SESSION and "intra_region_bps" in row.means)
+    mean = row.means["intra_region_bps"]
+    table = text[text.index("<summary>intra") :].split("</details>")[0]
+    assert (
+        f"<td>{row.region}</td><td>{row.eid}</td><td>{row.n_neurons}</td><td>{mean.n}</td><td>{mean.mean:.2f}" in table
+    )
+    assert table.count("<tr>") == 1 + sum(
+        "intra_region_bps" in row.means for row in rows if row.region != WHOLE_SESSION
+    )
 
 
 def test_a_run_without_a_test_has_no_scores_and_the_page_says_how_to_get_them(run_dir):

@@ -9,13 +9,27 @@ FIGURES = {
     "intra_region_bps": "Intra-region, in bits per spike: one neuron at a time is predicted from the other neurons of "
     "its region alone.",
     "inter_region_bps": "Inter-region, in bits per spike: a whole region at a time is predicted from all others.",
-    "choice_accuracy": "Share of the test trials whose choice a logistic read-out of the predicted rates gets right.",
-    "choice_chance": "The same of always naming the choice that is more frequent in the training trials.",
-    "whisker_r2": "Share of the variance of whisker motion energy that a ridge read-out of the predicted rates "
-    "explains, over all test trials and bins.",
-    "whisker_chance": "The same of the training trials' average, which already knows the usual course of a trial.",
 }
 """key of metrics.json -> what it means"""
+
+_LOW_RANK = (
+    "of a read-out of raw counts of low rank, of the session alone or with the time courses that all sessions share, "
+    "whichever is better on validation. Where the model is no better, its read-out gives nothing that counts do not."
+)
+BEHAVIOR = {
+    "accuracy": "Share of the test trials whose class (choice, block, ...) is decoded right. A linear read-out, unless "
+    "this run is of a decoder, reads predicted rates or hidden states under the prompt that is best on validation.",
+    "balanced_accuracy": "The same, as the mean over the classes of the share that is right among the trials of each. "
+    "Always naming one class gives 1 / (number of classes), however frequent it is.",
+    "r2": "Share of the variance of a trace that is decoded likewise, over all test trials and bins.",
+    "chance": "What needs no neurons: for classes, the accuracy of always naming the class that is most frequent in "
+    "the training trials; for a trace, the R2 of the training trials' average, the usual course of a trial.",
+    "accuracy_counts": "Accuracy of the same linear read-out of raw spike counts, smoothed as is best on validation.",
+    "accuracy_rrr": f"Accuracy {_LOW_RANK}",
+    "r2_counts": "R2 of the same linear read-out of raw spike counts, smoothed as is best on validation.",
+    "r2_rrr": f"R2 {_LOW_RANK}",
+}
+"""figure of a behaviour in metrics.json, `<behaviour>_<figure>` -> what it means"""
 
 STATISTICS = {
     "r2": "Single-trial R2 of the co-smoothing rates: share of the variance of the counts, bin by bin. It is small "
@@ -29,6 +43,15 @@ STATISTICS = {
 """column of neurons.csv that is not in metrics.json -> what it means"""
 
 PAGE = {
+    "share": "Two shares for those who are new to bits per spike. Share of the spikes explained: 0 % is a model that "
+    "knows only how often each neuron fires, 100 % one that names every spike in advance. It is each "
+    "neuron's bits per spike divided by those of its counts themselves, averaged over neurons, and stays low for the "
+    "best model there can be, since most single spikes are chance.",
+    "share_of_ceiling": "These sessions are simulated, so the best prediction there can be is known: the share of the "
+    "ceiling is how much of what it explains this model explains.",
+    "behaviour": "Test scores of linear read-outs, of what was chosen on validation; behavior.csv has all that were "
+    "tried. The columns of counts are read-outs of the raw spikes without any model.",
+    "behavior.png": "Behaviour decoded from the model, from raw counts, and by chance.",
     "scores": "A session's bits per spike are the mean over its neurons that have a spike in the scored bins; chance "
     "levels are in brackets. The interval is a bootstrap over sessions, given for five sessions or more; of few it "
     "is too narrow.",
@@ -40,11 +63,12 @@ PAGE = {
     "five or more. It says how much depends on which neurons were recorded, and nothing of other animals.",
     "curves": "Loss of the masked entries and bits per spike of the validation trials while training. Validation "
     "leaves out a few neurons only, so its bits per spike are not those of the test.",
+    "regions.png": "Mean bits per spike of each region's neurons, with its 95 % interval.",
     "scores.png": "The spread over neurons in each task, and by region.",
     "rates.png": "Bits per spike against firing rate: a score of few spikes is a noisy one.",
     "session.png": "One test trial: counts beside the rates that each task predicts.",
-    "session.neurons.png": "A good, a typical and a bad neuron, taken by their rank: every test trial, what was "
-    "predicted while the neuron was hidden, and the averages by condition.",
+    "session.task.png": "A good, a typical and a bad neuron, taken by their rank in {task}: every test trial, what was "
+    "predicted of it while it was hidden, and the averages by condition.",
     "connectivity.png": "Functional connectivity, mean over sessions: each pair over those that have both regions.",
     "session.connectivity.png": "Functional connectivity: bits per spike of each region (column) when one other (row) "
     "is all that the model sees, and what that is more than when it sees nothing. Prediction is no proof of a "

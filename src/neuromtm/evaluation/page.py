@@ -1,7 +1,6 @@
 """A run on one page: `report.html` with its numbers, what each means, and its figures, without outside links."""
 
 import base64
-import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,10 +12,13 @@ from matplotlib.figure import Figure
 
 from neuromtm import __version__
 from neuromtm.errors import UserError
-from neuromtm.evaluation.comparison import COLUMNS
+from neuromtm.evaluation.behavior_page import behavior_table
+from neuromtm.evaluation.comparison import COLUMNS, columns_of
 from neuromtm.evaluation.curves import curves_figure, read_scalars
-from neuromtm.evaluation.explanations import FIGURES, PAGE, STATISTICS
-from neuromtm.evaluation.pairing import TestedRun, pair, read_run
+from neuromtm.evaluation.explanations import BEHAVIOR, FIGURES, PAGE, STATISTICS
+from neuromtm.evaluation.figures import TITLES
+from neuromtm.evaluation.pairing import TestedRun, pair, read_run, shares_explained
+from neuromtm.evaluation.regions import RegionMean, read_regions
 from neuromtm.evaluation.report import BPS_KEYS, METRICS_FILE, NEURON_COLUMNS, REGIONS_FILE, WHOLE_SESSION, Metrics
 from neuromtm.evaluation.statistics import bootstrap_mean
 
@@ -70,17 +72,20 @@ def _tested(run_dir: Path, ceiling: Path | None) -> list[str]:
     parts += [f"<p>{PAGE['scores']} Test of {written}.</p>", _scores_table(run.metrics)]
     parts += _share_of_ceiling(run, ceiling)
     parts += [_explained(FIGURES, [key for key in FIGURES if key in run.metrics["mean"]])]
+    parts += _share_explained(run, ceiling)
     absent = [column.title for column in COLUMNS if column.key not in run.metrics["mean"]]
     if absent:
         parts.append(f"<p>{escape(PAGE['absent'].format(names=', '.join(absent)))}</p>")
+    parts += ["<h2>Behaviour</h2>", *_behavior(run_dir, run.metrics)]
     parts += ["<h2>Neurons</h2>", *_neurons(run), "<h2>Regions</h2>", *_regions(run_dir)]
     return [*parts, "<h2>Figures</h2>", *_figures(run_dir / "figures", list(run.metrics["sessions"]))]
 
 
 def _scores_table(metrics: Metrics) -> str:
-    keys = [column.key for column in COLUMNS if column.key in metrics["mean"]]
-    chance = {column.key: column.chance for column in COLUMNS}
-    titles = {column.key: column.title for column in COLUMNS}
+    columns = columns_of([metrics])
+    keys = [column.key for column in columns if column.key in metrics["mean"]]
+    chance = {column.key: column.chance for column in columns}
+    titles = {column.key: column.title for column in columns}
 
     def cell(figures: Mapping[str, float], key: str) -> str:
         beside = f" ({figures[chance[key]]:.2f})" if chance[key] in figures else ""
@@ -108,6 +113,32 @@ def _share_of_ceiling(run: TestedRun, ceiling: Path | None) -> list[str]:
     return [f"<p>{PAGE['ceiling']}</p>", _table(["of the ceiling", *(titles[key] for key in paired)], [row])]
 
 
+def _share_explained(run: TestedRun, ceiling: Path | None) -> list[str]:
+    """Each session's share of the co-smoothing deviance that is explained, beside its bits per spike."""
+    shares = shares_explained(run.neurons)
+    if not shares:
+        return []
+    best = {} if ceiling is None else shares_explained(read_run(ceiling).neurons)
+    head, rows = ["session", "co-smooth (bits/spike)", "share of the spikes explained"], []
+    for eid, share in shares.items():
+        bps = run.metrics["sessions"][eid].get("co_smoothing_bps")
+        rows.append([eid, "-" if bps is None else f"{bps:.3f}", f"{100 * share:.1f} %"])
+        if best:
+            there = eid in best and best[eid] > 0
+            rows[-1] += [f"{100 * best[eid]:.1f} %", f"{100 * share / best[eid]:.0f} %"] if there else ["-", "-"]
+    head += ["of the true rates", "share of the ceiling"] if best else []
+    texts = [PAGE["share"], *([PAGE["share_of_ceiling"]] if best else [])]
+    return [*(f"<p>{escape(text)}</p>" for text in texts), _table(head, rows)]
+
+
+def _behavior(run_dir: Path, metrics: Metrics) -> list[str]:
+    table = behavior_table(run_dir, metrics)
+    if table is None:
+        return ["<p>No behaviour was decoded: the data has none, or none that could be learned.</p>"]
+    explained = {f"<behaviour>_{figure}": BEHAVIOR[figure] for figure in table.figures}
+    return [f"<p>{PAGE['behaviour']}</p>", _table(table.head, table.rows), _explained(explained, list(explained))]
+
+
 def _neurons(run: TestedRun) -> list[str]:
     if run.neurons is None:
         return [_note("There is no neurons.csv beside metrics.json.")]
@@ -127,34 +158,40 @@ def _regions(run_dir: Path) -> list[str]:
     path = run_dir / REGIONS_FILE
     if not path.exists():
         return [_note("There is no regions.csv: the test was of an earlier version. Test the run again.")]
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [_region_row(row) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{path}: not a table of regions of a test ({error!r}). Test the run again.") from error
+    rows = read_regions(path)
     titles = {column.key: column.title for column in COLUMNS}
-    head = ["session", "region", "neurons", *(titles[key] for key in BPS_KEYS)]
-    whole = [row for row in rows if row[1] == WHOLE_SESSION]
-    others = [row for row in rows if row[1] != WHOLE_SESSION]
-    by_region = f"<details><summary>{len(others)} regions of sessions</summary>{_table(head, others)}</details>"
-    return [f"<p>{PAGE['regions']}</p>", _table(head, whole), by_region]
+    whole = [row for row in rows if row.region == WHOLE_SESSION]
+    cells = [
+        [row.eid, str(row.n_neurons), *(_mean_and_interval(row.means.get(key)) for key in BPS_KEYS)] for row in whole
+    ]
+    parts = [f"<p>{PAGE['regions']}</p>", _table(["session", "neurons", *(titles[key] for key in BPS_KEYS)], cells)]
+    others = [row for row in rows if row.region != WHOLE_SESSION]
+    for key in BPS_KEYS:
+        if not (scored := [(row, row.means[key]) for row in others if key in row.means]):
+            continue
+        cells = [
+            [row.region, row.eid, str(row.n_neurons), str(mean.n), _mean_and_interval(mean), f"{mean.median:.2f}"]
+            for row, mean in sorted(scored, key=lambda one: (one[0].region, one[0].eid))
+        ]
+        head = ["region", "session", "neurons", "scored", "mean [95 % interval]", "median"]
+        title = f"{titles[key]}: {len({row.region for row, _ in scored})} regions"
+        parts.append(f"<details><summary>{escape(title)}</summary>{_table(head, cells)}</details>")
+    return parts
 
 
-def _region_row(row: Mapping[str, str]) -> list[str]:
-    def cell(key: str) -> str:
-        if not row[f"{key}_mean"]:
-            return "-"
-        ends = f" [{float(row[f'{key}_low']):.2f}, {float(row[f'{key}_high']):.2f}]" if row[f"{key}_low"] else ""
-        return f"{float(row[f'{key}_mean']):.2f}{ends}"
-
-    return [row["eid"], row["region"], row["n_neurons"], *(cell(key) for key in BPS_KEYS)]
+def _mean_and_interval(mean: RegionMean | None) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean.mean:.2f}" if mean.low is None else f"{mean.mean:.2f} [{mean.low:.2f}, {mean.high:.2f}]"
 
 
 def _figures(folder: Path, eids: Sequence[str]) -> list[str]:
-    wanted = {"scores.png": PAGE["scores.png"], "rates.png": PAGE["rates.png"]}
+    wanted = {name: PAGE[name] for name in ("scores.png", "regions.png", "rates.png")}
     for eid in eids[:MOST_SESSIONS]:
-        wanted |= {f"{eid}.png": PAGE["session.png"], f"{eid}.neurons.png": PAGE["session.neurons.png"]}
+        wanted |= {f"{eid}.png": PAGE["session.png"]}
+        wanted |= {f"{eid}.{task}.png": PAGE["session.task.png"].format(task=title) for task, title in TITLES.items()}
     missing = [name for name in wanted if not (folder / name).exists()]
+    wanted["behavior.png"] = PAGE["behavior.png"]  # only where there is behaviour
     # only models that were trained with region drop-out have these
     wanted["connectivity.png"] = PAGE["connectivity.png"]
     wanted |= {f"{eid}.connectivity.png": PAGE["session.connectivity.png"] for eid in eids[:MOST_SESSIONS]}
