@@ -10,8 +10,11 @@ from typing import get_args
 
 from rich.table import Table
 
+from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import Role
 from neuromtm.errors import UserError
+from neuromtm.evaluation.baselines.choice import Kind
+from neuromtm.evaluation.baselines.session import baseline_text, notes, score_baseline
 from neuromtm.evaluation.comparison import (
     comparison_table,
     paired_table,
@@ -37,6 +40,47 @@ class Tool:
     summary: str
     run: Callable[[Sequence[str]], None]
     """takes the command line behind the command's name"""
+
+
+def run_baseline(arguments: Sequence[str]) -> None:
+    """Fit a baseline to each session, score it as a test does and write the tables of a test."""
+    parser = _parser("baseline")
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of shards")
+    parser.add_argument(
+        "--kind", choices=get_args(Kind), required=True, help="which baseline; docs/baselines.md has their formulas"
+    )
+    parser.add_argument(
+        "--out", metavar="RUN", type=Path, required=True, help="folder for metrics.json, the tables and baseline.json"
+    )
+    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score; by default all of the role")
+    parser.add_argument(
+        "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
+    )
+    parser.add_argument(
+        "--min_firing_rate_hz",
+        metavar="HZ",
+        type=float,
+        default=0.0,
+        help="leaves out neurons that fire less, as data.min_firing_rate_hz of the model beside it (default: 0)",
+    )
+    parser.add_argument("--regions", metavar="REGION", nargs="+", help="likewise, as data.regions (default: all)")
+    options = parser.parse_args(arguments)
+    data = SessionDataModule(
+        root=str(options.data),
+        sessions=options.sessions,
+        role=options.role,
+        min_firing_rate_hz=options.min_firing_rate_hz,
+        regions=options.regions,
+    )
+    scores = []
+    for one in score_baseline(data, options.kind):
+        scores.append(one)
+        print("\n".join(notes(one)), flush=True)
+    keep_previous(options.out / "baseline.json")
+    write_whole(options.out / "baseline.json", baseline_text(options.kind, data, scores))
+    metrics = write_report(options.out, [one.session for one in scores], [one.neurons for one in scores])
+    print_comparison({options.kind: metrics})
+    print(f"Results: {options.out / METRICS_FILE}")
 
 
 def run_ceiling(arguments: Sequence[str]) -> None:
@@ -70,6 +114,7 @@ def run_compare(arguments: Sequence[str]) -> None:
         help="folder for comparison.csv, comparison.md, sessions.png and neurons.png",
     )
     parser.add_argument("--ceiling", metavar="NAME", help="the run whose bits per spike the others' are a share of")
+    parser.add_argument("--balanced", action="store_true", help="show the balanced accuracy of decoded classes too")
     options = parser.parse_args(arguments)
     _require_file(options.out)
     runs = _named_runs(options.runs)
@@ -84,7 +129,7 @@ def run_compare(arguments: Sequence[str]) -> None:
     if options.ceiling is not None:
         against = {name: pair(runs[options.ceiling], run) for name, run in runs.items() if name != options.ceiling}
         shares = {name: paired for name, paired in against.items() if paired}
-    tables = [comparison_table(metrics)]
+    tables = [comparison_table(metrics, balanced=options.balanced)]
     tables += [paired_table(pairs, reference)] if pairs else []
     tables += [share_table(shares, options.ceiling)] if shares else []
     print_tables(tables)
@@ -163,6 +208,10 @@ def run_report(arguments: Sequence[str]) -> None:
 
 
 TOOLS = {
+    "baseline": Tool(
+        "which scores a simple prediction (PSTH, ridge, Poisson regression ...) on the entries of a model's test",
+        run_baseline,
+    ),
     "ceiling": Tool(
         "which scores the true rates of simulated sessions, the bound of what a model can reach", run_ceiling
     ),

@@ -1,0 +1,95 @@
+"""Fitted baselines: from what a task shows of some trials to the rates of what it hides."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from neuromtm.evaluation.baselines.linear import Weights
+from neuromtm.evaluation.baselines.trial_average import TrialAverage
+from neuromtm.evaluation.baselines.views import Problem, Reader, View
+from neuromtm.evaluation.held_out import HeldOut
+
+LARGEST_LOG_GAIN = 20.0
+"""beyond which an exponential is not followed: rates are bounded far below"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A baseline that is fitted to a task: here the trial average alone.
+
+    Attributes:
+        problems: those of the task.
+        bins: the bins that it predicts.
+        average: of the session's train trials.
+        floor: smallest rate, as a share of the neuron's mean.
+        setting: what was chosen on validation trials, by its name.
+    """
+
+    problems: list[Problem]
+    bins: slice
+    average: TrialAverage
+    floor: float
+    setting: dict[str, float]
+
+    def predict(self, counts: np.ndarray) -> Iterator[HeldOut]:
+        """Predict what the task hides, a problem at a time, from what it shows.
+
+        Args:
+            counts: (trial, bin, neuron) float32 spikes per bin.
+        """
+        for place, problem in enumerate(self.problems):
+            rates = self.average.bounded(self.unbounded(place, counts), floor=self.floor, neurons=problem.hidden)
+            hidden = counts[:, self.bins][..., problem.hidden]
+            yield HeldOut(*map(torch.from_numpy, (np.log(rates), hidden, problem.hidden)))
+
+    def unbounded(self, place: int, counts: np.ndarray) -> np.ndarray:
+        """(trial, bin', hidden) predictions of a problem that need not be possible rates.
+
+        Args:
+            place: of the problem.
+            counts: (trial, bin, neuron) float32 spikes per bin.
+        """
+        expected = self.expected(place)
+        return np.broadcast_to(expected, (len(counts), *expected.shape))
+
+    def expected(self, place: int) -> np.ndarray:
+        """(bin', hidden) what the trial average says."""
+        return self.average.rates[self.bins][:, self.problems[place].hidden]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromOwnPast(Predictor):
+    """The trial average times a gain, that of the neuron's own past.
+
+    The gain has a Gamma prior of mean 1, worth as much as `prior_spikes` expected spikes, and is known by Poisson
+    counts that are forgotten exponentially: its posterior mean is (prior + counts) / (prior + expected counts).
+    """
+
+    view: View
+    prior_spikes: float
+
+    def unbounded(self, place: int, counts: np.ndarray) -> np.ndarray:
+        neurons = self.problems[place].hidden
+        weights = self.view.read[self.view.tested]
+        weights = weights / weights.max()  # the last bin seen counts in full
+        seen = np.matmul(weights, counts[..., neurons])
+        gain = (self.prior_spikes + seen) / (self.prior_spikes + weights @ self.average.rates[:, neurons])
+        return self.expected(place) * gain
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromOthers(Predictor):
+    """The trial average, and what regression on the visible neurons adds to it, or to its logarithm."""
+
+    reader: Reader
+    weights: list[Weights]
+    """of each problem"""
+
+    def unbounded(self, place: int, counts: np.ndarray) -> np.ndarray:
+        slope, log_gain = self.weights[place]
+        change = np.matmul(self.reader.tested(counts, self.problems[place].visible), slope)
+        if log_gain is None:
+            return self.expected(place) + change / self.reader.view.n_summed
+        return self.expected(place) * np.exp(np.minimum(change + log_gain, LARGEST_LOG_GAIN))

@@ -1,0 +1,146 @@
+"""Baselines of whole sessions: the trials and neurons that a model's test would take, scored as a test scores them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from neuromtm.batch import SessionInfo
+from neuromtm.data.datamodule import SessionDataModule, Split
+from neuromtm.errors import DataError
+from neuromtm.evaluation.baselines.choice import Absent, Kind, Recording, fit_baseline
+from neuromtm.evaluation.baselines.prediction import Predictor
+from neuromtm.evaluation.conditions import Conditions, task_conditions
+from neuromtm.evaluation.held_out import TASKS, Task
+from neuromtm.evaluation.report import NeuronScores, SessionScores, activity_means, psth_scores
+from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExplained, RateR2
+
+
+class BaselineScores(NamedTuple):
+    """A baseline of one session."""
+
+    session: SessionScores
+    neurons: NeuronScores
+    chosen: dict[Task, dict[str, float]]
+    """settings chosen on validation trials, by their names"""
+    absent: dict[Task, str]
+    """why a task has no figure"""
+
+
+def score_baseline(data: SessionDataModule, kind: Kind) -> Iterator[BaselineScores]:
+    """Fit a baseline to every session of the data and score it on the test trials.
+
+    Args:
+        data: not set up yet, or set up; says which sessions and neurons.
+        kind: which baseline.
+
+    Raises:
+        DataError: if a session lacks trials of a split.
+        UserError: what reading the data raises.
+    """
+    data.setup()
+    for eid, header in data.headers.items():  # all of them before the first is fitted
+        missing = [name for name, trials in header.splits.items() if len(trials) == 0]
+        if missing:
+            raise DataError(
+                f"{eid}: has no trials in the split {' and '.join(missing)}. A baseline is fitted to train trials, "
+                "chosen by validation trials and scored on test trials: prepare it again with more trials, or leave "
+                "it out."
+            )
+    for eid, header in data.headers.items():
+        trials = header.splits["test"]
+        conditions = task_conditions(header.trials.choice, header.trials.contrast, trials)
+        info = data.sessions[eid]
+        recording = Recording(info, _counts(data, eid, "train"), _counts(data, eid, "val"), data.bin_size_s)
+        with threadpool_limits(1):  # a cluster's node is shared; two kinds side by side use two cores better
+            fitted = fit_baseline(kind, recording)
+            neurons = score(
+                fitted,
+                _counts(data, eid, "test"),
+                info,
+                conditions=conditions._replace(number=conditions.number[trials]),
+                bin_size_s=data.bin_size_s,
+            )
+        yield BaselineScores(
+            SessionScores(eid=eid, **activity_means(neurons)),
+            neurons,
+            {task: one.setting for task, one in fitted.items() if isinstance(one, Predictor)},
+            {task: one.reason for task, one in fitted.items() if isinstance(one, Absent)},
+        )
+
+
+def _counts(data: SessionDataModule, eid: str, split: Split) -> np.ndarray:
+    """(trial, bin, neuron) float32 spikes per bin."""
+    return np.concatenate([group.counts.numpy() for group in data.groups(eid, split)]).astype(np.float32)
+
+
+def score(
+    fitted: Mapping[Task, Predictor | Absent],
+    counts: np.ndarray,
+    info: SessionInfo,
+    *,
+    conditions: Conditions,
+    bin_size_s: float,
+) -> NeuronScores:
+    """What the predictions of each task score, as a test of a model would.
+
+    Args:
+        fitted: a baseline's predictors.
+        counts: (trial, bin, neuron) float32 spikes per bin of test trials.
+        info: the session.
+        conditions: of these trials.
+        bin_size_s: width of a bin.
+    """
+    unknown = torch.full((info.n_neurons,), torch.nan, dtype=torch.float64)
+    figures = dict.fromkeys((*(f"{task}_bps" for task in TASKS), "r2", "deviance_explained", "psth_r2"), unknown)
+    for task, predictor in fitted.items():
+        if isinstance(predictor, Absent):
+            continue
+        bps = BitsPerSpike(info.n_neurons)
+        shares = {"r2": RateR2(info.n_neurons), "deviance_explained": DevianceExplained(info.n_neurons)}
+        averages = ConditionAverages(len(conditions.names), counts.shape[1], info.n_neurons)
+        for held_out in predictor.predict(counts):
+            bps.update(held_out.log_rates, held_out.counts, neurons=held_out.neurons)
+            if task == "co_smoothing":
+                for metric in shares.values():
+                    metric.update(held_out.log_rates, held_out.counts, neurons=held_out.neurons)
+                number = torch.from_numpy(conditions.number)
+                averages.update(held_out.log_rates, held_out.counts, condition=number, neurons=held_out.neurons)
+        figures[f"{task}_bps"] = bps.compute()
+        if task == "co_smoothing":
+            figures |= {name: metric.compute() for name, metric in shares.items()}
+            figures |= psth_scores(averages.compute(), info.n_neurons, bin_size_s=bin_size_s)
+    # known whether or not anything is predicted
+    figures["firing_rate_hz"] = torch.from_numpy(counts.mean(axis=(0, 1), dtype=np.float64) / bin_size_s)
+    return NeuronScores(
+        eid=info.eid,
+        uuid=info.neurons,
+        region=info.regions,
+        **{name: values.reshape(-1) for name, values in figures.items()},
+    )
+
+
+def notes(scores: BaselineScores) -> list[str]:
+    """Lines that say what was chosen, and which task has no figure, and why."""
+    eid = scores.session.eid
+    lines = [
+        f"{eid} {task}: {', '.join(f'{name} {value:g}' for name, value in setting.items())}"
+        for task, setting in scores.chosen.items()
+    ]
+    return lines + [f"{eid} {task}: no figure, because {reason}." for task, reason in scores.absent.items()]
+
+
+def baseline_text(kind: Kind, data: SessionDataModule, scores: Sequence[BaselineScores]) -> str:
+    """The text of baseline.json: what the tables beside it are scores of."""
+    record = {
+        "kind": kind,
+        "data": str(data.root),
+        "min_firing_rate_hz": data.min_firing_rate_hz,
+        "regions": data.regions,
+        "chosen": {one.session.eid: one.chosen for one in scores},
+        "absent": {one.session.eid: one.absent for one in scores},
+    }
+    return json.dumps(record, indent=1) + "\n"
