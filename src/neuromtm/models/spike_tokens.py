@@ -163,8 +163,8 @@ class SpikeTokens(Backbone):
         n_heads: int = 8,
         mlp_width: int = 1024,
         dropout: float = 0.4,
-        step_bins: int = 1,
-        n_latents: int = 2,
+        step_bins: int = 5,
+        n_latents: int = 5,
         prompt: bool = True,
         session_token: bool = True,
     ):
