@@ -48,6 +48,28 @@ def test_a_figure_that_a_run_lacks_is_a_dash():
     assert row.count(" - ") == 5
 
 
+def test_a_behaviour_that_one_run_has_decoded_is_a_column_of_all():
+    more = FIGURES | {
+        "block_accuracy": 0.51,
+        "block_balanced_accuracy": 0.34,
+        "block_chance": 0.5,
+        "block_accuracy_rrr": 1,
+    }
+    lines = printed({"plain": metrics(), "more": metrics(more)}).splitlines()
+    head, _, plain, row = (line.strip("|").split("|") for line in lines if line.startswith("|"))
+    assert [cell.strip() for cell in head[8:]] == ["block accuracy"]
+    assert (plain[8].strip(), row[8].strip()) == ("-", "0.51 (0.50)")
+
+
+def test_balanced_accuracy_is_shown_where_it_is_asked_for():
+    file = io.StringIO()
+    runs = {"mtm": metrics(FIGURES | {"choice_balanced_accuracy": 0.77, "reward_r2": 0.1})}
+    print_comparison(runs, file, balanced=True)
+    assert "choice balanced" in file.getvalue()
+    assert " 0.77 " in file.getvalue()
+    assert "choice balanced" not in printed(runs)
+
+
 def test_a_long_or_bracketed_name_is_shown_whole():
     name = "runs/2026-11-21/[heldout]/finetuned_from_34_sessions_with_a_long_name_" + "x" * 60
     assert name in printed({name: metrics()})

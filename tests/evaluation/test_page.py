@@ -1,5 +1,6 @@
 """A run on one page: everything inside it, everything explained, and nothing guessed."""
 
+import csv
 import re
 import shutil
 import subprocess
@@ -14,12 +15,15 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from neuromtm.cli import main
+from neuromtm.data.targets import Target
 from neuromtm.errors import UserError
+from neuromtm.evaluation.behavior import Decoded, Tried, behavior_text, labels_of
 from neuromtm.evaluation.curves import curves_figure, read_scalars
-from neuromtm.evaluation.explanations import FIGURES, PAGE, STATISTICS
+from neuromtm.evaluation.explanations import BEHAVIOR, FIGURES, PAGE, STATISTICS
+from neuromtm.evaluation.keys import BEHAVIOR_FIGURES
 from neuromtm.evaluation.page import report_page
 from neuromtm.evaluation.regions import read_regions
-from neuromtm.evaluation.report import BPS_KEYS, NEURON_COLUMNS, WHOLE_SESSION
+from neuromtm.evaluation.report import BPS_KEYS, NEURON_COLUMNS, WHOLE_SESSION, metrics_text, read_metrics
 from tests.evaluation.test_tools import as_tested
 from tests.running import refusal
 
@@ -64,7 +68,8 @@ def run_dir(tmp_path):
 
 
 def test_every_number_and_column_has_its_explanation():
-    assert {*BPS_KEYS, "choice_accuracy", "choice_chance", "whisker_r2", "whisker_chance"} <= set(FIGURES)
+    assert tuple(FIGURES) == BPS_KEYS
+    assert set(BEHAVIOR) == set(BEHAVIOR_FIGURES)
     assert {*FIGURES, *STATISTICS} >= set(NEURON_COLUMNS[3:])
 
 
@@ -91,6 +96,66 @@ def test_the_page_shows_every_session_its_figures_and_what_is_missing(run_dir):
     assert escape(FIGURES["co_smoothing_bps"]) in text
     assert "No behaviour was decoded" in text
     assert escape(BEHAVIOR["r2"]) not in text
+
+
+def test_the_page_shows_what_was_decoded_beside_counts_and_chance_and_what_was_left_out(run_dir):
+    as_decoded(run_dir)
+    text = report_page(run_dir)
+    assert "No behaviour was decoded" not in text
+    cells = ("choice", "s0", "accuracy", "0.800", "0.750", "0.600", "0.900", "0.500")
+    row = "".join(f"<td>{cell}</td>" for cell in (*cells, "states, causal", "3", "2 trials, 0 bins"))
+    assert row in text
+    assert "<td>mean of 1</td>" in text
+    for figure in ("accuracy", "balanced_accuracy", "accuracy_counts", "accuracy_rrr", "chance"):
+        assert escape(BEHAVIOR[figure]) in text
+    assert escape(BEHAVIOR["r2"]) not in text
+
+
+def test_a_damaged_table_of_readouts_is_one_sentence_with_its_name(run_dir):
+    as_decoded(run_dir)
+    (run_dir / "behavior.csv").write_text("eid,chosen\ns0,1\n")
+    with pytest.raises(UserError, match=r"behavior\.csv: not a table of read-outs"):
+        report_page(run_dir)
+
+
+def test_a_decoders_page_which_has_no_table_of_readouts_shows_its_scores(run_dir):
+    as_decoded(run_dir)
+    (run_dir / "behavior.csv").unlink()
+    assert "<td>0.750</td>" in report_page(run_dir)
+
+
+def test_the_share_of_the_spikes_explained_stands_beside_the_bits_per_spike(run_dir, tmp_path):
+    shares = [float(row["deviance_explained"]) for row in neuron_rows(run_dir) if row["eid"] == "s0"]
+    share, best = np.mean(shares), np.mean(shares) + 1.0
+    assert f"<td>{100 * share:.1f} %</td></tr>" in report_page(run_dir)
+    assert "share of the ceiling" not in report_page(run_dir)
+    text = report_page(run_dir, ceiling=as_tested(tmp_path / "ceiling", better_by=1.0))
+    row = (f"{100 * share:.1f} %", f"{100 * best:.1f} %", f"{100 * share / best:.0f} %")
+    assert "".join(f"<td>{cell}</td>" for cell in row) in text
+
+
+def neuron_rows(run_dir):
+    return list(csv.DictReader((run_dir / "neurons.csv").read_text().splitlines()))
+
+
+def as_decoded(run_dir):
+    """Let the run have decoded the choice of one of its sessions."""
+    numbers = [np.arange(20), np.arange(20, 24), np.arange(24, 28)]
+    values = np.array([-1, 1] * 14, np.float32)
+    values[[0, 24]] = np.nan
+    tried = [
+        Tried(features="rates", prompt="neuron", strength=1.0, validation=0.7, test=0.9, balanced_accuracy=0.9),
+        Tried(features="states", prompt="causal", strength=1.0, validation=0.8, test=0.8, balanced_accuracy=0.75),
+        Tried(features="counts", strength=1.0, validation=0.8, test=0.6, balanced_accuracy=0.6),
+        Tried(features="counts_rrr", rank=2, strength=0.5, validation=0.8, test=0.9, balanced_accuracy=0.9),
+    ]
+    decoded = Decoded(eid="s0", labels=labels_of(Target("choice", values), numbers), tried=tuple(tried))
+    metrics = read_metrics(run_dir)
+    figures = decoded.figures() | {"choice_chance": 0.5}
+    metrics["sessions"]["s0"] |= figures
+    metrics["mean"] |= figures
+    (run_dir / "metrics.json").write_text(metrics_text(metrics))
+    (run_dir / "behavior.csv").write_text(behavior_text([decoded]))
 
 
 def test_connectivity_is_shown_where_there_is_one_and_is_not_missed_elsewhere(run_dir):

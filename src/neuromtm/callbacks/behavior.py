@@ -1,16 +1,19 @@
 """Behaviour decoded by linear read-outs of predicted rates and hidden states, and of raw counts beside them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import lightning
 import numpy as np
 import torch
 
 from neuromtm.batch import Scheme
+from neuromtm.callbacks.figures import save_figure, show_figure
 from neuromtm.data.datamodule import SessionDataModule, Split
 from neuromtm.data.targets import target_names
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.behavior import DEFAULT_TARGETS, Candidate, Decoded, Labels, decode, figures_of, labels_of
+from neuromtm.evaluation.behavior_figures import behavior_figure
 from neuromtm.evaluation.counts_readout import add_reduced_rank, pooled, smoothed_counts
 from neuromtm.evaluation.held_out import PROMPTS, features_of
 from neuromtm.evaluation.keys import short_name
@@ -74,6 +77,14 @@ class BehaviorReadout(lightning.Callback):
         self.scores = _gathered(trainer, mine)
         if self.baselines:
             self.scores = self._over_sessions(trainer)
+
+    def on_test_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        if not trainer.is_global_zero:
+            return
+        figure = behavior_figure({eid: figures_of(decoded) for eid, decoded in self.scores.items()})
+        if figure is not None:
+            show_figure(trainer, "test/behavior", figure)
+            save_figure(figure, Path(trainer.default_root_dir) / "figures" / "behavior.png")
 
     def _over_sessions(self, trainer: lightning.Trainer) -> dict[str, list[Decoded]]:
         """The scores with a read-out that all sessions share, fitted once; sessions without behaviour have no part."""

@@ -3,7 +3,7 @@
 import csv
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TextIO
 
 from rich import box
@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from neuromtm.evaluation.keys import BPS_KEYS, behaviors
 from neuromtm.evaluation.pairing import FEWEST_SESSIONS, Paired
-from neuromtm.evaluation.report import BPS_KEYS, Metrics
+from neuromtm.evaluation.report import Metrics
 
 PLAIN_WIDTH = 1000
 """a log file has no width: its lines are not folded, however long the runs' names"""
@@ -37,6 +38,30 @@ COLUMNS = (
     Column("whisker R2", "whisker_r2", "whisker_chance"),
 )
 ABSENT = "-"
+SCORE_NAMES = {"accuracy": "accuracy", "r2": "R2"}
+
+
+def columns_of(runs: Iterable[Metrics], *, balanced: bool = False) -> tuple[Column, ...]:
+    """The columns that these runs need: `COLUMNS`, and further behaviours that a run has decoded.
+
+    Args:
+        runs: their metrics.
+        balanced: whether classes have a column of their balanced accuracy too.
+    """
+    found = behaviors(key for metrics in runs for key in metrics["mean"])
+    shown = {column.key for column in COLUMNS}
+    columns = [
+        *COLUMNS,
+        *(
+            Column(f"{behavior} {SCORE_NAMES[score]}", f"{behavior}_{score}", f"{behavior}_chance")
+            for behavior, score in found.items()
+            if f"{behavior}_{score}" not in shown
+        ),
+    ]
+    if balanced:
+        classes = [behavior for behavior, score in found.items() if score == "accuracy"]
+        columns += [Column(f"{behavior} balanced", f"{behavior}_balanced_accuracy") for behavior in classes]
+    return tuple(columns)
 
 
 def summary(runs: Mapping[str, Metrics]) -> dict[str, dict[str, float]]:
@@ -44,12 +69,14 @@ def summary(runs: Mapping[str, Metrics]) -> dict[str, dict[str, float]]:
     return {name: dict(metrics["mean"]) for name, metrics in runs.items()}
 
 
-def comparison_table(runs: Mapping[str, Metrics]) -> Table:
+def comparison_table(runs: Mapping[str, Metrics], *, balanced: bool = False) -> Table:
     """A row a run, a column a figure, chance levels in brackets.
 
     Args:
         runs: name -> its metrics, as `read_metrics` gives them.
+        balanced: whether classes have a column of their balanced accuracy too.
     """
+    columns = columns_of(runs.values(), balanced=balanced)
     table = Table(
         title="Test trials, mean over sessions. Activity tasks in bits per spike; (chance) in brackets.",
         caption=_caption(runs),
@@ -58,22 +85,23 @@ def comparison_table(runs: Mapping[str, Metrics]) -> Table:
     )
     table.add_column("run", no_wrap=True)
     table.add_column("sessions", justify="right", no_wrap=True)
-    for column in COLUMNS:
+    for column in columns:
         table.add_column(column.title, justify="right", no_wrap=True)
     for name, metrics in runs.items():
-        figures = (_figure(metrics["mean"], column) for column in COLUMNS)
+        figures = (_figure(metrics["mean"], column) for column in columns)
         table.add_row(Text(name), str(len(metrics["sessions"])), *figures)
     return table
 
 
-def print_comparison(runs: Mapping[str, Metrics], file: TextIO | None = None) -> None:
+def print_comparison(runs: Mapping[str, Metrics], file: TextIO | None = None, *, balanced: bool = False) -> None:
     """Print the table: in colour and fitted on a terminal, as plain Markdown in a file or a pipe.
 
     Args:
         runs: name -> its metrics.
         file: where to; by default standard output.
+        balanced: whether classes have a column of their balanced accuracy too.
     """
-    _print(comparison_table(runs), file)
+    _print(comparison_table(runs, balanced=balanced), file)
 
 
 def paired_table(pairs: Mapping[str, Mapping[str, Paired]], reference: str) -> Table:

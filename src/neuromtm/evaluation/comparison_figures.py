@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from neuromtm.evaluation.comparison import COLUMNS
+from neuromtm.evaluation.comparison import COLUMNS, columns_of
 from neuromtm.evaluation.pairing import Paired
 from neuromtm.evaluation.report import BPS_KEYS, Metrics
 
@@ -25,7 +25,8 @@ def sessions_figure(runs: Mapping[str, Metrics], reference: str) -> Figure:
         runs: name -> its metrics.
         reference: name of the run on the horizontal axes.
     """
-    others, keys = [name for name in runs if name != reference], list(TITLES)
+    others, titles = [name for name in runs if name != reference], {c.key: c.title for c in columns_of(runs.values())}
+    keys = list(titles)
     figure, panels = _panels(len(others), len(keys))
     for row, name in zip(panels, others, strict=True):
         for axes, key in zip(row, keys, strict=True):
@@ -36,7 +37,7 @@ def sessions_figure(runs: Mapping[str, Metrics], reference: str) -> Figure:
         row[0].set_ylabel(name, fontsize=8)
     for axes, key in zip(panels[0], keys, strict=True):
         unit = " (bits/spike)" if key in BPS_KEYS else ""
-        axes.set_title(f"{TITLES[key]}{unit}\n{axes.get_title()}", fontsize=8)
+        axes.set_title(f"{titles[key]}{unit}\n{axes.get_title()}", fontsize=8)
     figure.suptitle("Test trials, a point a session", fontsize=10)
     return figure
 

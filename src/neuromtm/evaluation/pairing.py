@@ -112,6 +112,15 @@ def _pair(key: str, reference: NeuronTable, run: NeuronTable) -> Paired:
     return Paired(key=key, sessions=sessions, resampled="neurons", interval=interval)
 
 
+def shares_explained(neurons: NeuronTable | None) -> dict[str, float]:
+    """Eid -> share of the co-smoothing deviance explained, the mean over the session's neurons that have one."""
+    shares = {
+        eid: [figures["deviance_explained"] for figures in session.values() if "deviance_explained" in figures]
+        for eid, session in (neurons or {}).items()
+    }
+    return {eid: math.fsum(values) / len(values) for eid, values in shares.items() if values}
+
+
 def read_run(path: Path) -> TestedRun:
     """Read what a test left.
 

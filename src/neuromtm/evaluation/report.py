@@ -189,7 +189,7 @@ def write_report(
         folder: the run directory.
         sessions: one entry a session.
         neurons: likewise.
-        behavior: read-outs that were tried.
+        behavior: read-outs that were tried; without any there is no behavior.csv.
 
     Returns:
         What metrics.json holds.
@@ -202,11 +202,12 @@ def write_report(
     for name, text in (
         (NEURONS_FILE, neurons_text(neurons)),
         (REGIONS_FILE, regions_text(neurons)),
-        (BEHAVIOR_FILE, behavior_text(behavior)),
+        (BEHAVIOR_FILE, behavior_text(behavior) if behavior else None),
         (METRICS_FILE, metrics_text(metrics)),
     ):
         keep_previous(folder / name)
-        write_whole(folder / name, text)
+        if text is not None:
+            write_whole(folder / name, text)
     return metrics
 
 
