@@ -57,6 +57,23 @@ def test_recipes_instantiate_with_every_model(recipe, model, tmp_path):
     assert cli.trainer.default_root_dir == str(tmp_path)
 
 
+def test_a_model_s_overlay_leaves_nothing_of_another_one_s_but_the_masking(tmp_path):
+    """What has the same name in the class before is kept by the parser, so an overlay states every option."""
+    models = [CONF / "model" / name for name in ("small.yaml", "ndt2_tiny.yaml")]
+    cli = Instantiated(command(CONF / "temporal.yaml", *models, CONF / "trainer" / "cpu.yaml", run_dir=tmp_path))
+    backbone = cli.model.model.backbone
+    assert backbone.class_path == "neuromtm.models.ndt2.NDT2"
+    assert backbone.options == yaml.safe_load(models[-1].read_text())["model"]["backbone"]["init_args"]
+    assert cli.model.objective == Objective(schemes=("temporal",), neurons_per_token=backbone.neurons_per_token)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name_of)
+def test_random_tokens_of_a_model_s_overlay_are_its_tokens(model):
+    config = Parsed(command(CONF / "random_token.yaml", model)).config["fit"]["model"]
+    size = config["backbone"]["init_args"].get("neurons_per_token")
+    assert size in (None, config["objective"]["neurons_per_token"])
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=name_of)
 def test_overlays_instantiate(overlay, tmp_path):
     Instantiated(command(CONF / "pretrain.yaml", overlay, CONF / "trainer" / "cpu.yaml", run_dir=tmp_path))
@@ -127,7 +144,8 @@ def options() -> list[str]:
 
 
 def _backbone_options() -> set[str]:
-    return set(yaml.safe_load((CONF / "model" / "paper.yaml").read_text())["model"]["backbone"]["init_args"])
+    overlays = [yaml.safe_load(path.read_text())["model"]["backbone"] for path in MODELS]
+    return {option for backbone in overlays for option in backbone["init_args"]}
 
 
 if __name__ == "__main__":

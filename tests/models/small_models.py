@@ -27,8 +27,8 @@ _RECURRENT = {
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "NDT1": partial(NDT1, **_TRANSFORMER),
     "NDT2": partial(NDT2, **_TRANSFORMER, **_GROUPS),
-    "NDT2-shared-maps": partial(
-        NDT2, **_TRANSFORMER, **_GROUPS, own_maps=False, region_embedding=True, mask_input=True, rope=True
+    "NDT2-rope-regions-masks": partial(
+        NDT2, **_TRANSFORMER, **_GROUPS, region_embedding=True, mask_input=True, rope=True
     ),
     # steps of 3 bins: the last one is longer than what is left of a trial
     "SpikeTokens": partial(SpikeTokens, width=12, n_layers=2, n_heads=2, mlp_width=16, step_bins=3, n_latents=2),

@@ -16,7 +16,6 @@ from neuromtm.models.ndt2 import NDT2, in_groups, region_code
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
 SMALL = {"width": 12, "n_layers": 1, "n_heads": 2, "mlp_width": 16, "neurons_per_token": 3, "max_groups": 6}
-MAPS = pytest.mark.parametrize("own_maps", [True, False], ids=["own maps", "shared maps"])
 
 
 def rates_of(model: StitchedModel, eid: str, counts: Tensor, scheme: Scheme = "neuron") -> Tensor:
@@ -36,18 +35,18 @@ def test_neighbours_are_grouped_and_the_last_group_is_filled_up_with_zeros():
 
 def test_the_weights_of_padding_have_no_influence_and_get_no_gradient():
     model = make_model(backbone="NDT2", mask_input=True)
-    counts, maps = make_group(model.sessions["a"]).counts, model.stitchers["session:a"].maps
+    counts, stitcher = make_group(model.sessions["a"]).counts, model.stitchers["session:a"]
     before = rates_of(model, "a", counts)
     before.sum().backward()
     padding = padded_places(7, 3)
     assert padding.sum() == 2
-    weights = {name: weight for name, weight in maps.named_parameters() if name != "bias"}
-    assert set(weights) == {"read_in", "mask_in", "read_out"}
+    weights = {name: weight for name, weight in stitcher.named_parameters() if weight.shape[:2] == padding.shape}
+    assert set(weights) == {"weight_in", "mask_in", "weight_out"}
     hidden = torch.zeros_like(counts, dtype=torch.bool)
     hidden[:, ::2] = True
     for weight in weights.values():
         assert not weight.grad[padding].any()
-    for name in ("read_in", "read_out"):
+    for name in ("weight_in", "weight_out"):
         assert (weights[name].grad[~padding] != 0).all()
     shown = VisibleGroup("a", counts.masked_fill(hidden, 0), hidden)
     partly_hidden, left_out = model([shown], "neuron").log_rates[0], model.left_out(shown, "neuron", torch.arange(7))
@@ -63,18 +62,17 @@ def test_a_padded_neuron_is_one_that_is_silent():
     """A session that ends within a group gets what it would get with silent neurons in the empty places."""
     model = make_model([make_session("a", ["CA1"] * 7), make_session("b", ["CA1"] * 9)], backbone="NDT2")
     short, full = (model.stitchers[f"session:{eid}"] for eid in "ab")
-    full.load_state_dict(full.state_dict() | short.maps.state_dict(prefix="maps.") | {"token": short.token})
+    full.load_state_dict(short.state_dict() | {"bias_out": full.bias_out})
     counts = make_group(model.sessions["a"]).counts
     silent = torch.cat((counts, torch.zeros(3, N_BINS, 2).double()), dim=-1)
-    expected = rates_of(model, "b", silent)[..., :7] - full.log_mean[:7] + short.log_mean
+    expected = rates_of(model, "b", silent)[..., :7] - full.bias_out[:7] + short.bias_out
     torch.testing.assert_close(rates_of(model, "a", counts), expected)
 
 
-@MAPS
 @pytest.mark.parametrize("n_neurons", [1, 2, 3, 4, 6])
-def test_a_session_may_have_any_number_of_neurons(own_maps, n_neurons):
+def test_a_session_may_have_any_number_of_neurons(n_neurons):
     session = make_session("a", ["CA1"] * n_neurons)
-    model = make_model([session], backbone="NDT2", own_maps=own_maps)
+    model = make_model([session], backbone="NDT2")
     counts = make_group(session).counts
     left_out = model.left_out(VisibleGroup("a", counts), "neuron", torch.arange(n_neurons))
     assert rates_of(model, "a", counts).shape == left_out.shape == counts.shape
@@ -120,12 +118,11 @@ def test_random_tokens_are_the_tokens_of_the_model():
 
 @pytest.mark.parametrize("options", [{}, {"rope": True}, {"prompt": False, "session_token": False}])
 @pytest.mark.parametrize("tokens_per_pass", [1, 200])  # 3 trials of 10 bins and 3 groups: 1 or 2 neurons a pass
-@MAPS
-def test_leaving_neurons_out_in_passes_equals_one_for_each(own_maps, tokens_per_pass, options, monkeypatch):
+def test_leaving_neurons_out_in_passes_equals_one_for_each(tokens_per_pass, options, monkeypatch):
     monkeypatch.setattr(blocks, "TOKENS_PER_PASS", tokens_per_pass)
     n_rows, encode = [], NDT2.encode
     monkeypatch.setattr(NDT2, "encode", lambda self, x, *rest: n_rows.append(len(x)) or encode(self, x, *rest))
-    model = make_model(backbone="NDT2", own_maps=own_maps, mask_input=True, **options)
+    model = make_model(backbone="NDT2", mask_input=True, **options)
     masked = mask(make_group(model.sessions["a"]).counts, torch.arange(7) > 4)
     session, neurons = SessionInput(model.stitchers["session:a"], masked.visible, masked.hidden), torch.arange(7)
     quick = model.backbone.left_out(session, "neuron", neurons)
@@ -188,22 +185,15 @@ def test_a_region_that_pretraining_has_not_met_gets_a_vector_of_its_own_of_the_u
 # ---- maps, positions and options ----
 
 
-def test_shared_maps_leave_a_session_its_token_and_its_mean_rates():
-    model = make_model(backbone="NDT2", own_maps=False)
-    assert set(model.stitchers["session:a"].state_dict()) == {"token", "log_mean"}
-    assert {name for name in model.backbone.state_dict() if "maps" in name} == {
-        "maps.read_in",
-        "maps.bias",
-        "maps.read_out",
-    }
-
-
-def test_shared_maps_treat_all_groups_alike_but_for_their_place():
-    model = make_model([make_session("a", ["CA1"] * 6)], backbone="NDT2", own_maps=False)
+def test_positions_of_groups_tell_them_apart():
+    model = make_model([make_session("a", ["CA1"] * 6)], backbone="NDT2")
     counts = make_group(model.sessions["a"]).counts
-    swapped = counts.roll(3, dims=-1)  # the two groups change places
+    stitcher = model.stitchers["session:a"]
     with torch.no_grad():
-        model.stitchers["session:a"].log_mean.zero_()
+        for weight in (stitcher.weight_in, stitcher.weight_out):  # of two groups of 3, which are then alike
+            weight[1] = weight[0]
+        stitcher.bias_out.zero_()
+        swapped = counts.roll(3, dims=-1)
         assert not torch.allclose(rates_of(model, "a", swapped), rates_of(model, "a", counts).roll(3, dims=-1))
         model.backbone.space.weight.zero_()
         torch.testing.assert_close(rates_of(model, "a", swapped), rates_of(model, "a", counts).roll(3, dims=-1))
@@ -223,13 +213,12 @@ def test_positions_tell_the_order_of_bins(rope):
 def test_the_prompt_and_the_session_token_change_what_is_predicted():
     counts = make_group(make_session("a")).counts
     for there in (True, False):
-        model = make_model(backbone="NDT2", own_maps=False, prompt=there, session_token=there)
-        with torch.no_grad():
-            for eid in "ab":
-                model.stitchers[f"session:{eid}"].log_mean.zero_()
-        a, b = (rates_of(model, eid, counts) for eid in "ab")
-        assert torch.allclose(a, b) != there
-        assert torch.allclose(a, rates_of(model, "a", counts, "intra_region")) != there
+        model = make_model(backbone="NDT2", prompt=there, session_token=there)
+        a, b = (model.stitchers[f"session:{eid}"] for eid in "ab")
+        b.load_state_dict(a.state_dict() | {"token": b.token})
+        rates = rates_of(model, "a", counts)
+        assert torch.allclose(rates, rates_of(model, "b", counts)) != there
+        assert torch.allclose(rates, rates_of(model, "a", counts, "intra_region")) != there
 
 
 def test_with_mask_input_a_hidden_entry_differs_from_a_bin_without_a_spike():

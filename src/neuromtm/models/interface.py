@@ -43,6 +43,9 @@ class Backbone(nn.Module, ABC):
     same name: `options` reads them back, and a checkpoint rebuilds the architecture from them.
     """
 
+    neurons_per_token: int | None = None
+    """neurons in a token, where a token is a group of neurons: what the scheme `random_token` must hide whole"""
+
     @abstractmethod
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> nn.Module:
         """Make the weights of one session.

@@ -43,23 +43,43 @@ def region_code(acronym: str) -> Tensor:
     return (2.0 * bits - 1) / REGION_BITS**0.5
 
 
-class GroupMaps(nn.Module):
-    """Linear maps from the counts of neuron groups to tokens, and from tokens to log-rates.
+class GroupStitcher(nn.Module):
+    """Linear maps between a session's groups of neurons and their tokens, and the session's token.
 
     Args:
-        n_groups: groups that have maps of their own; 1 where all groups use the same.
-        neurons_per_token: neurons in a group.
         width: size of a token.
+        neurons_per_token: neurons in a group.
+        mean_counts: (neuron,) mean spikes per bin. The read-out starts with zero weights and the logarithm of these
+            as bias, so that training starts at zero bits per spike.
         mask_input: whether which entries are hidden is read in too, by weights of its own.
+        region_codes: (group, 256) mean of the codes of the regions of each group's neurons; None without.
     """
 
-    def __init__(self, *, n_groups: int, neurons_per_token: int, width: int, mask_input: bool):
+    def __init__(
+        self,
+        *,
+        width: int,
+        neurons_per_token: int,
+        mean_counts: Tensor,
+        mask_input: bool,
+        region_codes: Tensor | None,
+    ):
         super().__init__()
-        shape, bound = (n_groups, neurons_per_token, width), neurons_per_token**-0.5  # as of nn.Linear
-        self.read_in = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+        self.neurons_per_token = neurons_per_token
+        shape = (-(-len(mean_counts) // neurons_per_token), neurons_per_token, width)
+        bound = neurons_per_token**-0.5  # as of nn.Linear
+        self.weight_in = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
         self.mask_in = nn.Parameter(torch.empty(shape).uniform_(-bound, bound)) if mask_input else None
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.read_out = nn.Parameter(torch.zeros(shape))  # so that training starts at the mean rates
+        self.bias_in = nn.Parameter(torch.zeros(width))
+        self.weight_out = nn.Parameter(torch.zeros(shape))
+        self.bias_out = nn.Parameter(mean_counts.log().to(self.weight_out.dtype))
+        self.token = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
+        # not in checkpoints: these have the regions by name
+        self.register_buffer("region_codes", region_codes, persistent=False)
+
+    @property
+    def n_groups(self) -> int:
+        return len(self.weight_in)
 
     def drive(self, visible: Tensor, hidden: Tensor) -> Tensor:
         """Read neurons in.
@@ -71,17 +91,14 @@ class GroupMaps(nn.Module):
         Returns:
             (trial, bin, group, width).
         """
-        drive = self._read(visible, self.read_in) + self.bias
-        return drive if self.mask_in is None else drive + self._read(hidden.to(visible.dtype), self.mask_in)
-
-    @staticmethod
-    def _read(values: Tensor, weight: Tensor) -> Tensor:
-        grouped = in_groups(values, weight.shape[1])
         pattern = "trial bin group member, group member width -> trial bin group width"
-        return einsum(grouped, weight.expand(grouped.shape[2], -1, -1), pattern)
+        drive = einsum(in_groups(visible, self.neurons_per_token), self.weight_in, pattern) + self.bias_in
+        if self.mask_in is None:
+            return drive
+        return drive + einsum(in_groups(hidden.to(visible.dtype), self.neurons_per_token), self.mask_in, pattern)
 
     def share(self, visible: Tensor, hidden: Tensor, neurons: Tensor) -> Tensor:
-        """What its group's drive loses when a neuron is hidden in addition.
+        """What the drive of its group loses when a neuron is hidden in addition.
 
         Args:
             visible: (trial, bin, neuron) counts, 0 where hidden.
@@ -92,42 +109,23 @@ class GroupMaps(nn.Module):
             (some, trial, bin, width).
         """
         pattern = "trial bin neuron, neuron width -> neuron trial bin width"
-        share = einsum(visible[..., neurons], self.rows(self.read_in, neurons), pattern)
+        share = einsum(visible[..., neurons], by_neuron(self.weight_in)[neurons], pattern)
         if self.mask_in is None:
             return share
         newly_hidden = (~hidden[..., neurons]).to(visible.dtype)
-        return share - einsum(newly_hidden, self.rows(self.mask_in, neurons), pattern)
+        return share - einsum(newly_hidden, by_neuron(self.mask_in)[neurons], pattern)
 
-    def log_rates(self, encoded: Tensor, n_neurons: int) -> Tensor:
-        """(trial, bin, group, width) -> (trial, bin, neuron), to which a session adds its mean rates."""
-        weight = self.read_out.expand(encoded.shape[2], -1, -1)
-        grouped = einsum(encoded, weight, "trial bin group width, group member width -> trial bin group member")
-        return rearrange(grouped, "trial bin group member -> trial bin (group member)")[..., :n_neurons]
-
-    @staticmethod
-    def rows(weight: Tensor, neurons: Tensor) -> Tensor:
-        """(some, width) the rows of a weight that belong to some neurons."""
-        n_groups, size, _ = weight.shape
-        return weight[neurons // size if n_groups > 1 else 0, neurons % size]
+    def read_out(self, encoded: Tensor) -> Tensor:
+        """(trial, bin, group, width) -> (trial, bin, neuron) log-rates."""
+        pattern = "trial bin group width, group member width -> trial bin group member"
+        grouped = einsum(encoded, self.weight_out, pattern)
+        log_rates = rearrange(grouped, "trial bin group member -> trial bin (group member)")
+        return log_rates[..., : len(self.bias_out)] + self.bias_out
 
 
-class GroupStitcher(nn.Module):
-    """What a session has of its own.
-
-    Args:
-        width: size of a token.
-        mean_counts: (neuron,) mean spikes per bin.
-        maps: of its groups; None where all sessions share theirs.
-        region_codes: (group, 256) mean of the codes of the regions of each group's neurons; None without.
-    """
-
-    def __init__(self, *, width: int, mean_counts: Tensor, maps: GroupMaps | None, region_codes: Tensor | None):
-        super().__init__()
-        self.token = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
-        self.log_mean = nn.Parameter(mean_counts.log().to(self.token.dtype))
-        self.maps = maps
-        # not in checkpoints: these have the regions by name
-        self.register_buffer("region_codes", region_codes, persistent=False)
+def by_neuron(weight: Tensor) -> Tensor:
+    """(group, member, width) -> (neuron, width), the padding at the end."""
+    return rearrange(weight, "group member width -> (group member) width")
 
 
 class NDT2(Backbone):
@@ -136,9 +134,9 @@ class NDT2(Backbone):
     The last group of a session is filled up with zeros, whose outputs are cut off. Under causal attention a token
     sees all groups of its own bin and of the past.
 
-    The original's maps between a group's counts and its token are one pair for all groups and sessions, and a session
-    is known by its token. But which neuron is the first of a group has no meaning across animals, so that
-    by default each session has maps of its own, as a stitcher has.
+    Every session has read-in and read-out maps of its own, as NDT1's stitchers are. The original has one pair for all
+    groups and sessions; but which neuron is the first of a group means nothing in another animal, and on several
+    simulated animals a shared pair learned next to nothing.
 
     The embedding of regions: a group's token is told the mean of its neurons' region vectors, a learned linear map of
     `region_code`. The map is shared by all animals. A region that pretraining has not met starts at a small vector of
@@ -153,8 +151,6 @@ class NDT2(Backbone):
         embedding_dropout: on the embedded groups.
         neurons_per_token: neurons in a group. `objective.neurons_per_token` must be the same, so that the scheme
             `random_token` hides whole tokens.
-        own_maps: whether each session's groups have maps of their own; else all sessions share one pair, as in the
-            original.
         region_embedding: whether a token is told the regions of its neurons.
         prompt: whether a learned token of the masking scheme is prepended.
         session_token: whether a learned token of the session is prepended.
@@ -178,7 +174,6 @@ class NDT2(Backbone):
         dropout: float = 0.4,
         embedding_dropout: float = 0.2,
         neurons_per_token: int = 128,
-        own_maps: bool = True,
         region_embedding: bool = False,
         prompt: bool = True,
         session_token: bool = True,
@@ -205,10 +200,9 @@ class NDT2(Backbone):
         )
         self.width, self.n_layers, self.n_heads, self.mlp_width = width, n_layers, n_heads, mlp_width
         self.dropout, self.embedding_dropout = dropout, embedding_dropout
-        self.neurons_per_token, self.own_maps, self.region_embedding = neurons_per_token, own_maps, region_embedding
+        self.neurons_per_token, self.region_embedding = neurons_per_token, region_embedding
         self.prompt, self.session_token, self.rope, self.mask_input = prompt, session_token, rope, mask_input
         self.max_bins, self.max_groups = max_bins, max_groups
-        self.maps = None if own_maps else self._make_maps(1)
         self.region = nn.Linear(REGION_BITS, width, bias=False) if region_embedding else None
         self.embed = nn.Linear(width, width)
         self.embed_dropout = nn.Dropout(embedding_dropout)
@@ -220,14 +214,6 @@ class NDT2(Backbone):
             nn.init.normal_(self.time.weight, std=0.02)
         if prompt:
             self.prompts = make_prompts(width)
-
-    def _make_maps(self, n_groups: int) -> GroupMaps:
-        return GroupMaps(
-            n_groups=n_groups,
-            neurons_per_token=self.neurons_per_token,
-            width=self.width,
-            mask_input=self.mask_input,
-        )
 
     @property
     def max_n_bins(self) -> int | None:
@@ -251,8 +237,9 @@ class NDT2(Backbone):
             codes = torch.stack([members.mean(0) for members in codes.split(size)])
         return GroupStitcher(
             width=self.width,
+            neurons_per_token=size,
             mean_counts=mean_counts,
-            maps=self._make_maps(n_groups) if self.own_maps else None,
+            mask_input=self.mask_input,
             region_codes=codes,
         )
 
@@ -260,20 +247,16 @@ class NDT2(Backbone):
         log_rates, states = [], []
         # sessions differ in their number of groups: each goes by itself, so that none is padded to another's
         for stitcher, visible, hidden in inputs:
-            maps = self._maps(stitcher)
-            encoded = self.encode(maps.drive(visible, hidden), stitcher, scheme)
-            log_rates.append(maps.log_rates(encoded, visible.shape[2]) + stitcher.log_mean)
+            encoded = self.encode(stitcher.drive(visible, hidden), stitcher, scheme)
+            log_rates.append(stitcher.read_out(encoded))
             states.append(reduce(encoded, "trial bin group width -> trial bin width", "mean"))
         return Output(log_rates, states)
-
-    def _maps(self, stitcher: GroupStitcher) -> GroupMaps:
-        return stitcher.maps if self.maps is None else self.maps
 
     def encode(self, drive: Tensor, stitcher: GroupStitcher, scheme: Scheme) -> Tensor:
         """From the read-in of the counts to the state before the read-out.
 
         Args:
-            drive: (trial, bin, group, width) what the maps made of the visible counts.
+            drive: (trial, bin, group, width) what the stitcher made of the visible counts.
             stitcher: the session's.
             scheme: selects prompt and attention.
 
@@ -300,17 +283,16 @@ class NDT2(Backbone):
         # The read-in is linear: a neuron is taken out of its group by subtracting its own share. Many neurons go
         # through the encoder as one batch, and only their own outputs are computed.
         stitcher, visible, hidden = session
-        maps = self._maps(stitcher)
         # no autocast: the rounding of a difference in half precision would still tell of the neuron taken out
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:
-            drive = maps.drive(visible, hidden)
+            drive = stitcher.drive(visible, hidden)
         n_trials, n_bins, n_groups, _ = drive.shape
         predicted = []
         for some in in_passes(neurons, n_tokens=n_trials * n_bins * n_groups, device=visible.device):
             own_group = functional.one_hot(some // self.neurons_per_token, n_groups).to(drive.dtype)
             with full_precision:
-                share = maps.share(visible, hidden, some)
+                share = stitcher.share(visible, hidden, some)
                 without = drive - einsum(
                     share, own_group, "neuron trial bin width, neuron group -> neuron trial bin group width"
                 )
@@ -323,8 +305,8 @@ class NDT2(Backbone):
             log_rates = einsum(
                 encoded,
                 own_group.to(encoded.dtype),
-                maps.rows(maps.read_out, some).to(encoded.dtype),
+                by_neuron(stitcher.weight_out)[some].to(encoded.dtype),
                 "neuron trial bin group width, neuron group, neuron width -> trial bin neuron",
             )
-            predicted.append(log_rates + stitcher.log_mean[some])
+            predicted.append(log_rates + stitcher.bias_out[some])
         return torch.cat(predicted, dim=-1)

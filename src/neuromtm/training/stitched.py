@@ -72,6 +72,7 @@ class StitchedModule(lightning.LightningModule):
         if self.model is None:
             raise ConfigError("model: neither a backbone nor a pretrained checkpoint is given. Set model.backbone.")
         _check_n_bins(self.model.backbone, data)
+        _check_tokens(self.model.backbone, self.objective)
         new = [eid for eid in data.sessions if eid not in self.model.sessions]
         for eid in new:
             self.model.add_session(data.sessions[eid], data.mean_counts(eid))
@@ -289,6 +290,15 @@ def _check_n_bins(backbone: Backbone, data: SessionDataModule) -> None:
         raise ConfigError(
             f"The data have {data.n_bins} bins a trial, but the model takes at most {most}. Train a model with a "
             "larger model.backbone.max_bins, or prepare shorter trials."
+        )
+
+
+def _check_tokens(backbone: Backbone, objective: Objective) -> None:
+    size = backbone.neurons_per_token
+    if "random_token" in objective.schemes and size not in (None, objective.neurons_per_token):
+        raise ConfigError(
+            f"model.objective.neurons_per_token is {objective.neurons_per_token}, but a token of model.backbone has "
+            f"{size} neurons: random_token would hide parts of tokens. Add --model.objective.neurons_per_token {size}."
         )
 
 
