@@ -91,11 +91,11 @@ def test_a_test_draws_neurons_and_the_page_of_the_run_shows_them(run_dir):
     assert {path.name for path in (run_dir / "figures").iterdir()} == {
         f"{EIDS[0]}.png",
         *(f"{EIDS[0]}.{task}.png" for task in TASKS),
-        *("scores.png", "regions.png", "rates.png"),
+        *("scores.png", "regions.png", "rates.png", "behavior.png"),
     }
     neuromtm("report", run_dir)
     text = (run_dir / "report.html").read_text()
-    assert text.count("<img") == 8
+    assert text.count("<img") == 9
     assert "Not in figures/" not in text
     assert "no TensorBoard curves of a training" in text  # only a test ran in this folder
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 
 from neuromtm.batch import Scheme
 from neuromtm.callbacks.figures import save_figure, show_figure
@@ -66,6 +67,7 @@ class BehaviorReadout(lightning.Callback):
             pl_module.log(f"val/{name}", sum(values) / len(values), sync_dist=True)
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        rank_zero_info("All neurons scored; behaviour is decoded next, then figures are drawn.")
         prompts = list(dict.fromkeys(pl_module.objective.stand_in(prompt) for prompt in PROMPTS.values()))
         splits: tuple[Split, ...] = ("train", "val", "test")
         mine = {}
@@ -90,6 +92,8 @@ class BehaviorReadout(lightning.Callback):
         """The scores with a read-out that all sessions share, fitted once; sessions without behaviour have no part."""
         decoded = {eid: of_session for eid, of_session in self.scores.items() if of_session}
         if len(decoded) < 2:
+            n = "One session has" if decoded else "No session has"
+            rank_zero_info(f"{n} behaviour to decode, so no read-out of counts is shared over sessions.")
             return self.scores
         if trainer.is_global_zero:
             counts = {eid: _pooled(trainer.datamodule, eid) for eid in decoded}
