@@ -229,7 +229,17 @@ def test_a_training_step_draws_anew():
     assert not torch.equal(one, other)
 
 
-def test_the_average_of_many_draws_is_of_their_rates_and_nearer_to_the_posterior_than_one_draw():
+def test_what_is_averaged_is_rates_and_factors_not_log_rates():
+    model, (visible, hidden) = make_lfads(), (GROUP.counts, torch.zeros_like(GROUP.counts, dtype=torch.bool))
+    stitcher = model.stitchers["session:a"]
+    factors, _ = model.backbone.unroll(stitcher.drive(visible, hidden), "neuron")
+    output = model([SHOWN], "neuron")
+    assert factors.std(dim=0).min() > 0
+    torch.testing.assert_close(output.log_rates[0].exp(), stitcher.read_out(factors).exp().mean(0))
+    torch.testing.assert_close(output.states[0], factors.mean(0))
+
+
+def test_the_average_of_many_draws_is_nearer_to_the_posterior_s_than_one_draw():
     def rates(n_samples, seed=None):
         model = make_lfads(n_samples=n_samples)
         if seed is None:
@@ -237,11 +247,9 @@ def test_the_average_of_many_draws_is_of_their_rates_and_nearer_to_the_posterior
         torch.manual_seed(seed)  # a training step without dropout is one draw
         return model.train()([SHOWN], "neuron").log_rates[0].exp()
 
-    expected = torch.stack([rates(0, seed) for seed in range(300)]).mean(0)
+    expected = torch.stack([rates(0, seed) for seed in range(200)]).mean(0)
     error = {n: (rates(n) - expected).square().mean().item() for n in (1, 64)}
     assert error[64] < 0.2 * error[1]
-    # the mean of the rates is not the rate of the mean
-    assert (expected - rates(0)).square().mean() > error[64]
 
 
 @pytest.mark.parametrize("options", [{}, {"n_inputs": 0}, {"n_samples": 0, "mask_input": True}])
