@@ -105,6 +105,12 @@ def _why_absent(kind: Kind, task: Task, recording: Recording, problems: Sequence
     return None
 
 
+class _Chosen(NamedTuple):
+    predictor: Predictor
+    cost: float
+    """nats per spike on validation trials, mean over neurons"""
+
+
 def _own_past(plain: Predictor, recording: Recording) -> Predictor:
     def tried() -> Iterator[Predictor]:
         for width_s in AHEAD_WIDTHS_S:
@@ -119,26 +125,39 @@ def _own_past(plain: Predictor, recording: Recording) -> Predictor:
 def _from_others(
     kind: Kind, plain: Mapping[Task, Predictor], widths: Mapping[Task, Sequence[float]], recording: Recording
 ) -> dict[Task, Predictor]:
+    """Search the settings uphill, widths in the outer loop: what no longer gains at one end is not tried further."""
     best: dict[Task, _Chosen] = {}
     views: dict[tuple[bool, float], list[Task]] = {}
     for task, own in widths.items():
         for width_s in own:
             views.setdefault((task == "forward_prediction", width_s), []).append(task)
-    for (_, width_s), tasks in views.items():  # one reading of the trials serves all tasks that read them alike
+    done: set[Task] = set()
+    for (_, width_s), tasks in views.items():
+        open_tasks = [task for task in tasks if task not in done]
+        if not open_tasks:
+            continue
+        # one reading of the trials serves all tasks that read them alike
         samples = design(_view(tasks[0], width_s, recording), recording.train, plain[tasks[0]].average)
-        for task in tasks:
-            best_here = None
-            for setting, weights in REGRESSIONS[kind](samples, plain[task].problems):
-                setting = plain[task].setting | {"width_s": width_s} | setting
-                one = FromOthers(**_fields(plain[task], setting), reader=samples.reader, weights=weights)
-                chosen = _with_best_floor(one, recording.val)
-                if best_here is None or chosen.cost < best_here.cost:
-                    best_here = chosen
-                elif kind == "glm":  # from strong penalties to weak, which take longest: behind the best none is tried
-                    break
-            if best_here is not None and (task not in best or best_here.cost < best[task].cost):
-                best[task] = best_here
+        for task in open_tasks:
+            chosen = _best_setting(kind, plain[task], samples, width_s, recording.val)
+            if chosen is not None and (task not in best or chosen.cost < best[task].cost):
+                best[task] = chosen
+            elif task in best:
+                done.add(task)
     return {task: best[task].predictor if task in best else plain[task] for task in plain}
+
+
+def _best_setting(kind: Kind, plain: Predictor, samples: Design, width_s: float, val: np.ndarray) -> _Chosen | None:
+    """The setting of least cost at a width; None where none can be fitted."""
+    best = None
+    for setting, weights in REGRESSIONS[kind](samples, plain.problems):
+        setting = plain.setting | {"width_s": width_s} | setting
+        chosen = _with_best_floor(FromOthers(**_fields(plain, setting), reader=samples.reader, weights=weights), val)
+        if best is None or chosen.cost < best.cost:
+            best = chosen
+        elif kind != "rrr":  # whose candidates have two settings; the others' go from weak to strong in one
+            break
+    return best
 
 
 def _view(task: Task, width_s: float, recording: Recording) -> View:
@@ -151,12 +170,6 @@ def _fields(plain: Predictor, setting: dict[str, float]) -> dict:
     return {"problems": plain.problems, "bins": plain.bins, "average": plain.average, "floor": plain.floor} | {
         "setting": setting
     }
-
-
-class _Chosen(NamedTuple):
-    predictor: Predictor
-    cost: float
-    """nats per spike on validation trials, mean over neurons"""
 
 
 def _with_best_floor(predictor: Predictor, val: np.ndarray) -> _Chosen:

@@ -221,7 +221,9 @@ def factor_analysis(design: Design, problems: Sequence[Problem]) -> Iterator[Can
     for n_factors in FACTORS:
         if n_factors >= n_varying:
             return
-        factors = fit_factors(design.gram, n_samples, n_factors=n_factors)
+        if n_factors not in design.models:
+            design.models[n_factors] = fit_factors(design.gram, n_samples, n_factors=n_factors)
+        factors: Factors = design.models[n_factors]
         weights = []
         for problem in problems:
             if design.reader.view.future:

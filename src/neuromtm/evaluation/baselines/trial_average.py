@@ -7,7 +7,7 @@ import numpy as np
 
 AVERAGE_WIDTHS_S = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """standard deviations of the Gaussian that smooths the trial average"""
-FLOORS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.4)
+FLOORS = (0.001, 0.01, 0.03, 0.1, 0.2, 0.4)
 """smallest rates, as shares of the neuron's mean: a spike where none was expected would cost without bound"""
 
 

@@ -1,9 +1,9 @@
 """What a regression reads and what it predicts: the problems of each task, and their samples in time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -139,6 +139,8 @@ class Design:
     """(position, neuron) float32 what the trial average predicts of what is predicted"""
     counts: np.ndarray
     """(trial, position, neuron) float32 spikes in the bins predicted"""
+    models: dict[int, Any] = field(default_factory=dict)
+    """number of factors -> the factor model of all features, fitted once for all tasks"""
 
     @property
     def n_samples(self) -> int:
