@@ -179,6 +179,15 @@ def test_deviance_explained_and_bits_per_spike_agree_on_what_beats_the_mean(seed
     assert ((bps > 0) == (share > 0)).all()
 
 
+@given(seed=st.integers(0, 10_000))
+def test_deviance_explained_is_the_bits_per_spike_divided_by_those_of_the_counts_themselves(seed):
+    log_rates, counts = draw(seed)
+    best = counts.double().clamp(min=1e-12).log()
+    bps, of_counts = (score(BitsPerSpike, (predicted, counts)) for predicted in (log_rates, best))
+    share = score(DevianceExplained, (log_rates, counts))
+    torch.testing.assert_close((bps / of_counts)[~share.isnan()], share[~share.isnan()], atol=1e-6, rtol=1e-6)
+
+
 @every
 def test_rates_that_diverged_are_the_worst_figure_not_a_missing_one(metric_type):
     log_rates, counts = draw(0)

@@ -125,11 +125,10 @@ class Decoded:
 
     @property
     def absent(self) -> str | None:
-        """Why the model's features gave no score; None if they did."""
+        """Why the model's features, which are tried first, gave no score; None if they did."""
         if self.best(OF_THE_MODEL) is not None:
             return None
-        reasons = dict.fromkeys(one.reason for one in self.tried if isinstance(one, Absent))
-        return "; ".join(reasons) or "nothing was tried"
+        return next((one.reason for one in self.tried if isinstance(one, Absent)), "nothing was tried")
 
     def best(self, features: Sequence[Features]) -> Tried | None:
         """The best on validation of these features; the first of equals, so also where nothing can be validated."""

@@ -27,7 +27,7 @@ from neuromtm.evaluation.behavior import Labels
 from neuromtm.evaluation.readout import Absent, Splits, standardise
 
 RANKS = (2, 6)
-SHARES = (0.5, 0.25, 0.125, 0.0625, 0.03125)
+SHARES = (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)
 """penalties tried, from strong to weak: each fit starts at the one before"""
 MOST_STEPS = 40
 """of L-BFGS, a fit"""
