@@ -68,6 +68,12 @@ def scatter(module: nn.Module, seed: int = 0) -> None:
             weights.normal_(std=0.3, generator=generator)
 
 
+def every_pair(n_trials: int, neurons: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Trials and neurons, each with each: the rows that `Backbone.left_out` takes."""
+    trials, places = torch.cartesian_prod(torch.arange(n_trials), torch.tensor(neurons)).unbind(dim=1)
+    return trials, places
+
+
 def make_model(
     sessions: Sequence[SessionInfo] | None = None, *, backbone: str = "NDT1", **options: object
 ) -> StitchedModel:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_models import N_BINS, make_group, make_model, make_session
+from small_models import N_BINS, every_pair, make_group, make_model, make_session
 
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import mask
@@ -15,14 +15,13 @@ from neuromtm.models.stitching import StitchedModel, VisibleGroup
 SMALL = {"width": 12, "n_layers": 1, "n_heads": 2, "mlp_width": 16}
 
 
-def plain_and_quick(model: StitchedModel, neurons: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def plain_and_quick(model: StitchedModel, neurons: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     group = make_group(model.sessions["a"])
     # some entries are hidden already, as those of other regions are
     masked = mask(group.counts.to(next(model.parameters()).dtype), torch.arange(7) > 4)
     session = SessionInput(model.stitchers["session:a"], masked.visible, masked.hidden)
-    return tuple(
-        left_out(model.backbone, session, "neuron", neurons) for left_out in (Backbone.left_out, NDT1.left_out)
-    )
+    rows = every_pair(3, neurons)
+    return tuple(left_out(model.backbone, session, "neuron", *rows) for left_out in (Backbone.left_out, NDT1.left_out))
 
 
 OPTIONS = [{}, {"rope": True}, {"prompt": False, "session_token": False}, {"mask_input": True}]
@@ -31,13 +30,13 @@ OPTIONS = [{}, {"rope": True}, {"prompt": False, "session_token": False}, {"mask
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("tokens_per_pass", [1, 70, 2**15])
 def test_leaving_neurons_out_together_equals_one_pass_for_each(options, tokens_per_pass, monkeypatch):
-    monkeypatch.setattr(blocks, "TOKENS_PER_PASS", tokens_per_pass)  # 3 trials of 10 bins: 1, 2 or all neurons a pass
-    plain, quick = plain_and_quick(make_model(**options), torch.tensor([5, 0, 2, 3, 6]))
+    monkeypatch.setattr(blocks, "TOKENS_PER_PASS", tokens_per_pass)  # trials of 10 bins: 1, 7 or all 15 rows a pass
+    plain, quick = plain_and_quick(make_model(**options), [5, 0, 2, 3, 6])
     torch.testing.assert_close(quick, plain, rtol=1e-10, atol=1e-12)
 
 
 def test_leaving_out_passes_hold_no_more_tokens_than_allowed(monkeypatch):
-    monkeypatch.setattr(blocks, "TOKENS_PER_PASS", 70)
+    monkeypatch.setattr(blocks, "TOKENS_PER_PASS", 65)
     n_tokens = []
     encode = NDT1.encode
     monkeypatch.setattr(

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_models import N_BINS, make_group, make_model, make_session
+from small_models import N_BINS, every_pair, make_group, make_model, make_session
 from torch import Tensor
 
 from neuromtm.batch import Scheme
@@ -117,17 +117,17 @@ def test_random_tokens_are_the_tokens_of_the_model():
 
 
 @pytest.mark.parametrize("options", [{}, {"rope": True}, {"prompt": False, "session_token": False}])
-@pytest.mark.parametrize("tokens_per_pass", [1, 200])  # 3 trials of 10 bins and 3 groups: 1 or 2 neurons a pass
+@pytest.mark.parametrize("tokens_per_pass", [1, 200])  # trials of 10 bins and 3 groups: 1 or 6 rows a pass
 def test_leaving_neurons_out_in_passes_equals_one_for_each(tokens_per_pass, options, monkeypatch):
     monkeypatch.setattr(blocks, "TOKENS_PER_PASS", tokens_per_pass)
     n_rows, encode = [], NDT2.encode
     monkeypatch.setattr(NDT2, "encode", lambda self, x, *rest: n_rows.append(len(x)) or encode(self, x, *rest))
     model = make_model(backbone="NDT2", mask_input=True, **options)
     masked = mask(make_group(model.sessions["a"]).counts, torch.arange(7) > 4)
-    session, neurons = SessionInput(model.stitchers["session:a"], masked.visible, masked.hidden), torch.arange(7)
-    quick = model.backbone.left_out(session, "neuron", neurons)
-    assert n_rows == ([3] * 7 if tokens_per_pass == 1 else [6, 6, 6, 3])
-    torch.testing.assert_close(quick, Backbone.left_out(model.backbone, session, "neuron", neurons))
+    session, rows = SessionInput(model.stitchers["session:a"], masked.visible, masked.hidden), every_pair(3, range(7))
+    quick = model.backbone.left_out(session, "neuron", *rows)
+    assert n_rows == ([1] * 21 if tokens_per_pass == 1 else [6, 6, 6, 3])
+    torch.testing.assert_close(quick, Backbone.left_out(model.backbone, session, "neuron", *rows))
 
 
 # ---- regions ----

@@ -5,7 +5,7 @@ import math
 import pytest
 import small_models
 import torch
-from small_models import N_BINS, REGIONS, scatter
+from small_models import N_BINS, REGIONS, every_pair, scatter
 from torch import Tensor
 
 from neuromtm.batch import Scheme
@@ -233,10 +233,11 @@ def test_leaving_neurons_out_together_equals_one_pass_for_each(options, scheme, 
     hidden = torch.zeros_like(counts, dtype=torch.bool)
     hidden[..., 1] = True  # as those of other regions are
     session = SessionInput(model.stitchers["session:a"], counts.masked_fill(hidden, 0), hidden)
-    neurons = torch.tensor([5, 0, 1, 3, 6])
+    trials, neurons = every_pair(len(counts), [5, 0, 1, 3, 6])
+    some = torch.randperm(len(trials), generator=torch.Generator().manual_seed(0))[:12]  # not as many of each trial
     with torch.no_grad():
-        plain = Backbone.left_out(model.backbone, session, scheme, neurons)
-        quick = model.backbone.left_out(session, scheme, neurons)
+        plain = Backbone.left_out(model.backbone, session, scheme, trials[some], neurons[some])
+        quick = model.backbone.left_out(session, scheme, trials[some], neurons[some])
     torch.testing.assert_close(quick, plain, rtol=1e-10, atol=1e-12)
 
 
@@ -246,7 +247,11 @@ def test_half_precision_tells_nothing_of_a_neuron_left_out():
     many[..., 2] += 200
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         one, other = (model.left_out(VisibleGroup("a", c), "neuron", torch.tensor([2])) for c in (few, many))
-    assert torch.equal(one, other)
+    fires = few[..., 2].any(dim=1)
+    assert fires.tolist() == [True, False, True]
+    assert torch.equal(one[fires], other[fires])
+    # where it is silent, it shares a pass with others: the same but for rounding
+    torch.testing.assert_close(one[~fires], other[~fires], rtol=0, atol=0.05 * one.std().item())
 
 
 def test_the_prompt_changes_what_is_predicted_and_without_one_only_attention_does():

@@ -1,6 +1,6 @@
 """Pieces that transformers share: attention with optional rotary positions, pre-norm blocks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import get_args
 
 import torch
@@ -53,16 +53,20 @@ def make_prompts(width: int) -> nn.ParameterDict:
     )
 
 
-def in_passes(neurons: Tensor, *, n_tokens: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Split neurons that are left out in turn into as many at once as a pass should take.
+def in_passes(trials: Tensor, neurons: Tensor, *, n_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Split trials and the neurons that are left out of them into as many at once as a pass should take.
 
     Args:
-        neurons: (left_out,) int64.
-        n_tokens: tokens that leaving out one of them takes.
-        device: where the passes run.
+        trials: (row,) int64, on the device where the passes run.
+        neurons: (row,) int64.
+        n_tokens: tokens of a row.
+
+    Yields:
+        Rows of both.
     """
-    most = TOKENS_PER_PASS * (1 if device.type == "cpu" else GPU_PASS)
-    return neurons.split(max(1, most // n_tokens))
+    most = TOKENS_PER_PASS * (1 if trials.device.type == "cpu" else GPU_PASS)
+    n_rows = max(1, most // n_tokens)
+    return zip(trials.split(n_rows), neurons.split(n_rows), strict=True)
 
 
 def rotate(x: Tensor, position: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from neuromtm.batch import Scheme
@@ -89,27 +88,38 @@ class Backbone(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} wants no averages.")
 
-    def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
-        """Predict each of some neurons with only that neuron hidden in addition.
+    @property
+    def reads_mask(self) -> bool:
+        """Whether what is predicted depends on `SessionInput.hidden`, and not on the visible counts alone.
 
-        This plain version runs one pass over all outputs for each neuron. An architecture may override it by
-        something quicker that gives the same numbers.
+        Where it does not, a neuron without a visible spike in a trial is as good as hidden there, and leaving it out
+        takes no pass of its own. An architecture that never reads `hidden` in evaluation may say so by False.
+        """
+        return True
+
+    def left_out(self, session: SessionInput, scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
+        """Predict neurons in trials, each with only itself hidden in addition.
+
+        This plain version runs a pass over all outputs for each neuron. An architecture may override it by something
+        quicker that gives the same numbers.
 
         Args:
             session: one session's trials.
             scheme: the prompt.
-            neurons: (left_out,) int64, the neurons to leave out in turn.
+            trials: (row,) int64, places in the session's trials.
+            neurons: (row,) int64, the neuron that is left out of this trial.
 
         Returns:
-            (trial, bin, left_out) log-rates.
+            (row, bin) log-rates of that neuron.
         """
-        predicted = []
-        for neuron in neurons.tolist():
-            visible, hidden = session.visible.clone(), session.hidden.clone()
+        predicted = session.visible.new_empty(len(trials), session.visible.shape[1])
+        for neuron in neurons.unique().tolist():
+            rows = (neurons == neuron).nonzero()[:, 0]
+            visible, hidden = session.visible[trials[rows]], session.hidden[trials[rows]]
             visible[..., neuron], hidden[..., neuron] = 0, True
             log_rates = self([session._replace(visible=visible, hidden=hidden)], scheme).log_rates[0]
-            predicted.append(log_rates[..., neuron])
-        return torch.stack(predicted, dim=-1)
+            predicted[rows] = log_rates[..., neuron].to(predicted.dtype)
+        return predicted
 
     @property
     def options(self) -> dict[str, object]:

@@ -160,6 +160,10 @@ class LFADS(Backbone):
         self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
 
     @property
+    def reads_mask(self) -> bool:
+        return self.mask_input
+
+    @property
     def state_size(self) -> int:
         return self.n_factors
 
@@ -283,30 +287,21 @@ class LFADS(Backbone):
         inputs = torch.randn(n_bins, self.n_samples, self.n_inputs, generator=generator).to(drive)
         return start, repeat(inputs, "bin sample latent -> bin (sample trial) latent", trial=n_trials)
 
-    def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
+    def left_out(self, session: SessionInput, scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
         # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
-        # computed. Many neurons are unrolled as one batch.
+        # computed. Many rows are unrolled as one batch.
         stitcher, visible, hidden = session
-        n_trials, n_bins, _ = visible.shape
-        n_at_once = max(1, BINS_PER_PASS // (n_trials * n_bins * max(1, self.n_samples)))
+        n_at_once = max(1, BINS_PER_PASS // (visible.shape[1] * max(1, self.n_samples)))
         predicted = []
         with _full_precision(visible):
             drive = stitcher.drive(visible, hidden)
-            for some in neurons.split(n_at_once):
-                without = drive - stitcher.share(visible, hidden, some)
-                factors, _ = self.unroll(
-                    rearrange(without, "neuron trial bin width -> (neuron trial) bin width"), scheme
-                )
-                factors = rearrange(
-                    factors, "sample (neuron trial) bin factor -> sample neuron trial bin factor", neuron=len(some)
-                )
-                log_rates = einsum(
-                    factors,
-                    stitcher.read_out.weight[some],
-                    "sample neuron trial bin factor, neuron factor -> sample trial bin neuron",
-                )
-                predicted.append(_log_of_mean(log_rates + stitcher.read_out.bias[some]))
-        return torch.cat(predicted, dim=-1)
+            for trial, neuron in zip(trials.split(n_at_once), neurons.split(n_at_once), strict=True):
+                without = drive[trial] - stitcher.share(visible[trial, :, neuron], hidden[trial, :, neuron], neuron)
+                factors, _ = self.unroll(without, scheme)
+                pattern = "sample row bin factor, row factor -> sample row bin"
+                log_rates = einsum(factors, stitcher.read_out.weight[neuron], pattern)
+                predicted.append(_log_of_mean(log_rates + stitcher.read_out.bias[neuron, None]))
+        return torch.cat(predicted)
 
 
 class Bidirectional(nn.Module):

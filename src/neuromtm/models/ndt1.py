@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from einops import einsum, rearrange, repeat
+from einops import einsum, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -89,6 +89,10 @@ class NDT1(Backbone):
         return None if self.rope else self.max_bins
 
     @property
+    def reads_mask(self) -> bool:
+        return self.mask_input
+
+    @property
     def state_size(self) -> int:
         return self.width
 
@@ -129,26 +133,20 @@ class NDT1(Backbone):
         position = token_bins(len(prefix), n_bins, device=drive.device).clamp(min=0) if self.rope else None
         return self.encoder(prepend(prefix, x), sees, position)[:, len(prefix) :]
 
-    def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
+    def left_out(self, session: SessionInput, scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
         # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
-        # computed. Many neurons go through the encoder as one batch.
+        # computed. Many rows go through the encoder as one batch.
         stitcher, visible, hidden = session
-        n_trials, n_bins, _ = visible.shape
         # no autocast: the rounding of a difference in half precision would still tell of the neuron taken out
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:
             drive = stitcher.drive(visible, hidden)
         predicted = []
-        for some in in_passes(neurons, n_tokens=n_trials * n_bins, device=visible.device):
+        for trial, neuron in in_passes(trials, neurons, n_tokens=drive.shape[1]):
             with full_precision:
-                share = stitcher.share(visible, hidden, some)
-            without = rearrange(drive - share, "neuron trial bin width -> (neuron trial) bin width")
+                without = drive[trial] - stitcher.share(visible[trial, :, neuron], hidden[trial, :, neuron], neuron)
             encoded = self.encode(without, stitcher.token, scheme)
-            encoded = rearrange(encoded, "(neuron trial) bin width -> neuron trial bin width", neuron=len(some))
-            log_rates = einsum(
-                encoded,
-                stitcher.read_out.weight[some].to(encoded.dtype),
-                "neuron trial bin width, neuron width -> trial bin neuron",
-            )
-            predicted.append(log_rates + stitcher.read_out.bias[some])
-        return torch.cat(predicted, dim=-1)
+            weight = stitcher.read_out.weight[neuron].to(encoded.dtype)
+            log_rates = einsum(encoded, weight, "row bin width, row width -> row bin")
+            predicted.append(log_rates + stitcher.read_out.bias[neuron, None])
+        return torch.cat(predicted)

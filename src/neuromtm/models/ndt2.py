@@ -101,19 +101,18 @@ class GroupStitcher(nn.Module):
         """What the drive of its group loses when a neuron is hidden in addition.
 
         Args:
-            visible: (trial, bin, neuron) counts, 0 where hidden.
-            hidden: (trial, bin, neuron) bool.
-            neurons: (some,) int64, each hidden in turn.
+            visible: (row, bin) the neuron's counts, 0 where hidden.
+            hidden: (row, bin) bool.
+            neurons: (row,) int64.
 
         Returns:
-            (some, trial, bin, width).
+            (row, bin, width).
         """
-        pattern = "trial bin neuron, neuron width -> neuron trial bin width"
-        share = einsum(visible[..., neurons], by_neuron(self.weight_in)[neurons], pattern)
+        pattern = "row bin, row width -> row bin width"
+        share = einsum(visible, by_neuron(self.weight_in)[neurons], pattern)
         if self.mask_in is None:
             return share
-        newly_hidden = (~hidden[..., neurons]).to(visible.dtype)
-        return share - einsum(newly_hidden, by_neuron(self.mask_in)[neurons], pattern)
+        return share - einsum((~hidden).to(visible.dtype), by_neuron(self.mask_in)[neurons], pattern)
 
     def read_out(self, encoded: Tensor) -> Tensor:
         """(trial, bin, group, width) -> (trial, bin, neuron) log-rates."""
@@ -220,6 +219,10 @@ class NDT2(Backbone):
         return None if self.rope else self.max_bins
 
     @property
+    def reads_mask(self) -> bool:
+        return self.mask_input
+
+    @property
     def state_size(self) -> int:
         return self.width
 
@@ -279,34 +282,22 @@ class NDT2(Backbone):
         encoded = self.encoder(prepend(prefix, tokens), sees, position)[:, len(prefix) :]
         return rearrange(encoded, "trial (bin group) width -> trial bin group width", group=n_groups)
 
-    def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
-        # The read-in is linear: a neuron is taken out of its group by subtracting its own share. Many neurons go
-        # through the encoder as one batch, and only their own outputs are computed.
+    def left_out(self, session: SessionInput, scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
+        # The read-in is linear: a neuron is taken out of its group by subtracting its own share. Many rows go through
+        # the encoder as one batch, and only the neurons' own outputs are computed.
         stitcher, visible, hidden = session
         # no autocast: the rounding of a difference in half precision would still tell of the neuron taken out
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:
             drive = stitcher.drive(visible, hidden)
-        n_trials, n_bins, n_groups, _ = drive.shape
         predicted = []
-        for some in in_passes(neurons, n_tokens=n_trials * n_bins * n_groups, device=visible.device):
-            own_group = functional.one_hot(some // self.neurons_per_token, n_groups).to(drive.dtype)
+        for trial, neuron in in_passes(trials, neurons, n_tokens=drive[0, :, :, 0].numel()):
+            row, group = torch.arange(len(trial), device=trial.device), neuron // self.neurons_per_token
+            without = drive[trial]
             with full_precision:
-                share = stitcher.share(visible, hidden, some)
-                without = drive - einsum(
-                    share, own_group, "neuron trial bin width, neuron group -> neuron trial bin group width"
-                )
-            stacked = rearrange(without, "neuron trial bin group width -> (neuron trial) bin group width")
-            encoded = rearrange(
-                self.encode(stacked, stitcher, scheme),
-                "(neuron trial) bin group width -> neuron trial bin group width",
-                neuron=len(some),
-            )
-            log_rates = einsum(
-                encoded,
-                own_group.to(encoded.dtype),
-                by_neuron(stitcher.weight_out)[some].to(encoded.dtype),
-                "neuron trial bin group width, neuron group, neuron width -> trial bin neuron",
-            )
-            predicted.append(log_rates + stitcher.bias_out[some])
-        return torch.cat(predicted, dim=-1)
+                without[row, :, group] -= stitcher.share(visible[trial, :, neuron], hidden[trial, :, neuron], neuron)
+            encoded = self.encode(without, stitcher, scheme)[row, :, group]
+            weight = by_neuron(stitcher.weight_out)[neuron].to(encoded.dtype)
+            log_rates = einsum(encoded, weight, "row bin width, row width -> row bin")
+            predicted.append(log_rates + stitcher.bias_out[neuron, None])
+        return torch.cat(predicted)

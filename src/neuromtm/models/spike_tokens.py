@@ -193,6 +193,10 @@ class SpikeTokens(Backbone):
             self.prompts = make_prompts(width)
 
     @property
+    def reads_mask(self) -> bool:
+        return False
+
+    @property
     def state_size(self) -> int:
         return self.width
 
@@ -225,10 +229,10 @@ class SpikeTokens(Backbone):
             session: one session's trials.
             prefix: (token, width) what is visible everywhere.
             scheme: whether a bin may read later bins of its step.
-            without: (left_out,) int64, neurons whose spikes are not read, in turn; by default all are read.
+            without: (trial, variant) int64, the neuron whose spikes are not read; by default all are read.
 
         Returns:
-            (left_out or 1, trial, step, query, width): the latents of a step and after them its bins.
+            (variant or 1, trial, step, query, width): the latents of a step and after them its bins.
         """
         n_trials, _, n_neurons = session.visible.shape
         spikes = spikes_of(session.visible, step_bins=self.step_bins)
@@ -246,23 +250,26 @@ class SpikeTokens(Backbone):
         # spikes that are alike weigh as many times as there are
         weight = rearrange(spikes.log_count, "row slot -> row 1 1 slot")
         if without is not None:
-            gone = rearrange(spikes.entry % n_neurons, "row slot -> row 1 slot") == without[:, None]
-            weight = weight.masked_fill(rearrange(gone, "row neuron slot -> row neuron 1 slot"), -torch.inf)
+            without = repeat(without, "trial variant -> (trial step) variant 1", step=len(spikes.entry) // n_trials)
+            gone = rearrange(spikes.entry % n_neurons, "row slot -> row 1 slot") == without
+            weight = weight.masked_fill(rearrange(gone, "row variant slot -> row variant 1 slot"), -torch.inf)
         latest = torch.cat((bins[-1:].expand(self.n_latents), bins))
         if attends_causally(scheme):
             later = rearrange(spikes.entry // n_neurons, "row slot -> row 1 1 slot") > latest[:, None]
             weight = weight.masked_fill(later, -torch.inf)
         n_variants = weight.shape[1]
         weight = weight.expand(-1, -1, len(latest), -1)
-        weight = functional.pad(rearrange(weight, "row neuron query slot -> row (neuron query) slot"), (len(prefix), 0))
+        weight = functional.pad(
+            rearrange(weight, "row variant query slot -> row (variant query) slot"), (len(prefix), 0)
+        )
 
         queries = torch.cat((self.latents, repeat(self.bin, "width -> bin width", bin=self.step_bins)))
-        queries = repeat(queries, "query width -> 1 (neuron query) width", neuron=n_variants)
+        queries = repeat(queries, "query width -> 1 (variant query) width", variant=n_variants)
         middle = (bins[:1] + bins[-1:]) / 2
         position = torch.cat((middle.expand(self.n_latents), bins.to(middle.dtype))).repeat(n_variants)
         read = queries + self.read(queries, position, torch.cat((always, spike_tokens), dim=3), weight)
-        axes = "(trial step) (neuron query) width -> neuron trial step query width"
-        return rearrange(read, axes, trial=n_trials, neuron=n_variants)
+        axes = "(trial step) (variant query) width -> variant trial step query width"
+        return rearrange(read, axes, trial=n_trials, variant=n_variants)
 
     def mix(self, read: Tensor, prefix: Tensor, n_bins: int, scheme: Scheme) -> Tensor:
         """Let the latents attend to each other and the bins to the latents.
@@ -297,20 +304,23 @@ class SpikeTokens(Backbone):
         bins = bins + self.decode(bins, bin_position, self.decode.keys_and_values(latents, position), weight)
         return self.norm(bins + self.mlp(bins))
 
-    def left_out(self, session: SessionInput, scheme: Scheme, neurons: Tensor) -> Tensor:
-        # A neuron left out is one whose spikes are not read: the spikes are listed once and many neurons go through
-        # as one batch, of which only their own outputs are computed.
-        stitcher, visible, _ = session
-        n_trials, n_bins, _ = visible.shape
+    def left_out(self, session: SessionInput, scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
+        # A neuron left out is one whose spikes are not read: the rows of a trial share its list of spikes. Many rows
+        # go through as one batch, of which only the neurons' own outputs are computed.
+        stitcher, n_bins = session.stitcher, session.visible.shape[1]
         prefix = self.prefix(stitcher, scheme)
-        n_tokens = n_trials * -(-n_bins // self.step_bins) * (self.n_latents + self.step_bins)
+        n_tokens = -(-n_bins // self.step_bins) * (self.n_latents + self.step_bins)
         predicted = []
-        for some in in_passes(neurons, n_tokens=n_tokens, device=visible.device):
-            read = self.read_spikes(session, prefix, scheme, some)
-            read = rearrange(read, "neuron trial step query width -> (neuron trial) step query width")
-            states = self.mix(read, repeat(prefix, "token width -> trial token width", trial=len(read)), n_bins, scheme)
-            states = rearrange(states, "(neuron trial) bin width -> neuron trial bin width", neuron=len(some))
-            weight = stitcher.read_out.weight[some].to(states.dtype)
-            log_rates = einsum(states, weight, "neuron trial bin width, neuron width -> trial bin neuron")
-            predicted.append(log_rates + stitcher.read_out.bias[some])
-        return torch.cat(predicted, dim=-1)
+        for trial, neuron in in_passes(trials, neurons, n_tokens=n_tokens):
+            own, trial = trial.unique(return_inverse=True)
+            row = torch.arange(len(trial), device=trial.device)
+            variant = functional.one_hot(trial).cumsum(0)[row, trial] - 1
+            # of trials with fewer rows than another, some variants leave nobody out, and nobody asks for them
+            without = neuron.new_full((len(own), int(variant.max()) + 1), -1).index_put((trial, variant), neuron)
+            some = session._replace(visible=session.visible[own], hidden=session.hidden[own])
+            read = self.read_spikes(some, prefix, scheme, without)[variant, trial]
+            states = self.mix(read, repeat(prefix, "token width -> row token width", row=len(read)), n_bins, scheme)
+            weight = stitcher.read_out.weight[neuron].to(states.dtype)
+            log_rates = einsum(states, weight, "row bin width, row width -> row bin")
+            predicted.append(log_rates + stitcher.read_out.bias[neuron, None])
+        return torch.cat(predicted)

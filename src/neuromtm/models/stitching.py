@@ -55,19 +55,18 @@ class LinearStitcher(nn.Module):
         """What the drive loses when a neuron is hidden in addition.
 
         Args:
-            visible: (trial, bin, neuron) counts, 0 where hidden.
-            hidden: (trial, bin, neuron) bool.
-            neurons: (some,) int64, each hidden in turn.
+            visible: (row, bin) the neuron's counts, 0 where hidden.
+            hidden: (row, bin) bool.
+            neurons: (row,) int64.
 
         Returns:
-            (some, trial, bin, width).
+            (row, bin, width).
         """
-        pattern = "trial bin neuron, width neuron -> neuron trial bin width"
-        share = einsum(visible[..., neurons], self.read_in.weight[:, neurons], pattern)
+        pattern = "row bin, width row -> row bin width"
+        share = einsum(visible, self.read_in.weight[:, neurons], pattern)
         if self.mask_in is None:
             return share
-        newly_hidden = (~hidden[..., neurons]).to(visible.dtype)
-        return share - einsum(newly_hidden, self.mask_in.weight[:, neurons], pattern)
+        return share - einsum((~hidden).to(visible.dtype), self.mask_in.weight[:, neurons], pattern)
 
 
 class VisibleGroup(NamedTuple):
@@ -122,8 +121,29 @@ class StitchedModel(nn.Module):
         return self.backbone([self._input(*group) for group in groups], scheme)
 
     def left_out(self, group: VisibleGroup, scheme: Scheme, neurons: Tensor) -> Tensor:
-        """(trial, bin, left_out) log-rates of neurons each hidden in turn; see `Backbone.left_out`."""
-        return self.backbone.left_out(self._input(*group), scheme, neurons)
+        """Predict each of some neurons with only that neuron hidden in addition.
+
+        Args:
+            group: some trials.
+            scheme: the prompt.
+            neurons: (left_out,) int64, the neurons to leave out in turn.
+
+        Returns:
+            (trial, bin, left_out) log-rates, in the precision of the weights.
+        """
+        session = self._input(*group)
+        has_spikes = (session.visible[..., neurons] != 0).any(dim=1)
+        own_pass = torch.ones_like(has_spikes) if self.backbone.reads_mask else has_spikes
+        if own_pass.all():
+            predicted = session.visible.new_empty(*session.visible.shape[:2], len(neurons))
+        else:  # one pass for all the neurons that are silent, which are as good as hidden
+            log_rates = self.backbone([session], scheme).log_rates[0]
+            predicted = log_rates[..., neurons].to(session.visible.dtype)
+        trials, places = own_pass.nonzero(as_tuple=True)
+        if len(trials):
+            rows = self.backbone.left_out(session, scheme, trials, neurons[places])
+            predicted[trials, :, places] = rows.to(predicted.dtype)
+        return predicted
 
     def _input(self, eid: str, visible: Tensor, hidden: Tensor | None) -> SessionInput:
         stitcher = self.stitchers[module_key(eid)]
