@@ -58,7 +58,9 @@ def test_the_help_says_every_option_with_its_meaning(capsys, command):
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_help_of_the_tools(capsys, tool):
-    assert "--out" in output(capsys, tool, "--help")
+    text = output(capsys, tool, "--help")
+    assert text.startswith(f"usage: neuromtm {tool}")
+    assert "--data" in text or "--out" in text
 
 
 def test_the_configuration_printed_is_one_that_can_be_given_again(capsys, root, tmp_path):
