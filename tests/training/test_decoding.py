@@ -122,7 +122,7 @@ def test_a_trace_begins_at_the_average_of_the_training_trials(sessions_dir, tmp_
 def test_a_number_of_a_trial_is_decoded_from_the_whole_trial(sessions_dir, tmp_path):
     module = decoder("reaction_time_s")
     data = fit(tmp_path, module, sessions_dir)
-    assert isinstance(module.head, TrialHead)
+    assert isinstance(module.heads["shared"], TrialHead)
     group = next(data.groups(EIDS[0], "test"))
     assert module.decode(group).shape == (len(group.trial), 1)
 
@@ -147,7 +147,7 @@ def test_a_frozen_model_stays_as_it_was_and_its_head_learns(sessions_dir, masked
     fit(tmp_path, module, sessions_dir)
     before = torch.load(masked_model, weights_only=True)["state_dict"]
     assert all(torch.equal(value, before[f"model.{name}"]) for name, value in weights_of(module).items())
-    assert module.head.linear.weight.any()
+    assert module.heads["shared"].linear.weight.any()
 
 
 def test_a_fine_tuned_model_begins_with_the_weights_of_the_session_and_moves(sessions_dir, masked_model, tmp_path):
@@ -163,6 +163,18 @@ def test_a_fine_tuned_model_begins_with_the_weights_of_the_session_and_moves(ses
     trainer.callbacks.append(Begin())
     trainer.fit(module, SessionDataModule(root=str(sessions_dir), sessions=[EIDS[0]]))
     assert not torch.equal(module.model.state_dict()[name], before[f"model.{name}"])
+
+
+def test_each_session_can_have_a_head_of_its_own(sessions_dir, tmp_path):
+    module = decoder(own_heads=True)
+    lightning.seed_everything(0)
+    data = SessionDataModule(root=str(sessions_dir), sessions=list(EIDS[:2]), batch_size=8)
+    trainer_for(tmp_path).fit(module, data)
+    first, second = (module.heads[f"session:{eid}"].linear.weight for eid in EIDS[:2])
+    assert not torch.equal(first, second)
+    before = module.decode(next(data.groups(EIDS[1], "test")))
+    torch.nn.init.constant_(first, 9.0)
+    assert torch.equal(module.decode(next(data.groups(EIDS[1], "test"))), before)
 
 
 def test_a_frozen_model_must_know_the_session(sessions_dir, masked_model, tmp_path):

@@ -16,7 +16,7 @@ from neuromtm.masking.objective import Objective
 from neuromtm.metrics.loss import MeanCost
 from neuromtm.models.heads import BinHead, TrialHead
 from neuromtm.models.interface import Backbone
-from neuromtm.models.stitching import VisibleGroup
+from neuromtm.models.stitching import VisibleGroup, module_key
 from neuromtm.randomness import seed_from
 from neuromtm.training.checkpoint import CheckpointRecord
 from neuromtm.training.optim import Schedule
@@ -38,10 +38,11 @@ class Units(NamedTuple):
 class BehaviorDecoding(StitchedModule):
     """Decodes one behaviour from the states of a stitched model, nothing hidden.
 
-    The head is one linear map for all sessions: of the whole trial for classes (cross-entropy) and for numbers of a
-    trial, of each bin for a trace (squared error). A trace is learned as its deviation from the session's average
-    over training trials, which needs no neurons: training starts at the chance level. The model beneath the head is
-    fine-tuned from `pretrained`, held fixed (`frozen`), or trained from scratch (a `backbone` alone).
+    The head is a linear map, one for all sessions or each its own: of the whole trial for classes (cross-entropy) and
+    for numbers of a trial, of each bin for a trace (squared error). A trace is learned as its deviation from the
+    session's average over training trials, which needs no neurons: training starts at the chance level. The model
+    beneath the head is fine-tuned from `pretrained`, held fixed (`frozen`), or trained from scratch (a `backbone`
+    alone).
 
     Args:
         target: the behaviour's name: a trace of the shards, `choice`, `reward`, `block`, `contrast` or
@@ -49,6 +50,8 @@ class BehaviorDecoding(StitchedModule):
         backbone: the architecture. Left out, it is the one of `pretrained`, or of the checkpoint tested.
         pretrained: checkpoint whose shared weights training starts from, and those of the sessions it knows.
         frozen: train the head alone. The pretrained checkpoint must know every session.
+        own_heads: whether each session has a head of its own. One for all learns from more trials; but the states of a
+            frozen model need not mean the same in two animals.
         prompt: the scheme whose prompt and attention the model is asked with; if it was not pretrained with it, the
             first of those that it was pretrained with.
         lr: highest learning rate.
@@ -65,6 +68,7 @@ class BehaviorDecoding(StitchedModule):
         *,
         pretrained: str | None = None,
         frozen: bool = False,
+        own_heads: bool = False,
         prompt: Scheme = "neuron",
         lr: float = 1e-4,
         weight_decay: float = 0.01,
@@ -86,13 +90,14 @@ class BehaviorDecoding(StitchedModule):
             raise ConfigError(
                 "model.frozen: an untrained model would be held fixed. Give model.pretrained, or leave frozen out."
             )
-        self.target, self.frozen, self.prompt = target, frozen, prompt
+        self.target, self.frozen, self.own_heads, self.prompt = target, frozen, own_heads, prompt
         self.kind: Kind = "classes"
         self.classes: tuple[float, ...] = ()
         """known values of a target of classes, sorted; the head's outputs are in this order"""
         self.units: dict[str, Units] = {}
         """eid -> in which a trace or number is learned"""
-        self.head: nn.Module | None = None
+        self.heads: nn.ModuleDict | None = None
+        """by `head_key`"""
         self.val_loss = MeanCost()
         self._targets: dict[str, Target | None] = {}
         self._values: dict[str, Tensor] = {}  # on the device: class numbers (-1 unknown), or values in units
@@ -129,21 +134,27 @@ class BehaviorDecoding(StitchedModule):
                 )
         if self.pretrained is None:
             self.objective = Objective(schemes=(self.prompt,))  # no prompt has been learned yet
-        self._make_head(data.n_bins)
+        self._make_heads(data.n_bins)
 
     def _read_targets(self, data: SessionDataModule) -> dict[str, Target | None]:
         if self._targets.keys() != data.sessions.keys():
             self._targets = {eid: data.target(eid, self.target) for eid in data.sessions}
         return self._targets
 
-    def _make_head(self, n_bins: int) -> None:
+    def _make_heads(self, n_bins: int) -> None:
+        self.heads = nn.ModuleDict({self.head_key(eid): self._make_head(n_bins) for eid in self.model.sessions})
+        self.model.requires_grad_(not self.frozen)
+
+    def _make_head(self, n_bins: int) -> nn.Module:
         state_size = self.model.backbone.state_size
         if self.kind == "trace":
-            self.head = BinHead(state_size=state_size)
-        else:
-            n_outputs = len(self.classes) if self.kind == "classes" else 1
-            self.head = TrialHead(n_bins=n_bins, state_size=state_size, n_outputs=n_outputs)
-        self.model.requires_grad_(not self.frozen)
+            return BinHead(state_size=state_size)
+        n_outputs = len(self.classes) if self.kind == "classes" else 1
+        return TrialHead(n_bins=n_bins, state_size=state_size, n_outputs=n_outputs)
+
+    def head_key(self, eid: str) -> str:
+        """The name of a session's head in `heads`."""
+        return module_key(eid) if self.own_heads else "shared"
 
     def decoder(self) -> dict[str, Any]:
         return {
@@ -152,6 +163,7 @@ class BehaviorDecoding(StitchedModule):
             "classes": list(self.classes),
             "units": {eid: {"average": list(u.average), "deviation": u.deviation} for eid, u in self.units.items()},
             "frozen": self.frozen,
+            "own_heads": self.own_heads,
             "prompt": self.prompt,
         }
 
@@ -161,7 +173,7 @@ class BehaviorDecoding(StitchedModule):
             raise CheckpointError(
                 f"{name}: a masked model, not a decoder of {self.target!r}. Give it by --model.pretrained to train one."
             )
-        mine = {"target": self.target, "frozen": self.frozen, "prompt": self.prompt}
+        mine = {"target": self.target, "frozen": self.frozen, "own_heads": self.own_heads, "prompt": self.prompt}
         differing = [
             f"{key} {decoder.get(key)!r} there and {v!r} here" for key, v in mine.items() if decoder.get(key) != v
         ]
@@ -172,7 +184,7 @@ class BehaviorDecoding(StitchedModule):
             self.units = {eid: Units(tuple(u["average"]), u["deviation"]) for eid, u in decoder["units"].items()}
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{name}: what it says of its decoder is not whole ({error!r}).") from error
-        self._make_head(record.n_bins)
+        self._make_heads(record.n_bins)
 
     # ---- training
 
@@ -234,7 +246,7 @@ class BehaviorDecoding(StitchedModule):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             scheme = self.objective.stand_in(self.prompt)
             states = self.model([VisibleGroup(g.eid, g.counts) for g in groups], scheme).states
-        return [self.head(state).float() for state in states]
+        return [self.heads[self.head_key(g.eid)](s).float() for g, s in zip(groups, states, strict=True)]
 
     # ---- validation, test and prediction: the callbacks score and write
 
