@@ -55,6 +55,6 @@ def test_random_tokens_that_are_not_the_model_s_are_refused(sessions_dir, tmp_pa
 
 
 def test_a_session_of_too_many_groups_is_refused(sessions_dir, tmp_path, capsys):
-    sizes = ("--model.backbone.neurons_per_token=2", "--model.objective.neurons_per_token=2")
+    sizes = ("--model.backbone.neurons_per_token=2",)
     line = refusal(capsys, *random_token(sessions_dir, tmp_path, *sizes, "--model.backbone.max_groups=3"))
     assert "groups of 2, but max_groups is 3. Raise it" in line

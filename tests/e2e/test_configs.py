@@ -57,21 +57,14 @@ def test_recipes_instantiate_with_every_model(recipe, model, tmp_path):
     assert cli.trainer.default_root_dir == str(tmp_path)
 
 
-def test_a_model_s_overlay_leaves_nothing_of_another_one_s_but_the_masking(tmp_path):
+def test_a_model_s_overlay_leaves_nothing_of_another_one_s(tmp_path):
     """What has the same name in the class before is kept by the parser, so an overlay states every option."""
     models = [CONF / "model" / name for name in ("small.yaml", "ndt2_tiny.yaml")]
     cli = Instantiated(command(CONF / "temporal.yaml", *models, CONF / "trainer" / "cpu.yaml", run_dir=tmp_path))
     backbone = cli.model.model.backbone
     assert backbone.class_path == "neuromtm.models.ndt2.NDT2"
     assert backbone.options == yaml.safe_load(models[-1].read_text())["model"]["backbone"]["init_args"]
-    assert cli.model.objective == Objective(schemes=("temporal",), neurons_per_token=backbone.neurons_per_token)
-
-
-@pytest.mark.parametrize("model", MODELS, ids=name_of)
-def test_random_tokens_of_a_model_s_overlay_are_its_tokens(model):
-    config = Parsed(command(CONF / "random_token.yaml", model)).config["fit"]["model"]
-    size = config["backbone"]["init_args"].get("neurons_per_token")
-    assert size in (None, config["objective"]["neurons_per_token"])
+    assert cli.model.objective == Objective(schemes=("temporal",))
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=name_of)
@@ -104,6 +97,7 @@ def test_what_a_recipe_sets_arrives(recipe, tmp_path):
         "run_dir": None,
         "model.objective.schemes": cli.model.objective and list(cli.model.objective.schemes),
         "model.objective.region_dropout": cli.model.objective and cli.model.objective.region_dropout,
+        "model.target": getattr(cli.model, "target", None),
         "model.lr": cli.model.lr,
         "model.weight_decay": cli.model.weight_decay,
         "model.schedule": cli.model.schedule,

@@ -75,3 +75,9 @@ def test_a_task_is_asked_with_a_prompt_that_was_trained():
     assert Objective().stand_in("causal") == "causal"
     assert Objective(schemes=["temporal"]).stand_in("causal") == "temporal"
     assert Objective(schemes=["temporal", "neuron"]).stand_in("inter_region") == "temporal"
+
+
+def test_random_tokens_are_those_of_the_model_unless_another_size_is_given():
+    assert Objective().for_tokens(16).neurons_per_token == 16
+    assert Objective().for_tokens(None).neurons_per_token == 128
+    assert Objective(neurons_per_token=5).for_tokens(16).neurons_per_token == 5

@@ -1,7 +1,7 @@
 """Multi-task masking: which scheme a batch gets, and what it hides of each session."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import torch
@@ -11,6 +11,9 @@ from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.masking import schemes as s
 from neuromtm.masking.schemes import MTM, Masked
+
+NEURONS_PER_TOKEN = 128
+"""as NDT2 has in the paper"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,8 @@ class Objective:
             hiding each by itself would seldom leave one alone, and scoring one of the others at a time would seldom
             meet a pair. A session of one known region is left as it is.
         token_ratio: share of the tokens hidden by `random_token`.
-        neurons_per_token: neurons in a token of `random_token`.
+        neurons_per_token: neurons in a token of `random_token`; left out, as many as in the model's own tokens, or 128
+            if its tokens are not of neurons.
     """
 
     schemes: tuple[Scheme, ...] = MTM
@@ -39,7 +43,7 @@ class Objective:
     intra_region_ratio: float = 0.3
     token_ratio: float = 0.3
     region_dropout: float = 0.0
-    neurons_per_token: int = 128
+    neurons_per_token: int | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "schemes", tuple(self.schemes))  # YAML gives a list
@@ -55,10 +59,16 @@ class Objective:
         ]
         if not 0 <= self.region_dropout <= 1:
             problems.append(f"region_dropout is {self.region_dropout}, not in 0 to 1.")
-        if self.neurons_per_token < 1:
+        if self.neurons_per_token is not None and self.neurons_per_token < 1:
             problems.append(f"neurons_per_token is {self.neurons_per_token}, less than 1.")
         if problems:
             raise ConfigError("model.objective: " + " ".join(problems))
+
+    def for_tokens(self, neurons_per_token: int | None) -> "Objective":
+        """The objective of a model whose tokens have so many neurons; None if they are not of neurons."""
+        if self.neurons_per_token is not None:
+            return self
+        return replace(self, neurons_per_token=neurons_per_token or NEURONS_PER_TOKEN)
 
     def draw_scheme(self, regions: Sequence[Tensor], generator: torch.Generator) -> Scheme:
         """Draw the batch's scheme.
@@ -96,7 +106,10 @@ class Objective:
                 return s.hide_neurons(counts, ratio=self.neuron_ratio, generator=generator)
             case "random_token":
                 return s.hide_tokens(
-                    counts, ratio=self.token_ratio, neurons_per_token=self.neurons_per_token, generator=generator
+                    counts,
+                    ratio=self.token_ratio,
+                    neurons_per_token=self.neurons_per_token or NEURONS_PER_TOKEN,
+                    generator=generator,
                 )
         drawn = self._draw_region(scheme, region, generator)
         if scheme == "inter_region":

@@ -148,8 +148,7 @@ class NDT2(Backbone):
         mlp_width: hidden size of each block's perceptron.
         dropout: in the blocks.
         embedding_dropout: on the embedded groups.
-        neurons_per_token: neurons in a group. `objective.neurons_per_token` must be the same, so that the scheme
-            `random_token` hides whole tokens.
+        neurons_per_token: neurons in a group. The scheme `random_token` hides whole tokens of this size.
         region_embedding: whether a token is told the regions of its neurons.
         prompt: whether a learned token of the masking scheme is prepended.
         session_token: whether a learned token of the session is prepended.

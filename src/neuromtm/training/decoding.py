@@ -133,7 +133,8 @@ class BehaviorDecoding(StitchedModule):
                     "would stay untrained. Fine-tune on it first (conf/finetune.yaml), or leave model.frozen out."
                 )
         if self.pretrained is None:
-            self.objective = Objective(schemes=(self.prompt,))  # no prompt has been learned yet
+            # no prompt has been learned yet
+            self.objective = Objective(schemes=(self.prompt,)).for_tokens(self.model.backbone.neurons_per_token)
         self._make_heads(data.n_bins)
 
     def _read_targets(self, data: SessionDataModule) -> dict[str, Target | None]:

@@ -72,6 +72,7 @@ class StitchedModule(lightning.LightningModule):
         if self.model is None:
             raise ConfigError("model: neither a backbone nor a pretrained checkpoint is given. Set model.backbone.")
         _check_n_bins(self.model.backbone, data)
+        self.objective = self.objective.for_tokens(self.model.backbone.neurons_per_token)
         _check_tokens(self.model.backbone, self.objective)
         new = [eid for eid in data.sessions if eid not in self.model.sessions]
         for eid in new:
@@ -167,8 +168,7 @@ class StitchedModule(lightning.LightningModule):
         record = CheckpointRecord.from_checkpoint(checkpoint, name=name)
         backbone = record.build_backbone(name=name) if self.model is None else self.model.backbone
         record.require_backbone(backbone, name=name)
-        if self.objective is None:
-            self.objective = record.objective
+        self.objective = (self.objective or record.objective).for_tokens(backbone.neurons_per_token)
         if self.objective != record.objective:
             raise CheckpointError(
                 f"{name}: trained with {record.objective}, but model.objective is {self.objective}. Leave it out to "
@@ -298,7 +298,7 @@ def _check_tokens(backbone: Backbone, objective: Objective) -> None:
     if "random_token" in objective.schemes and size not in (None, objective.neurons_per_token):
         raise ConfigError(
             f"model.objective.neurons_per_token is {objective.neurons_per_token}, but a token of model.backbone has "
-            f"{size} neurons: random_token would hide parts of tokens. Add --model.objective.neurons_per_token {size}."
+            f"{size} neurons: random_token would hide parts of tokens. Leave model.objective.neurons_per_token out."
         )
 
 
