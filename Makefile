@@ -55,7 +55,7 @@ $(INSTALLED): setup.cfg constraints.txt | $(BIN)/pip
 # ---- checks ----
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
