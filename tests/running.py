@@ -39,7 +39,7 @@ def neuromtm_process(*arguments: object, check: bool = True) -> subprocess.Compl
     """Run a command as a user does."""
     program = Path(sys.executable).parent / "neuromtm"
     command = [str(program), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert not check or result.returncode == 0, result.stdout + result.stderr
     return result
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.running import HELDOUT, SHORT, finetune, neuromtm, refusal, scalars
+from tests.running import HELDOUT, SHORT, finetune, neuromtm, neuromtm_process, refusal, scalars
 
 CONF = ROOT / "conf"
 OVERLAYS = sorted((CONF / "model").glob("*_tiny.yaml"))  # NDT1's own is run in test_road.py
@@ -37,6 +37,30 @@ def test_an_architecture_pretrains_in_half_precision_fine_tunes_is_tested_and_pr
         rates = file["rates"][()]
     assert np.isfinite(rates).all()
     assert (rates > 0).all()
+
+
+@pytest.mark.parametrize("overlay", [*OVERLAYS, CONF / "model" / "tiny.yaml"], ids=lambda path: path.stem)
+def test_an_architecture_trains_on_two_processes(overlay, sessions_dir, tmp_path):
+    two = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.root", sessions_dir, "--run_dir", tmp_path)
+    recipes = ("--config", CONF / "pretrain.yaml", "--config", overlay)
+    neuromtm_process("fit", *recipes, *SHORT, *QUICK, *two)
+    assert np.isfinite(scalars(tmp_path)["val/loss"]).all()
+    assert (tmp_path / "checkpoints" / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize("overlay", [*OVERLAYS, CONF / "model" / "tiny.yaml"], ids=lambda path: path.stem)
+def test_an_architecture_decodes_on_one_process_as_on_two(overlay, sessions_dir, tmp_path):
+    few = ("--trainer.max_epochs=1", "--trainer.precision=bf16-mixed", "--data.role=pretrain")
+    recipes = ("--config", CONF / "decode_whisker.yaml", "--config", overlay)
+    neuromtm("fit", *recipes, *SHORT, *few, "--data.root", sessions_dir, "--run_dir", tmp_path)
+    checkpoint = ("--config", tmp_path / "config.yaml", "--ckpt_path", tmp_path / "checkpoints" / "best.ckpt")
+    full = "--trainer.precision=32-true"
+    neuromtm("test", *checkpoint, full)
+    two = ("--trainer.devices=2", "--trainer.strategy=ddp_fork", "--run_dir", tmp_path / "two")
+    neuromtm("test", *checkpoint, full, *two)
+    alone, together = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, tmp_path / "two"))
+    assert together["mean"] == pytest.approx(alone["mean"], abs=1e-4)
+    assert len(alone["sessions"]) == 3
 
 
 def random_token(sessions_dir, tmp_path, *more):
