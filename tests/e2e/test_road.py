@@ -22,6 +22,8 @@ from tests.running import EIDS, HELDOUT, finetune, neuromtm, pretrain, scalars
 
 BPS = ("co_smoothing_bps", "forward_prediction_bps", "intra_region_bps", "inter_region_bps")
 BEHAVIOR = ("choice_accuracy", "choice_chance", "whisker_r2", "whisker_chance")
+BALANCED = ("choice_balanced_accuracy",)
+COUNTS = tuple(f"{key}_{name}" for key in ("choice_accuracy", "whisker_r2") for name in ("counts", "rrr"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_a_pretraining_leaves_its_configuration_checkpoints_and_curves(pretraine
 def test_a_test_leaves_figures_of_every_session(finetuned):
     metrics = json.loads((finetuned / "metrics.json").read_text())
     assert list(metrics["sessions"]) == [HELDOUT]
-    assert set(metrics["mean"]) == {*BPS, *BEHAVIOR}
+    assert set(metrics["mean"]) == {*BPS, *BEHAVIOR, *BALANCED, *COUNTS}
     assert {path.name for path in (finetuned / "figures").iterdir()} >= {f"{HELDOUT}.png", "scores.png"}
 
 
@@ -105,7 +107,8 @@ def test_runs_stand_beside_the_ceiling(finetuned, sessions_dir, tmp_path, capsys
     assert "mtm" in table
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert list(summary) == ["mtm", "ceiling"]
-    assert set(summary["mtm"]) == set(summary["ceiling"]) == {*BPS, *BEHAVIOR}
+    assert set(summary["mtm"]) == {*BPS, *BEHAVIOR, *BALANCED, *COUNTS}
+    assert set(summary["ceiling"]) == {*BPS, *BEHAVIOR, *BALANCED}
     assert summary["ceiling"]["co_smoothing_bps"] > summary["mtm"]["co_smoothing_bps"]
 
 

@@ -264,3 +264,9 @@ def test_a_browser_shows_the_page(run_dir, tmp_path):
     assert rows[0] < 200
     green = np.abs(shown - (0, 1, 0)).max(axis=2) < 0.02
     assert green.sum() > 1000  # the figure of the first session
+
+
+def test_a_folder_that_is_no_run_has_no_page(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match="no such run directory"):
+        report_page(tmp_path)

@@ -49,8 +49,8 @@ def report_page(run_dir: Path, *, ceiling: Path | None = None) -> str:
         UserError: if there is no run, or a file of it is not one that a test writes.
     """
     run_dir = Path(run_dir)
-    if not run_dir.is_dir() or not any(run_dir.iterdir()):
-        raise UserError(f"{run_dir}: no such run directory, or an empty one.")
+    if not any((run_dir / name).exists() for name in ("config.yaml", METRICS_FILE)):
+        raise UserError(f"{run_dir}: no such run directory; there is neither a config.yaml nor a {METRICS_FILE} in it.")
     if (run_dir / METRICS_FILE).exists():
         body = _tested(run_dir, ceiling)
     else:

@@ -135,7 +135,7 @@ def run_compare(arguments: Sequence[str]) -> None:
     print_tables(tables)
     for name, run in runs.items():
         if run.neurons is None and len(runs) > 1:
-            print(f"{name}: no neurons.csv beside its metrics, so its neurons are not paired. Test it again.")
+            print(f"{name}: no neurons.csv beside its metrics (a decoder has none), so its neurons are not paired.")
     if options.out is not None:
         keep_previous(options.out)
         write_whole(options.out, json.dumps(summary(metrics), indent=1) + "\n")
