@@ -53,8 +53,10 @@ class DecodingResults(lightning.Callback):
         data, scores = trainer.datamodule, {}
         for eid, (trials, predicted) in self._gather(trainer).items():
             target = data.target(eid, module.target)
-            if target is not None:
-                scores[eid] = score_decoded(target, predicted, trials, data.headers[eid].splits["train"])
+            train = data.headers[eid].splits["train"]
+            # one class in train is nothing to tell apart, as for the linear read-outs
+            if target is not None and (target.is_trace or len(target.classes(train)) > 1):
+                scores[eid] = score_decoded(target, predicted, trials, train)
         return scores
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: BehaviorDecoding) -> None:
@@ -78,7 +80,7 @@ class DecodingResults(lightning.Callback):
         scores = self._score(trainer, pl_module)
         for eid in trainer.datamodule.sessions:
             if eid not in scores:
-                rank_zero_info(f"{eid}: no known value of {pl_module.target}, so it is not scored.")
+                rank_zero_info(f"{eid}: not scored: no known {pl_module.target}, or one class in train.")
                 continue
             trials, bins = scores[eid].n_trials_left_out, scores[eid].n_bins_left_out
             if trials or bins:

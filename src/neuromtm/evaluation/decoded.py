@@ -9,6 +9,7 @@ import numpy as np
 
 from neuromtm.data.targets import Target
 from neuromtm.evaluation.behavior import short_name
+from neuromtm.evaluation.readout import N_FOLDS
 from neuromtm.metrics.behavior import accuracy, balanced_accuracy, majority_class_accuracy, r2, trial_average_r2
 
 DECODING_FILE = "decoding.csv"
@@ -38,6 +39,9 @@ def score_decoded(target: Target, predicted: np.ndarray, trials: np.ndarray, tra
         train: numbers of the training trials, for the chance level.
     """
     true, short = target.values[trials], short_name(target.name)
+    if target.is_trace:  # the same entries as those of the linear read-outs
+        rare = np.isfinite(target.values[train]).sum(axis=0) < N_FOLDS
+        true = np.where(rare, np.nan, true)
     known = ~np.isnan(true)
     if target.is_trace:
         figures = {f"{short}_r2": r2(predicted, true), f"{short}_chance": trial_average_r2(target.values[train], true)}
