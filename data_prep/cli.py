@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from data_prep.folder import Job, Outcome, prepare_sessions
-from data_prep.ibl import (
+from data_prep.options import PrepareOptions
+from data_prep.recording import EVENTS
+from data_prep.sources.ibl.sessions import (
     CREDENTIALS,
     Identity,
     Mode,
@@ -17,10 +19,8 @@ from data_prep.ibl import (
     read_eids_file,
     unmatched_heldout,
 )
-from data_prep.lorenz import LorenzOptions, lorenz_session
-from data_prep.options import PrepareOptions
-from data_prep.recording import EVENTS
-from data_prep.simulate import SimulationOptions, simulate_session
+from data_prep.sources.lorenz import LorenzOptions, lorenz_session
+from data_prep.sources.simulation.recording import SimulationOptions, simulate_session
 from neuromtm.data.manifest import folder_problems, read_manifest
 from neuromtm.errors import ConfigError, UserError
 
@@ -259,7 +259,7 @@ def _simulate(args: argparse.Namespace) -> int:
         return _prepare(jobs, args, options, simulation.as_json())
     if args.overwrite:
         raise ConfigError("--overwrite replaces shards only; delete the tree, or choose another --out.")
-    from data_prep.alf_tree import write_tree
+    from data_prep.sources.ibl.alf_tree import write_tree
 
     outcomes = write_tree(jobs, out=args.out, options=options.as_json() | simulation.as_json())
     code = _follow(outcomes, len(jobs), args.out)

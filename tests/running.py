@@ -30,7 +30,7 @@ SHORT = (
 
 def neuromtm(*arguments: object) -> None:
     """Run a command in this process."""
-    from neuromtm.cli import main
+    from neuromtm.commands.main import main
 
     main([str(argument) for argument in arguments])
 

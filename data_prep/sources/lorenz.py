@@ -12,7 +12,7 @@ from einops import rearrange
 from data_prep.binning import bin_centres
 from data_prep.options import PrepareOptions
 from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
-from data_prep.simulate import LAB, spike_times
+from data_prep.sources.simulation.recording import LAB, spike_times
 from neuromtm.errors import ConfigError
 from neuromtm.randomness import numpy_generator_for
 

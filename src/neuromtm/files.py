@@ -1,13 +1,19 @@
 """Files that are whole or absent: temporary name, flush, rename; and one writer at a time."""
 
+import csv
 import fcntl
 import hashlib
+import io
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+
+from neuromtm.errors import UserError
 
 
 @contextmanager
@@ -57,3 +63,92 @@ def sha256(path: Path) -> str:
     """The file's SHA-256 as hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_file(option: str, path: Path | None) -> None:
+    """Refuse a folder where a file is to be written.
+
+    Args:
+        option: that names it, for the message.
+        path: as given; None where it was not.
+
+    Raises:
+        UserError: if it is a folder.
+    """
+    if path is not None and path.is_dir():
+        raise UserError(f"{option} {path}: a folder. Name a file to write, e.g. {path / 'NAME'}.")
+
+
+def keep_previous(path: Path) -> Path | None:
+    """Rename an earlier result after the time (UTC) it was written, e.g. `metrics.2026-11-21T07-40-12.json`.
+
+    Returns:
+        The new name; None if there was no earlier result.
+
+    Raises:
+        UserError: if it is a folder, or anything else that is no regular file.
+    """
+    if not path.exists():
+        return None
+    if not path.is_file():
+        raise UserError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}. Name a file to write.")
+    written = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H-%M-%S")
+    kept, number = path.with_name(f"{path.stem}.{written}{path.suffix}"), 1
+    while kept.exists():  # two tests in one second
+        number += 1
+        kept = path.with_name(f"{path.stem}.{written}-{number}{path.suffix}")
+    return path.rename(kept)
+
+
+FORMULA_SIGNS = tuple("=+-@\t\r")
+"""a spreadsheet takes a cell that begins so for a formula, and runs it"""
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """The text of a CSV file: numbers with six digits, an empty field for None and NaN.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe in front; `read_table` takes it away again.
+
+    Args:
+        columns: names, the first line.
+        rows: text, numbers and None.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        return f"'{value}" if _looks_like_a_formula(value) else value
+    if isinstance(value, float):  # numpy's float64 is one
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return "" if value is None else value
+
+
+def _looks_like_a_formula(text: str) -> bool:
+    return text.lstrip("'").startswith(FORMULA_SIGNS)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file that `table_text` made: a row each, column -> text.
+
+    Raises:
+        csv.Error: if it is no CSV, or a row has more or fewer fields than there are columns.
+        OSError, UnicodeDecodeError: if it cannot be read.
+    """
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        rows = csv.reader(file, strict=True)
+        columns = next(rows, [])
+        table = []
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(columns):
+                raise csv.Error(f"row {number} has {len(row)} fields, not {len(columns)}")
+            table.append(dict(zip(columns, map(_plain, row), strict=True)))
+    return table
+
+
+def _plain(text: str) -> str:
+    return text[1:] if text.startswith("'") and _looks_like_a_formula(text) else text

@@ -1,9 +1,14 @@
 """Every draw has an owner: a generator made from names and numbers, the same in every run."""
 
+from __future__ import annotations
+
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def seed_from(*parts: int | str) -> int:
@@ -14,6 +19,8 @@ def seed_from(*parts: int | str) -> int:
 
 def generator_for(*parts: int | str) -> torch.Generator:
     """A torch generator on the CPU, seeded from e.g. (seed, "masking", epoch, rank, batch)."""
+    import torch
+
     return torch.Generator().manual_seed(seed_from(*parts))
 
 

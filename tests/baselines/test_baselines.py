@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from data_prep.__main__ import main as data_prep
+from neuromtm.baselines import prediction, views
+from neuromtm.baselines.choice import Absent, Kind, Recording, fit_baseline
 from neuromtm.batch import SessionInfo
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import add_shard
 from neuromtm.data.shards import write_shard
-from neuromtm.evaluation.baselines import prediction, views
-from neuromtm.evaluation.baselines.choice import Absent, Kind, Recording, fit_baseline
-from neuromtm.evaluation.held_out import TASKS
+from neuromtm.evaluation.tasks import TASKS
 from tests.data.small_shards import Session, make_shard, without_trials, write_folder
 from tests.running import neuromtm, refusal
 

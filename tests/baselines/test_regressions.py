@@ -6,9 +6,9 @@ from einops import rearrange, repeat
 from sklearn.decomposition import FactorAnalysis
 from sklearn.linear_model import PoissonRegressor, Ridge
 
-from neuromtm.evaluation.baselines import linear, poisson
-from neuromtm.evaluation.baselines.trial_average import TrialAverage, fit_average, gaussian, smoothed_averages
-from neuromtm.evaluation.baselines.views import Problem, ahead, beside, design
+from neuromtm.baselines import linear, poisson
+from neuromtm.baselines.psth import TrialAverage, fit_average, gaussian, smoothed_averages
+from neuromtm.baselines.views import Problem, ahead, beside, design
 
 EVERY = np.arange(7)
 LEFT_OUT = Problem(EVERY, EVERY, left_out=True)

@@ -7,7 +7,7 @@ import torch
 
 from neuromtm.callbacks import figures
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.evaluation.held_out import TASKS, predict_task
+from neuromtm.evaluation.tasks import TASKS, predict_task
 from neuromtm.models.stitching import VisibleGroup
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import neuromtm, pretrain, refusal

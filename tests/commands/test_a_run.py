@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import d2_tweedie_score
 
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.evaluation.held_out import TASKS, predict_task
+from neuromtm.evaluation.tasks import TASKS, predict_task
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import EIDS, neuromtm
 

@@ -8,12 +8,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from neuromtm.commands.tools import TOOLS
 
 from data_prep.__main__ import main as data_prep
-from neuromtm.cli import COMMANDS
+from neuromtm.commands.cli import COMMANDS
 from neuromtm.data.manifest import add_shard
 from neuromtm.data.shards import read_header
-from neuromtm.evaluation.tools import TOOLS
 from tests.running import (
     EIDS,
     HELDOUT,

@@ -7,14 +7,14 @@ import matplotlib.image
 import pytest
 import torch
 
-from neuromtm.cli import main
-from neuromtm.evaluation.report import (
+from neuromtm.commands.main import main
+from neuromtm.evaluation.results import (
     BPS_KEYS,
     NEURON_COLUMNS,
     NeuronScores,
     SessionScores,
     activity_means,
-    write_report,
+    write_results,
 )
 from tests.running import refusal
 
@@ -27,7 +27,7 @@ def as_tested(folder, *, better_by=0.0, n_sessions=2):
         figures = {name: torch.rand(8, generator=generator).double() + better_by for name in NEURON_COLUMNS[3:]}
         uuid = tuple(f"u{i}" for i in range(8))
         tables.append(NeuronScores(eid=f"s{number}", uuid=uuid, region=("LP", "CA1") * 4, **figures))
-    write_report(folder, [SessionScores(eid=t.eid, **activity_means(t)) for t in tables], tables)
+    write_results(folder, [SessionScores(eid=t.eid, **activity_means(t)) for t in tables], tables)
     return folder
 
 

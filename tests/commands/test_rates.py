@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
+from neuromtm.commands.rates import Rates, decoded_latents, rate_scores, rates_figure, read_rates
 from neuromtm.data.shards import read_shard
-from neuromtm.evaluation.rates import Rates, decoded_latents, rate_scores, rates_figure, read_rates
 from tests.running import neuromtm, refusal
 
 LATENTS = ("lorenz_x", "lorenz_y", "lorenz_z")

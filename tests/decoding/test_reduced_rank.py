@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from neuromtm.data.targets import Target
-from neuromtm.evaluation.behavior import Candidate, Decoded, decode, labels_of
-from neuromtm.evaluation.counts_readout import POOLED_S, SMOOTHING_S, add_reduced_rank, pooled, smoothed_counts
-from neuromtm.evaluation.readout import Absent, Splits
-from neuromtm.evaluation.reduced_rank import fit_reduced_rank
+from neuromtm.decoding.counts import POOLED_S, SMOOTHING_S, add_reduced_rank, pooled, smoothed_counts
+from neuromtm.decoding.linear import Absent, Splits
+from neuromtm.decoding.reduced_rank import fit_reduced_rank
+from neuromtm.decoding.selection import Candidate, Decoded, decode, labels_of
+from neuromtm.decoding.targets import Target
 from neuromtm.metrics.behavior import accuracy, r2
 
 N_BINS, N_NEURONS, N_TEST = 10, 16, 60

@@ -5,8 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from neuromtm.data.targets import Target
-from neuromtm.evaluation.behavior import (
+from neuromtm.decoding.linear import Absent, Splits
+from neuromtm.decoding.selection import (
     COLUMNS,
     Candidate,
     Decoded,
@@ -16,7 +16,7 @@ from neuromtm.evaluation.behavior import (
     figures_of,
     labels_of,
 )
-from neuromtm.evaluation.readout import Absent, Splits
+from neuromtm.decoding.targets import Target
 
 N_BINS, N_NEURONS = 12, 8
 TRIALS = (np.arange(60), np.arange(60, 90), np.arange(90, 130))

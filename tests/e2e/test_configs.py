@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from neuromtm.cli import NeuromtmCLI
+from neuromtm.commands.cli import NeuromtmCLI
 from neuromtm.masking.objective import Objective
 from tests.conftest import ROOT
 

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from neuromtm.cli import names_a_target
+from neuromtm.commands.cli import names_a_target
 from tests.running import SHORT, TINY, neuromtm, refusal
 
 EID = "sim-0-01"

@@ -15,7 +15,7 @@ from neuromtm.batch import SessionGroup
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import read_manifest
 from neuromtm.data.shards import read_header
-from neuromtm.evaluation.held_out import rates_of
+from neuromtm.evaluation.tasks import rates_of
 from neuromtm.training.checkpoint import load_checkpoint
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import EIDS, HELDOUT, finetune, neuromtm, pretrain, scalars

@@ -19,7 +19,7 @@ from neuromtm.evaluation.connectivity import (
     pairs_of,
     predict_from_each,
 )
-from neuromtm.evaluation.held_out import predict_task
+from neuromtm.evaluation.tasks import predict_task
 from neuromtm.masking.objective import Objective
 from neuromtm.metrics.spikes import BitsPerSpike
 from neuromtm.models.interface import Output

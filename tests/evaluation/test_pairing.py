@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuromtm.errors import UserError
-from neuromtm.evaluation.comparison import PAIRED_COLUMNS, paired_table, paired_text, print_tables, share_table
-from neuromtm.evaluation.comparison_figures import neurons_figure, sessions_figure
 from neuromtm.evaluation.pairing import TestedRun, pair, read_neurons, read_run
-from neuromtm.evaluation.report import (
+from neuromtm.evaluation.results import (
     BPS_KEYS,
     NEURON_COLUMNS,
     NeuronScores,
     SessionScores,
     activity_means,
-    write_report,
+    write_results,
 )
+from neuromtm.plots.comparison import neurons_figure, sessions_figure
+from neuromtm.report.tables import PAIRED_COLUMNS, paired_table, paired_text, print_tables, share_table
 
 KEY = "co_smoothing_bps"
 NAN = float("nan")
@@ -121,7 +121,7 @@ def scores(eid, seed=0, n_neurons=7, shift=0.0):
 def as_tested(folder, *tables):
     """A folder as a test leaves it."""
     sessions = [SessionScores(eid=t.eid, **activity_means(t), behavior={"choice_accuracy": 0.8}) for t in tables]
-    write_report(folder, sessions, tables)
+    write_results(folder, sessions, tables)
     return folder
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuromtm.evaluation.conditions import task_conditions
+from neuromtm.evaluation.psth import task_conditions
 
 NAN = float("nan")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from neuromtm.errors import UserError
-from neuromtm.evaluation.report import (
+from neuromtm.evaluation.results import (
     BPS_KEYS,
     NEURON_COLUMNS,
     NeuronScores,
@@ -21,7 +21,7 @@ from neuromtm.evaluation.report import (
     psth_scores,
     read_metrics,
     regions_text,
-    write_report,
+    write_results,
 )
 from neuromtm.metrics.spikes import ConditionAverages
 
@@ -71,11 +71,11 @@ def test_a_task_without_a_scored_neuron_has_no_mean():
 
 @pytest.mark.parametrize("value", [NAN, float("inf"), -float("inf")])
 def test_a_figure_that_is_not_finite_is_refused_by_name_and_earlier_results_stay(tmp_path, value):
-    write_report(tmp_path, [SessionScores(eid="a", co_smoothing_bps=1.0)], [neurons()])
+    write_results(tmp_path, [SessionScores(eid="a", co_smoothing_bps=1.0)], [neurons()])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     scores = [SessionScores(eid="a", co_smoothing_bps=1.0), SessionScores(eid="b", behavior={"whisker_r2": value})]
     with pytest.raises(UserError, match="whisker_r2 of b"):
-        write_report(tmp_path, scores, [neurons()])
+        write_results(tmp_path, scores, [neurons()])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -86,14 +86,14 @@ def test_the_text_of_metrics_can_hold_no_nan():
 
 def test_what_is_written_is_what_is_read(tmp_path):
     scores = [SessionScores(eid="a", co_smoothing_bps=1 / 3), SessionScores(eid="b", behavior={"choice_accuracy": 0.9})]
-    written = write_report(tmp_path, scores, [neurons("a"), neurons("b")])
+    written = write_results(tmp_path, scores, [neurons("a"), neurons("b")])
     assert read_metrics(tmp_path) == read_metrics(tmp_path / "metrics.json") == written
     assert json.loads((tmp_path / "metrics.json").read_text()) == written
 
 
 def test_neurons_csv_has_a_row_a_neuron_and_is_empty_where_undefined(tmp_path):
     tables = [neurons("a", co_smoothing_bps=[0.5, NAN, -1.25], r2=[0.1, 0.2, NAN]), neurons("b")]
-    write_report(tmp_path, [], tables)
+    write_results(tmp_path, [], tables)
     with (tmp_path / "neurons.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == NEURON_COLUMNS
@@ -173,7 +173,7 @@ def test_the_firing_rate_is_spikes_over_the_time_of_all_trials():
 
 def test_an_earlier_test_is_renamed_after_its_time_not_overwritten(tmp_path):
     for value in (0.1, 0.2):
-        write_report(tmp_path, [SessionScores(eid="a", co_smoothing_bps=value)], [neurons()])
+        write_results(tmp_path, [SessionScores(eid="a", co_smoothing_bps=value)], [neurons()])
         os.utime(tmp_path / "metrics.json", (1795246812, 1795246812))
         os.utime(tmp_path / "neurons.csv", (1795246812, 1795246812))
         os.utime(tmp_path / "regions.csv", (1795246812, 1795246812))

@@ -8,8 +8,8 @@ from neuromtm.batch import SessionInfo
 from neuromtm.data.manifest import add_session, describe
 from neuromtm.data.shards import Neurons, Shard, ShardHeader, Trials, write_shard
 from neuromtm.errors import DataError
-from neuromtm.evaluation.conditions import Conditions, task_conditions
-from neuromtm.evaluation.report import BPS_KEYS, activity_means, metrics_of
+from neuromtm.evaluation.psth import Conditions, task_conditions
+from neuromtm.evaluation.results import BPS_KEYS, activity_means, metrics_of
 from neuromtm.evaluation.truth import activity_ceiling, ceiling
 from neuromtm.metrics.spikes import BitsPerSpike
 

@@ -8,7 +8,7 @@ from small_models import BACKBONES, N_BINS, make_group, make_model, make_session
 from torch import Tensor
 
 from neuromtm.batch import Scheme
-from neuromtm.evaluation.held_out import TASKS, n_forward_bins, predict_task
+from neuromtm.evaluation.tasks import TASKS, n_forward_bins, predict_task
 from neuromtm.masking.objective import Objective
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, VisibleGroup

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from neuromtm.evaluation.behavior_figures import LOWEST, behavior_figure
+from neuromtm.plots.behavior import LOWEST, behavior_figure
 
 SESSIONS = {
     "a": {"choice_accuracy": 0.8, "choice_accuracy_counts": 0.7, "choice_chance": 0.5, "choice_balanced_accuracy": 0.8},
@@ -16,7 +16,7 @@ def points(axes):
 
 
 def test_each_behaviour_has_a_panel_of_its_sessions_and_their_means():
-    choice, pupil = behavior_figure(SESSIONS).axes
+    choice, pupil = behavior_plot(SESSIONS).axes
     assert choice.get_title() == "choice\n2 sessions"
     assert [label.get_text() for label in choice.get_xticklabels()] == ["model", "counts", "chance"]
     model, counts, chance = points(choice)
@@ -28,10 +28,10 @@ def test_each_behaviour_has_a_panel_of_its_sessions_and_their_means():
 
 
 def test_a_score_far_below_is_drawn_at_the_end_and_written_as_it_is():
-    _, pupil = behavior_figure(SESSIONS).axes
+    _, pupil = behavior_plot(SESSIONS).axes
     assert points(pupil)[1] == [LOWEST]
     assert pupil.texts[1].get_text() == "-7.00"
 
 
 def test_without_decoded_behaviour_there_is_no_figure():
-    assert behavior_figure({"c": SESSIONS["c"]}) is None
+    assert behavior_plot({"c": SESSIONS["c"]}) is None

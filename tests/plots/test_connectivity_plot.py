@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import Normalize
 
 from neuromtm.evaluation.connectivity import Matrices
-from neuromtm.evaluation.connectivity_figures import MOST_LABELLED, connectivity_figure, region_order
+from neuromtm.plots.connectivity import MOST_LABELLED, connectivity_figure, region_order
 
 
 def matrices(bps):

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuromtm.evaluation.figures import TITLES
-from neuromtm.evaluation.neuron_figures import (
+from neuromtm.evaluation.results import NEURON_COLUMNS, NeuronScores
+from neuromtm.plots.neurons import (
     MOST_CONDITIONS,
     N_GROUPS,
     RANKS,
@@ -19,8 +19,8 @@ from neuromtm.evaluation.neuron_figures import (
     examples_figure,
     rates_figure,
 )
-from neuromtm.evaluation.ordering import smooth
-from neuromtm.evaluation.report import NEURON_COLUMNS, NeuronScores
+from neuromtm.plots.ordering import smooth
+from neuromtm.plots.tasks import TITLES
 
 NAN = float("nan")
 N_BINS, BIN_SIZE_S, WINDOW_S = 20, 0.05, (-0.25, 0.75)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuromtm.evaluation import ordering
-from neuromtm.evaluation.ordering import SMOOTHING_S, leaf_order, neuron_order, smooth
+from neuromtm.plots.ordering import SMOOTHING_S, leaf_order, neuron_order, smooth
 
 BIN_SIZE_S = 0.02
 

@@ -6,8 +6,8 @@ import torch
 from matplotlib.collections import LineCollection, PathCollection
 
 from neuromtm.errors import UserError
-from neuromtm.evaluation.regions import MOST_COLOURED, RegionMean, RegionRow, read_regions, regions_figure
-from neuromtm.evaluation.report import BPS_KEYS, NEURON_COLUMNS, WHOLE_SESSION, NeuronScores, regions_text
+from neuromtm.evaluation.results import BPS_KEYS, NEURON_COLUMNS, WHOLE_SESSION, NeuronScores, regions_text
+from neuromtm.plots.regions import MOST_COLOURED, RegionMean, RegionRow, read_regions, regions_figure
 
 
 def scores(eid, regions, seed=0, **figures):

@@ -6,7 +6,9 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from neuromtm.evaluation.figures import (
+from neuromtm.evaluation.results import NEURON_COLUMNS, NeuronScores
+from neuromtm.plots.ordering import NeuronOrder, neuron_order, smooth
+from neuromtm.plots.tasks import (
     DISTINCT_COLOURS,
     TITLES,
     TaskPanel,
@@ -14,8 +16,6 @@ from neuromtm.evaluation.figures import (
     task_figure,
     time_label,
 )
-from neuromtm.evaluation.ordering import NeuronOrder, neuron_order, smooth
-from neuromtm.evaluation.report import NEURON_COLUMNS, NeuronScores
 
 REGIONS = ["LP", "CA1", "root", "CA1", "LP", "CA1", "LP", "CA1"]
 N_BINS, N_NEURONS, BIN_SIZE_S, WINDOW_S = 40, 8, 0.05, (-0.5, 1.5)

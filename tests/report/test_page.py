@@ -13,18 +13,19 @@ import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tests.commands.test_compare import as_tested
 
-from neuromtm.cli import main
-from neuromtm.data.targets import Target
+from neuromtm.commands.main import main
+from neuromtm.decoding.selection import Decoded, Tried, behavior_text, labels_of
+from neuromtm.decoding.targets import Target
 from neuromtm.errors import UserError
-from neuromtm.evaluation.behavior import Decoded, Tried, behavior_text, labels_of
-from neuromtm.evaluation.curves import curves_figure, read_scalars
-from neuromtm.evaluation.explanations import BEHAVIOR, FIGURES, PAGE, STATISTICS
-from neuromtm.evaluation.keys import BEHAVIOR_FIGURES
-from neuromtm.evaluation.page import report_page
-from neuromtm.evaluation.regions import read_regions
-from neuromtm.evaluation.report import BPS_KEYS, NEURON_COLUMNS, WHOLE_SESSION, metrics_text, read_metrics
-from tests.evaluation.test_tools import as_tested
+from neuromtm.evaluation.results import BPS_KEYS, NEURON_COLUMNS, WHOLE_SESSION, metrics_text, read_metrics
+from neuromtm.metrics.keys import BEHAVIOR_FIGURES
+from neuromtm.evaluation.curves import read_scalars
+from neuromtm.plots.curves import curves_plot
+from neuromtm.evaluation.results import read_regions
+from neuromtm.report.page import report_page
+from neuromtm.report.texts import BEHAVIOR, FIGURES, PAGE, STATISTICS
 from tests.running import refusal
 
 
@@ -239,8 +240,8 @@ def test_a_step_that_was_logged_twice_has_its_later_value(tmp_path):
 
 
 def test_curves_of_a_test_alone_are_no_curves_of_a_training():
-    assert curves_figure({"test/co_smoothing_bps": np.array([[3.0, 0.2]])}) is None
-    figure = curves_figure({"val/loss": np.array([[3.0, 0.2], [4.0, 0.1]])})
+    assert curves_plot({"test/co_smoothing_bps": np.array([[3.0, 0.2]])}) is None
+    figure = curves_plot({"val/loss": np.array([[3.0, 0.2], [4.0, 0.1]])})
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0.2, 0.1]
 
 

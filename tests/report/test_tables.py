@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from neuromtm.evaluation.comparison import comparison_table, print_comparison, summary
+from neuromtm.report.tables import comparison_table, print_comparison, summary
 
 FIGURES = {
     "co_smoothing_bps": 0.987,

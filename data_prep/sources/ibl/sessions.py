@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_prep.folder import Job
-from data_prep.ibl_session import read_session
 from data_prep.recording import Recording
-from data_prep.repeated_site import HELDOUT_EIDS, PRETRAIN_EIDS
+from data_prep.sources.ibl.recording import read_session
+from data_prep.sources.ibl.repeated_site import HELDOUT_EIDS, PRETRAIN_EIDS
 from neuromtm.data.manifest import Role
 from neuromtm.errors import ConfigError
 

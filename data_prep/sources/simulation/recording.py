@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.brain import REGION_NAMES, Activity, Brain, Task, connections, live, make_brain
 from data_prep.options import PrepareOptions
 from data_prep.recording import WHISKER, Recording, SortedNeurons, Trace, TrialTable
+from data_prep.sources.simulation.brain import REGION_NAMES, Activity, Brain, Task, connections, live, make_brain
 from neuromtm.data.manifest import Role
 from neuromtm.errors import ConfigError
 from neuromtm.randomness import numpy_generator_for

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from einops import rearrange
 
-from neuromtm.evaluation.baselines.linear import GAIN_VARIANCES, Candidate, Weights, penalties, solve, spectrum
-from neuromtm.evaluation.baselines.views import Design, Problem
+from neuromtm.baselines.regression import GAIN_VARIANCES, Regression, Weights, penalties, solve, spectrum
+from neuromtm.baselines.views import Design, Problem
 
 MAX_STEPS = 50
 TOLERANCE = 1e-4
@@ -19,12 +19,12 @@ HALVINGS = 8
 """how often a step that does not gain is halved before it is given up"""
 
 
-def poisson(design: Design, problems: Sequence[Problem]) -> Iterator[Candidate]:
+def poisson(design: Design, problems: Sequence[Problem]) -> Iterator[Regression]:
     """Poisson regression with an L2 penalty, weaker from candidate to candidate; each starts from the one before."""
     fits = [_Fit(design, problem) for problem in problems]
     for gain_variance in GAIN_VARIANCES:
         weights = [fit(penalties(fit.problem, gain_variance=gain_variance)) for fit in fits]
-        yield Candidate({"gain_variance": gain_variance}, weights)
+        yield Regression({"gain_variance": gain_variance}, weights)
 
 
 class _Fit:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from neuromtm.evaluation.baselines.linear import Weights
-from neuromtm.evaluation.baselines.trial_average import TrialAverage
-from neuromtm.evaluation.baselines.views import Problem, Reader, View
-from neuromtm.evaluation.held_out import HeldOut
+from neuromtm.baselines.psth import TrialAverage
+from neuromtm.baselines.regression import Weights
+from neuromtm.baselines.views import Problem, Reader, View
+from neuromtm.evaluation.tasks import HeldOut
 
 LARGEST_LOG_GAIN = 20.0
 """beyond which an exponential is not followed: rates are bounded far below"""

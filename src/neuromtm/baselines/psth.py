@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from neuromtm.smoothing import smooth
+
 AVERAGE_WIDTHS_S = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """standard deviations of the Gaussian that smooths the trial average"""
 FLOORS = (0.001, 0.01, 0.03, 0.1, 0.2, 0.4)
@@ -48,20 +50,6 @@ class TrialAverage(NamedTuple):
         return nll / (1 + self.mean[neurons] * counts.shape[0] * counts.shape[1])
 
 
-def gaussian(n_bins: int, *, width: float) -> np.ndarray:
-    """(bin, bin') weights of a Gaussian around each bin; they add up to 1 at the edges of the trial as well.
-
-    Args:
-        n_bins: bins a trial.
-        width: standard deviation in bins; 0 leaves everything as it is.
-    """
-    bins = np.arange(n_bins)
-    if width == 0:
-        return np.eye(n_bins)
-    weights = np.exp(-0.5 * np.square((bins[:, None] - bins[None, :]) / width))
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
 def smoothed_averages(train: np.ndarray, *, bin_size_s: float) -> Iterable[TrialAverage]:
     """The trial average under every setting.
 
@@ -74,9 +62,9 @@ def smoothed_averages(train: np.ndarray, *, bin_size_s: float) -> Iterable[Trial
     mean = (train.sum(axis=(0, 1), dtype=np.float64) + 0.5) / n_entries
     largest = np.maximum(train.max(axis=(0, 1)), 1).astype(np.float32)
     for width_s in AVERAGE_WIDTHS_S:
-        smooth = gaussian(train.shape[1], width=width_s / bin_size_s) @ average
+        course = smooth(average, width_s=width_s, bin_size_s=bin_size_s)
         for floor in FLOORS:
-            rates = np.maximum(smooth, floor * mean).astype(np.float32)
+            rates = np.maximum(course, floor * mean).astype(np.float32)
             setting = {"average_width_s": width_s, "average_floor": floor}
             yield TrialAverage(rates, mean.astype(np.float32), largest, setting)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.decomposition import FactorAnalysis
 
-from neuromtm.evaluation.baselines.views import Design, Problem
+from neuromtm.baselines.views import Design, Problem
 
 GAIN_VARIANCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """penalties, as what they let one expect: the variance by which the visible neurons change a log-rate"""
@@ -35,7 +35,7 @@ class Weights(NamedTuple):
     """(hidden,) float32 constant of a log-linear model; None for a linear one"""
 
 
-class Candidate(NamedTuple):
+class Regression(NamedTuple):
     """A setting, and what it makes of every problem of a task."""
 
     setting: dict[str, float]
@@ -93,7 +93,7 @@ def solve(gram: Spectrum, right: np.ndarray, *, curvature: np.ndarray, penalty: 
     return weights
 
 
-def ridge(design: Design, problems: Sequence[Problem]) -> Iterator[Candidate]:
+def ridge(design: Design, problems: Sequence[Problem]) -> Iterator[Regression]:
     """Ridge regression, exact for every neuron that is left out (Hoerl and Kennard 1970).
 
     The noise of a count is taken to be its mean, and a weight to be a share of it: a neuron that fires little is drawn
@@ -109,10 +109,10 @@ def ridge(design: Design, problems: Sequence[Problem]) -> Iterator[Candidate]:
             # divided by the noise and multiplied by the share's unit, which is the mean as well
             slope = solve(gram, mean * right, curvature=mean, penalty=penalty, left_out=problem.left_out)
             weights.append(Weights(slope.astype(np.float32)))
-        yield Candidate({"gain_variance": gain_variance}, weights)
+        yield Regression({"gain_variance": gain_variance}, weights)
 
 
-def reduced_rank(design: Design, problems: Sequence[Problem]) -> Iterator[Candidate]:
+def reduced_rank(design: Design, problems: Sequence[Problem]) -> Iterator[Regression]:
     """Reduced-rank ridge regression (Izenman 1975; Mukherjee and Zhu 2011) of hidden on visible neurons.
 
     A single target has no rank to reduce. Neurons to be left out in turn are therefore hidden by tenths, each
@@ -139,7 +139,7 @@ def reduced_rank(design: Design, problems: Sequence[Problem]) -> Iterator[Candid
             for rank in RANKS:
                 by_rank[rank].append(Weights(slopes[rank]))
         for rank in RANKS:
-            yield Candidate({"gain_variance": gain_variance, "rank": rank}, by_rank[rank])
+            yield Regression({"gain_variance": gain_variance, "rank": rank}, by_rank[rank])
 
 
 def _folds(problem: Problem) -> list[np.ndarray | None]:
@@ -210,7 +210,7 @@ def fit_factors(gram: np.ndarray, n_samples: int, *, n_factors: int) -> Factors:
     return Factors(loadings, noise)
 
 
-def factor_analysis(design: Design, problems: Sequence[Problem]) -> Iterator[Candidate]:
+def factor_analysis(design: Design, problems: Sequence[Problem]) -> Iterator[Regression]:
     """Factor analysis of the smoothed counts of all neurons: hidden ones by the factors' posterior mean.
 
     The future is not in the model: it is regressed on the posterior of the past's factors, by least squares.
@@ -236,4 +236,4 @@ def factor_analysis(design: Design, problems: Sequence[Problem]) -> Iterator[Can
             else:
                 slope = factors.posterior(problem.visible) @ factors.loadings[problem.hidden].T * unit[problem.hidden]
             weights.append(Weights(slope.astype(np.float32)))
-        yield Candidate({"n_factors": n_factors}, weights)
+        yield Regression({"n_factors": n_factors}, weights)

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from neuromtm.baselines.choice import BaselineKind, SessionCounts, fit_baseline
+from neuromtm.baselines.prediction import Predictor
 from neuromtm.batch import SessionInfo
 from neuromtm.data.datamodule import SessionDataModule, Split
 from neuromtm.errors import DataError
-from neuromtm.evaluation.baselines.choice import Absent, Kind, Recording, fit_baseline
-from neuromtm.evaluation.baselines.prediction import Predictor
-from neuromtm.evaluation.conditions import Conditions, task_conditions
-from neuromtm.evaluation.held_out import TASKS, Task
-from neuromtm.evaluation.report import NeuronScores, SessionScores, activity_means, psth_scores
+from neuromtm.evaluation.psth import Conditions, task_conditions
+from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores
+from neuromtm.evaluation.tasks import TASKS, Task
+from neuromtm.metrics.absent import Absent
 from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExplained, RateR2
 
 
@@ -30,7 +31,7 @@ class BaselineScores(NamedTuple):
     """why a task has no figure"""
 
 
-def score_baseline(data: SessionDataModule, kind: Kind) -> Iterator[BaselineScores]:
+def score_baseline(data: SessionDataModule, kind: BaselineKind) -> Iterator[BaselineScores]:
     """Fit a baseline to every session of the data and score it on the test trials.
 
     Args:
@@ -54,10 +55,10 @@ def score_baseline(data: SessionDataModule, kind: Kind) -> Iterator[BaselineScor
         trials = header.splits["test"]
         conditions = task_conditions(header.trials.choice, header.trials.contrast, trials)
         info = data.sessions[eid]
-        recording = Recording(info, _counts(data, eid, "train"), _counts(data, eid, "val"), data.bin_size_s)
+        session = SessionCounts(info, _counts(data, eid, "train"), _counts(data, eid, "val"), data.bin_size_s)
         with threadpool_limits(1):  # a cluster's node is shared; two kinds side by side use two cores better
-            fitted = fit_baseline(kind, recording)
-            neurons = score(
+            fitted = fit_baseline(kind, session)
+            neurons = score_tasks(
                 fitted,
                 _counts(data, eid, "test"),
                 info,
@@ -77,7 +78,7 @@ def _counts(data: SessionDataModule, eid: str, split: Split) -> np.ndarray:
     return np.concatenate([group.counts.numpy() for group in data.groups(eid, split)]).astype(np.float32)
 
 
-def score(
+def score_tasks(
     fitted: Mapping[Task, Predictor | Absent],
     counts: np.ndarray,
     info: SessionInfo,
@@ -133,7 +134,7 @@ def notes(scores: BaselineScores) -> list[str]:
     return lines + [f"{eid} {task}: no figure, because {reason}." for task, reason in scores.absent.items()]
 
 
-def baseline_text(kind: Kind, data: SessionDataModule, scores: Sequence[BaselineScores]) -> str:
+def baseline_text(kind: BaselineKind, data: SessionDataModule, scores: Sequence[BaselineScores]) -> str:
     """The text of baseline.json: what the tables beside it are scores of."""
     record = {
         "kind": kind,

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from neuromtm.baselines.psth import TrialAverage
 from neuromtm.batch import SessionInfo
-from neuromtm.evaluation.baselines.trial_average import TrialAverage, gaussian
-from neuromtm.evaluation.held_out import Task
+from neuromtm.evaluation.tasks import Task
 from neuromtm.masking.schemes import regions_for
+from neuromtm.smoothing import gaussian_weights
 
 CHUNK = 64
 """trials whose features are held in double precision at once"""
@@ -82,7 +83,7 @@ def beside(n_bins: int, *, width_s: float, bin_size_s: float) -> View:
         width_s: standard deviation.
         bin_size_s: width of a bin.
     """
-    read = gaussian(n_bins, width=width_s / bin_size_s).astype(np.float32)
+    read = gaussian_weights(n_bins, width_s=width_s, bin_size_s=bin_size_s).astype(np.float32)
     return View(read, np.eye(n_bins, dtype=np.float32), future=False, width_s=width_s)
 
 

@@ -7,9 +7,9 @@ from torchmetrics import Metric
 
 from neuromtm.batch import Batch, Scheme, SessionGroup
 from neuromtm.errors import ConfigError
-from neuromtm.evaluation.conditions import Conditions, task_conditions
-from neuromtm.evaluation.held_out import TASKS, HeldOut, Task, predict_task
-from neuromtm.evaluation.report import NeuronScores, activity_means, psth_scores
+from neuromtm.evaluation.psth import Conditions, task_conditions
+from neuromtm.evaluation.scores import NeuronScores, activity_means, psth_scores
+from neuromtm.evaluation.tasks import TASKS, HeldOut, Task, predict_task
 from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExplained, Psth, RateR2
 from neuromtm.randomness import generator_for
 from neuromtm.training.masked_modeling import MaskedModeling

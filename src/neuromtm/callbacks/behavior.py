@@ -9,16 +9,16 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from neuromtm.batch import Scheme
-from neuromtm.callbacks.figures import save_figure, show_figure
+from neuromtm.callbacks.plots import save_plot, show_plot
 from neuromtm.data.datamodule import SessionDataModule, Split
-from neuromtm.data.targets import target_names
+from neuromtm.decoding.counts import add_reduced_rank, pooled, smoothed_counts
+from neuromtm.decoding.linear import Splits
+from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, Labels, decode, figures_of, labels_of
+from neuromtm.decoding.targets import target_names, target_of
 from neuromtm.errors import ConfigError
-from neuromtm.evaluation.behavior import DEFAULT_TARGETS, Candidate, Decoded, Labels, decode, figures_of, labels_of
-from neuromtm.evaluation.behavior_figures import behavior_figure
-from neuromtm.evaluation.counts_readout import add_reduced_rank, pooled, smoothed_counts
-from neuromtm.evaluation.held_out import PROMPTS, features_of
-from neuromtm.evaluation.keys import short_name
-from neuromtm.evaluation.readout import Splits
+from neuromtm.evaluation.tasks import PROMPTS, features_of
+from neuromtm.metrics.keys import short_name
+from neuromtm.plots.behavior import behavior_plot
 from neuromtm.training.masked_modeling import MaskedModeling
 
 
@@ -49,7 +49,7 @@ class BehaviorReadout(lightning.Callback):
         data: SessionDataModule = trainer.datamodule
         for target in self.targets:
             if target not in DEFAULT_TARGETS:
-                data.target(next(iter(data.sessions)), target)
+                target_of(data, next(iter(data.sessions)), target)
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if not self.validate or trainer.sanity_checking:
@@ -83,10 +83,10 @@ class BehaviorReadout(lightning.Callback):
     def on_test_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if not trainer.is_global_zero:
             return
-        figure = behavior_figure({eid: figures_of(decoded) for eid, decoded in self.scores.items()})
+        figure = behavior_plot({eid: figures_of(decoded) for eid, decoded in self.scores.items()})
         if figure is not None:
-            show_figure(trainer, "test/behavior", figure)
-            save_figure(figure, Path(trainer.default_root_dir) / "figures" / "behavior.png")
+            show_plot(trainer, "test/behavior", figure)
+            save_plot(figure, Path(trainer.default_root_dir) / "figures" / "behavior.png")
 
     def _over_sessions(self, trainer: lightning.Trainer) -> dict[str, list[Decoded]]:
         """The scores with a read-out that all sessions share, fitted once; sessions without behaviour have no part."""
@@ -109,7 +109,7 @@ class BehaviorReadout(lightning.Callback):
         data: SessionDataModule = trainer.datamodule
         trials = [data.headers[eid].splits[split] for split in splits]
         there = target_names(data.headers[eid])
-        targets = (data.target(eid, name) for name in self.targets if name in there)
+        targets = (target_of(data, eid, name) for name in self.targets if name in there)
         return [labels_of(target, trials) for target in targets if target is not None]
 
     def _candidates(

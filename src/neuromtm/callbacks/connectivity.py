@@ -9,7 +9,7 @@ from einops import rearrange
 from lightning.pytorch.utilities import rank_zero_info
 
 from neuromtm.batch import SessionInfo
-from neuromtm.callbacks.figures import save_figure, show_figure
+from neuromtm.callbacks.plots import save_plot, show_plot
 from neuromtm.evaluation.connectivity import (
     CONNECTIVITY_FILE,
     MEAN_FILE,
@@ -20,10 +20,9 @@ from neuromtm.evaluation.connectivity import (
     pairs_of,
     predict_from_each,
 )
-from neuromtm.evaluation.connectivity_figures import connectivity_figure
-from neuromtm.evaluation.report import keep_previous
-from neuromtm.files import write_whole
+from neuromtm.files import keep_previous, write_whole
 from neuromtm.metrics.spikes import BitsPerSpike
+from neuromtm.plots.connectivity import connectivity_plot
 from neuromtm.training.masked_modeling import MaskedModeling
 
 
@@ -94,7 +93,9 @@ def _write(trainer: lightning.Trainer, sessions: Mapping[str, Sequence[Pair]]) -
         keep_previous(run_dir / name)
         write_whole(run_dir / name, text)
     for name, (pairs, title) in figures.items():
-        figure = connectivity_figure(matrices_of(pairs), title=f"{title}: one region visible, another predicted")
-        show_figure(trainer, f"test/{name}", figure)
-        save_figure(figure, run_dir / "figures" / f"{name}.png")
+        figure = connectivity_plot(
+            **matrices_of(pairs)._asdict(), title=f"{title}: one region visible, another predicted"
+        )
+        show_plot(trainer, f"test/{name}", figure)
+        save_plot(figure, run_dir / "figures" / f"{name}.png")
     rank_zero_info(f"Functional connectivity: {run_dir / CONNECTIVITY_FILE}")

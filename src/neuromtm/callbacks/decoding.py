@@ -10,9 +10,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from neuromtm.batch import Batch
-from neuromtm.evaluation.decoded import DECODING_FILE, DecoderScores, decoded_text, score_decoded
-from neuromtm.evaluation.report import METRICS_FILE, Metrics, keep_previous, metrics_text
-from neuromtm.files import whole_file, write_whole
+from neuromtm.decoding.end_to_end import DECODING_FILE, DecoderScores, decoded_text, score_decoded
+from neuromtm.decoding.targets import target_of
+from neuromtm.evaluation.results import METRICS_FILE, Metrics, metrics_text
+from neuromtm.files import keep_previous, whole_file, write_whole
 from neuromtm.training.decoding import BehaviorDecoding
 
 
@@ -52,7 +53,7 @@ class DecodingResults(lightning.Callback):
     def _score(self, trainer: lightning.Trainer, module: BehaviorDecoding) -> dict[str, DecoderScores]:
         data, scores = trainer.datamodule, {}
         for eid, (trials, predicted) in self._gather(trainer).items():
-            target = data.target(eid, module.target)
+            target = target_of(data, eid, module.target)
             train = data.headers[eid].splits["train"]
             # one class in train is nothing to tell apart, as for the linear read-outs
             if target is not None and (target.is_trace or len(target.classes(train)) > 1):

@@ -1,5 +1,6 @@
 """Observed counts beside predicted rates, sessions and neurons: to TensorBoard, and to `figures/` after a test."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
@@ -14,17 +15,18 @@ from torch import Tensor
 from neuromtm.batch import Scheme, SessionGroup
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.errors import ConfigError
-from neuromtm.evaluation.figures import TaskPanel, scores_figure, task_figure
-from neuromtm.evaluation.held_out import TASKS, Task, n_forward_bins, predict_task
-from neuromtm.evaluation.neuron_figures import Example, by_rank, examples_figure, rates_figure
-from neuromtm.evaluation.ordering import neuron_order
-from neuromtm.evaluation.regions import read_regions, regions_figure
-from neuromtm.evaluation.report import REGIONS_FILE, activity_means, keep_previous
-from neuromtm.files import whole_file
+from neuromtm.evaluation.results import REGIONS_FILE, WHOLE_SESSION, RegionRow, read_regions
+from neuromtm.evaluation.scores import activity_means, pooled
+from neuromtm.evaluation.tasks import TASKS, Task, n_forward_bins, predict_task
+from neuromtm.files import keep_previous, whole_file
+from neuromtm.plots.neurons import Example, by_rank, examples_plot, firing_rates_plot
+from neuromtm.plots.ordering import neuron_order
+from neuromtm.plots.regions import Means, regions_plot
+from neuromtm.plots.tasks import TaskPanel, scores_plot, task_plot
 from neuromtm.training.masked_modeling import MaskedModeling
 
 
-class TaskFigures(lightning.Callback):
+class TaskPlots(lightning.Callback):
     """Draws the four activity tasks on one trial of each session.
 
     Args:
@@ -39,7 +41,7 @@ class TaskFigures(lightning.Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
             for eid in _with_trials(trainer, "val")[: self.n_val_sessions]:
-                show_figure(trainer, f"val/{eid}", self._draw(trainer, pl_module, eid, split="val"))
+                show_plot(trainer, f"val/{eid}", self._draw(trainer, pl_module, eid, split="val"))
 
     # behind all `on_test_epoch_end`: the tables are on disk before anything is drawn, and the figures may need them
     def on_test_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
@@ -48,12 +50,15 @@ class TaskFigures(lightning.Callback):
         eids, run_dir = _with_trials(trainer, "test"), Path(trainer.default_root_dir)
         rank_zero_info(f"Figures of {len(eids)} session{'s' * (len(eids) != 1)}: {run_dir / 'figures'}")
         scores = _activity(trainer).scores
-        for name, figure in (
-            ("scores", scores_figure(scores)),
-            ("regions", regions_figure(read_regions(run_dir / REGIONS_FILE))),
-            ("rates", rates_figure(scores)),
+        of_tasks = {task: pooled(scores, f"{task}_bps") for task in TASKS}
+        regions = np.concatenate([table.region for table in scores])
+        whose = scores[0].eid if len(scores) == 1 else f"{len(scores)} sessions"
+        for name, plot in (
+            ("scores", scores_plot(of_tasks, regions, whose=whose)),
+            ("regions", regions_plot(_region_means(read_regions(run_dir / REGIONS_FILE)))),
+            ("rates", firing_rates_plot(of_tasks, pooled(scores, "firing_rate_hz"))),
         ):
-            _keep(trainer, name, figure)
+            _keep(trainer, name, plot)
         for eid in eids:
             _keep(trainer, eid, self._draw(trainer, pl_module, eid, split="test"))
             for task in TASKS:
@@ -82,7 +87,7 @@ class TaskFigures(lightning.Callback):
                 for task in TASKS
             ]
         regions = data.sessions[eid].regions
-        return task_figure(
+        return task_plot(
             eid=eid,
             counts=first.counts[0].cpu().numpy(),
             regions=regions,
@@ -113,7 +118,7 @@ class TaskFigures(lightning.Callback):
                 parts.append((group.trial, group.counts[..., places], expected))
         trial, counts, expected = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
         conditions = activity.conditions[eid]
-        return examples_figure(
+        return examples_plot(
             eid=eid,
             task=task,
             examples=[
@@ -131,6 +136,19 @@ class TaskFigures(lightning.Callback):
             window_s=data.headers[eid].window_s,
             align_event=data.headers[eid].align_event,
         )
+
+
+def _region_means(rows: Sequence[RegionRow]) -> dict[str, dict[str, Means]]:
+    """Eid -> task -> means of its regions, without those of the whole session."""
+    sessions: dict[str, dict[str, Means]] = {}
+    for eid in dict.fromkeys(row.eid for row in rows):
+        for task in TASKS:
+            key = f"{task}_bps"
+            own = [row for row in rows if row.eid == eid and row.region != WHOLE_SESSION and key in row.means]
+            ends = [(row.means[key].mean, row.means[key].low, row.means[key].high) for row in own]
+            mean, low, high = np.array(ends, dtype=np.float64).reshape(-1, 3).T
+            sessions.setdefault(eid, {})[task] = Means([row.region for row in own], mean, low, high)
+    return sessions
 
 
 def _with_trials(trainer: lightning.Trainer, split: str) -> list[str]:
@@ -153,13 +171,13 @@ def _activity(trainer: lightning.Trainer) -> ActivityTasks:
     return next(callback for callback in trainer.callbacks if isinstance(callback, ActivityTasks))
 
 
-def show_figure(trainer: lightning.Trainer, tag: str, figure: Figure) -> None:
+def show_plot(trainer: lightning.Trainer, tag: str, figure: Figure) -> None:
     """Show a figure in TensorBoard, where that is the logger."""
     if isinstance(trainer.logger, TensorBoardLogger):
         trainer.logger.experiment.add_image(tag, _pixels(figure), trainer.global_step, dataformats="HWC")
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_plot(figure: Figure, path: Path) -> None:
     """Save a figure as PNG, renaming an earlier one aside."""
     keep_previous(path)
     with whole_file(path) as temporary:
@@ -167,8 +185,8 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def _keep(trainer: lightning.Trainer, name: str, figure: Figure) -> None:
-    show_figure(trainer, f"test/{name}", figure)
-    save_figure(figure, Path(trainer.default_root_dir) / "figures" / f"{name}.png")
+    show_plot(trainer, f"test/{name}", figure)
+    save_plot(figure, Path(trainer.default_root_dir) / "figures" / f"{name}.png")
 
 
 def _pixels(figure: Figure) -> np.ndarray:

@@ -15,10 +15,11 @@ from torch import Tensor
 from neuromtm.batch import Batch
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.behavior import BehaviorReadout
+from neuromtm.decoding.selection import Decoded, behavior_text, figures_of
 from neuromtm.errors import ConfigError
-from neuromtm.evaluation.behavior import Decoded, figures_of
-from neuromtm.evaluation.report import SessionScores, activity_means, keep_previous, write_report
-from neuromtm.files import whole_file, write_whole
+from neuromtm.evaluation.results import write_results
+from neuromtm.evaluation.scores import SessionScores, activity_means
+from neuromtm.files import keep_previous, whole_file, write_whole
 from neuromtm.training.masked_modeling import MaskedModeling
 
 
@@ -94,7 +95,9 @@ class TestResults(lightning.Callback):
         if trainer.is_global_zero:
             run_dir = Path(trainer.default_root_dir)
             decoded = [one for of_session in self.behavior.scores.values() for one in of_session]
-            metrics = write_report(run_dir, sessions, self.activity.scores, decoded)
+            metrics = write_results(
+                run_dir, sessions, self.activity.scores, behavior_text(decoded) if decoded else None
+            )
             pl_module.log_dict({f"test/{k}": v for k, v in metrics["mean"].items()}, rank_zero_only=True)
             rank_zero_info(
                 f"Results: {run_dir / 'metrics.json'}, with neurons.csv, regions.csv and behavior.csv beside it"

@@ -1,4 +1,4 @@
-"""The command line: `neuromtm fit | validate | test | predict` by LightningCLI, and tools beside them."""
+"""The commands `neuromtm fit | validate | test | predict`, by LightningCLI."""
 
 import logging
 import os
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, Namespace
 from lightning.pytorch.strategies import DDPStrategy
@@ -21,23 +20,15 @@ from neuromtm.callbacks.behavior import BehaviorReadout
 from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from neuromtm.callbacks.connectivity import RegionConnectivity
 from neuromtm.callbacks.decoding import DecodingResults
-from neuromtm.callbacks.figures import TaskFigures
+from neuromtm.callbacks.plots import TaskPlots
 from neuromtm.callbacks.run_files import EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.throughput import Throughput
+from neuromtm.commands.main import LIGHTNING, users_own
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.errors import ConfigError, UserError
-from neuromtm.evaluation.tools import TOOLS
+from neuromtm.errors import ConfigError
 from neuromtm.training.checkpoint import WholeFileCheckpointIO, newest_checkpoint
 from neuromtm.training.decoding import BehaviorDecoding
 from neuromtm.training.masked_modeling import MaskedModeling
-
-COMMANDS = {
-    "fit": "Train: pretrain on many sessions, or fine-tune a pretrained model on sessions it has not seen.",
-    "validate": "Score a checkpoint on the validation trials, and print the figures.",
-    "test": "Score a checkpoint on the test trials: metrics.json, neurons.csv and figures/ in the run's folder.",
-    "predict": "Write the expected spikes per bin of the test trials, nothing hidden: predictions/EID.h5 in the "
-    "run's folder, with rates (trial, bin, neuron) and the trials' numbers.",
-}
 
 
 class Parser(LightningArgumentParser):
@@ -51,7 +42,7 @@ class Parser(LightningArgumentParser):
         """Leave the printing to `main`; without `exit_on_error` the parser itself waits for its own error."""
         if not self.exit_on_error:
             super().error(message, ex)
-        raise _users_own(ex) or ConfigError(message) from ex
+        raise users_own(ex) or ConfigError(message) from ex
 
 
 class NeuromtmCLI(LightningCLI):
@@ -63,7 +54,6 @@ class NeuromtmCLI(LightningCLI):
     def __init__(self, args: Sequence[str] | None = None):
         self._resumes_from: str | None = None
         self._decodes = names_a_target(sys.argv[1:] if args is None else args)
-        tools = "; ".join(f"{name}, {tool.summary}" for name, tool in TOOLS.items())
         super().__init__(
             BehaviorDecoding if self._decodes else MaskedModeling,
             SessionDataModule,
@@ -71,8 +61,7 @@ class NeuromtmCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "description": "Multi-task masked models of spiking neurons: train, fine-tune, test.",
-                "epilog": f"Tools beside these: {tools}. They have a --help of their own.",
-                **{name: {"description": text} for name, text in COMMANDS.items()},
+                **{name: {"description": text} for name, text in LIGHTNING.items()},
             },
             # the sampler divides the trials among the ranks itself
             trainer_defaults={"use_distributed_sampler": False},
@@ -91,7 +80,7 @@ class NeuromtmCLI(LightningCLI):
     def setup_parser(self, *args, **kwargs) -> None:
         super().setup_parser(*args, **kwargs)
         for choice in self.parser._subcommands_action._choices_actions:
-            choice.help = COMMANDS[choice.dest]  # Lightning gives its own docstrings, cut in mid-sentence
+            choice.help = LIGHTNING[choice.dest]  # Lightning gives its own docstrings, cut in mid-sentence
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -103,7 +92,7 @@ class NeuromtmCLI(LightningCLI):
         if not self._decodes:
             parser.add_lightning_class_args(ActivityTasks, "activity")
             parser.add_lightning_class_args(BehaviorReadout, "behavior")
-            parser.add_lightning_class_args(TaskFigures, "figures")
+            parser.add_lightning_class_args(TaskPlots, "figures")
         parser.link_arguments("run_dir", "trainer.default_root_dir")
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
@@ -256,37 +245,14 @@ def _is_no_tip(record: logging.LogRecord) -> bool:
     return "Tip: For seamless cloud" not in record.getMessage()
 
 
-def _users_own(error: BaseException | None) -> UserError | None:
-    if isinstance(error, MisconfigurationException):
-        return ConfigError(str(error))
-    if isinstance(error, OSError) and error.filename is not None:
-        return UserError(f"{error.filename}: {error.strerror}.")
-    # jsonargparse wraps what a constructor raises
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__
-    return error
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Run a command; a user's error is one line and exit code 2.
+def run(arguments: Sequence[str]) -> None:
+    """Run a command of LightningCLI.
 
     Args:
-        args: the command line without the program's name; by default the process's own.
+        arguments: the command line, which begins with the command's name.
+
+    Raises:
+        UserError: or an error that `neuromtm.commands.main.users_own` recognises.
     """
-    given = sys.argv[1:] if args is None else list(args)
-    try:
-        if given and given[0] in TOOLS:
-            TOOLS[given[0]].run(given[1:])
-        else:
-            _quieten()
-            NeuromtmCLI(args)
-    except Exception as error:
-        problem = _users_own(error)
-        if problem is None:
-            raise
-        print(f"neuromtm: {' '.join(str(problem).split())}", file=sys.stderr)
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()
+    _quieten()
+    NeuromtmCLI(arguments)

@@ -15,7 +15,6 @@ from neuromtm.data.dataset import SessionDataset, SessionSource
 from neuromtm.data.manifest import SessionEntry, read_manifest
 from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
 from neuromtm.data.shards import ShardHeader, open_shard, read_header
-from neuromtm.data.targets import Target, read_target, target_names
 from neuromtm.errors import ConfigError, DataError, ManifestError, UserError
 from neuromtm.files import hash_of
 from neuromtm.randomness import numpy_generator_for
@@ -249,22 +248,12 @@ class SessionDataModule(lightning.LightningDataModule):
         """(trial, bin) float32 trace of all trials of a session; None if it was not recorded."""
         if name not in self.headers[eid].behaviors:
             return None
-        with open_shard(self._dataset.sources[eid].path) as file:
+        with open_shard(self.path(eid)) as file:
             return file[f"behavior/{name}"][()]
 
-    def target(self, eid: str, name: str) -> Target | None:
-        """A behaviour of all trials of a session, by its name; None if the session has no known value of it.
-
-        Raises:
-            DataError: if none of the chosen sessions has a behaviour of that name.
-        """
-        if not any(name in target_names(header) for header in self.headers.values()):
-            names = sorted({known for header in self.headers.values() for known in target_names(header)})
-            raise DataError(
-                f"{self.root}: no behaviour {name!r} in the chosen sessions. There are: {', '.join(names)}."
-            )
-        with open_shard(self._dataset.sources[eid].path) as file:
-            return read_target(file, self.headers[eid], name)
+    def path(self, eid: str) -> Path:
+        """The shard of a session."""
+        return self._dataset.sources[eid].path
 
     def n_train_batches(self, n_ranks: int) -> int:
         """Batches a rank and epoch."""

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
-from neuromtm.evaluation.behavior import Candidate, Decoded, Features, score
-from neuromtm.evaluation.readout import Absent, Splits
-from neuromtm.evaluation.reduced_rank import fit_reduced_rank
+from neuromtm.decoding.linear import Splits
+from neuromtm.decoding.reduced_rank import fit_reduced_rank
+from neuromtm.decoding.selection import Candidate, Decoded, Features, score_readout
+from neuromtm.metrics.absent import Absent
+from neuromtm.smoothing import smooth
 
 SMOOTHING_S = (0.0, 0.04, 0.1)
 """standard deviations of the Gaussian that counts are smoothed with over time; the best on validation counts"""
@@ -25,13 +26,11 @@ def smoothed_counts(counts: Splits, bin_size_s: float) -> Iterator[Candidate]:
         bin_size_s: width of a bin.
     """
     for smoothing_s in SMOOTHING_S:
-        smooth = Splits(*(_smooth(part, smoothing_s / bin_size_s) for part in counts))
-        yield Candidate("counts", smooth, smoothing_s=smoothing_s)
-
-
-def _smooth(counts: np.ndarray, bins: float) -> np.ndarray:
-    counts = counts.astype(np.float32)
-    return gaussian_filter1d(counts, bins, axis=1, mode="nearest") if bins else counts
+        parts = (
+            smooth(part.astype(np.float32), width_s=smoothing_s, bin_size_s=bin_size_s, edges="repeat")
+            for part in counts
+        )
+        yield Candidate("counts", Splits(*parts), smoothing_s=smoothing_s)
 
 
 def pooled(counts: np.ndarray, bin_size_s: float) -> np.ndarray:
@@ -64,7 +63,7 @@ def add_reduced_rank(
         for eid, found in fit_reduced_rank({eid: counts[eid] for eid in labels}, labels).items():
             if not isinstance(found, Absent):
                 about = {"features": name, "rank": found.rank, "strength": found.share, "smoothing_s": None}
-                found = score(labels[eid], validation=found.validation, test=found.test, **about)
+                found = score_readout(labels[eid], validation=found.validation, test=found.test, **about)
             place = next(i for i, one in enumerate(added[eid]) if one.labels.name == target)
             added[eid][place] = replace(added[eid][place], tried=(*added[eid][place].tried, found))
     return added

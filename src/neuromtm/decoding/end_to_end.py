@@ -1,16 +1,15 @@
 """What a decoder's predictions of one behaviour are worth."""
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from neuromtm.data.targets import Target
-from neuromtm.evaluation.behavior import short_name
-from neuromtm.evaluation.readout import N_FOLDS
+from neuromtm.decoding.linear import N_FOLDS
+from neuromtm.decoding.targets import Target
+from neuromtm.files import table_text
 from neuromtm.metrics.behavior import accuracy, balanced_accuracy, majority_class_accuracy, r2, trial_average_r2
+from neuromtm.metrics.keys import short_name
 
 DECODING_FILE = "decoding.csv"
 
@@ -69,12 +68,10 @@ def decoded_text(name: str, sessions: Mapping[str, DecoderScores]) -> str:
         name: of the behaviour.
         sessions: eid -> its figures.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     keys = list(next(iter(sessions.values())).figures)
     counted = ("n_trials", "n_trials_left_out", "n_bins_left_out")
-    writer.writerow(["eid", "target", *keys, *counted])
-    for eid, decoded in sessions.items():
-        cells = ["" if decoded.figures[key] is None else f"{decoded.figures[key]:.6g}" for key in keys]
-        writer.writerow([eid, name, *cells, *(getattr(decoded, count) for count in counted)])
-    return text.getvalue()
+    rows = [
+        [eid, name, *(one.figures[key] for key in keys), *(getattr(one, count) for count in counted)]
+        for eid, one in sessions.items()
+    ]
+    return table_text(["eid", "target", *keys, *counted], rows)

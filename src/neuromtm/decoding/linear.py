@@ -14,6 +14,8 @@ from einops import rearrange
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
+from neuromtm.metrics.absent import Absent
+
 N_FOLDS = 5
 """folds of the cross-validation that chooses the logistic read-out's strength; fewer trials fit nothing"""
 
@@ -30,13 +32,6 @@ class Splits(NamedTuple):
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
-
-
-@dataclass(frozen=True)
-class Absent:
-    """A figure that the data does not allow, and why."""
-
-    reason: str
 
 
 @dataclass(frozen=True)

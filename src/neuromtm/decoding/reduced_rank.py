@@ -23,8 +23,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional
 
-from neuromtm.evaluation.behavior import Labels
-from neuromtm.evaluation.readout import Absent, Splits, standardise
+from neuromtm.decoding.linear import Splits, standardise
+from neuromtm.decoding.selection import Labels
+from neuromtm.metrics.absent import Absent
 
 RANKS = (2, 6)
 SHARES = (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)

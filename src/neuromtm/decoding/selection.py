@@ -1,7 +1,5 @@
 """Behaviour decoded: the labels of a session, the read-outs that were tried on them, and which of them counts."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -9,11 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from neuromtm.data.targets import Target
-from neuromtm.evaluation.keys import short_name
-from neuromtm.evaluation.readout import (
+from neuromtm.decoding.linear import (
     N_FOLDS,
-    Absent,
     ClassReadout,
     Splits,
     TraceReadout,
@@ -21,7 +16,11 @@ from neuromtm.evaluation.readout import (
     fit_trace,
     project,
 )
+from neuromtm.decoding.targets import Target
+from neuromtm.files import table_text
+from neuromtm.metrics.absent import Absent
 from neuromtm.metrics.behavior import accuracy, balanced_accuracy, majority_class_accuracy, r2, trial_average_r2
+from neuromtm.metrics.keys import short_name
 
 WHISKER = "whisker_motion_energy"
 DEFAULT_TARGETS = ("choice", WHISKER)
@@ -202,7 +201,7 @@ def _fit_and_score(candidate: Candidate, components: Splits, labels: Labels) -> 
     readout = fit(components.train, labels.values.train)
     if isinstance(readout, Absent):
         return readout
-    return score(
+    return score_readout(
         labels,
         validation=_predict(readout, components.val, labels.values.val),
         test=_predict(readout, components.test, labels.values.test),
@@ -218,7 +217,7 @@ def _predict(readout: ClassReadout | TraceReadout, components: np.ndarray, label
     return readout.predict(components) if len(components) else labels
 
 
-def score(labels: Labels, *, validation: np.ndarray, test: np.ndarray, **about: object) -> Tried | Absent:
+def score_readout(labels: Labels, *, validation: np.ndarray, test: np.ndarray, **about: object) -> Tried | Absent:
     """Score predictions.
 
     Args:
@@ -239,7 +238,7 @@ def score(labels: Labels, *, validation: np.ndarray, test: np.ndarray, **about: 
     )
 
 
-COLUMNS = (
+BEHAVIOR_COLUMNS = (
     *("eid", "target", "features", "prompt", "smoothing_s", "rank", "strength", "score", "validation", "test"),
     *("balanced_accuracy", "chance", "chosen", "n_train", "n_val", "n_test", "n_trials_left_out", "n_bins_left_out"),
 )
@@ -248,24 +247,18 @@ COLUMNS = (
 
 def behavior_text(decoded: Sequence[Decoded]) -> str:
     """The text of behavior.csv: a row for each read-out that was tried, a field empty where undefined."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for one in decoded:
         chosen = [one.best(features) for features in (OF_THE_MODEL, FULL_RANK, REDUCED_RANK)]
         for tried in one.tried:
             if isinstance(tried, Tried):
                 row = _row(one.labels, tried) | {"eid": one.eid, "chosen": int(any(tried is best for best in chosen))}
-                writer.writerow({name: _cell(value) for name, value in row.items()})
-    return text.getvalue()
+                rows.append([row[name] for name in BEHAVIOR_COLUMNS])
+    return table_text(BEHAVIOR_COLUMNS, rows)
 
 
 def _row(labels: Labels, tried: Tried) -> dict[str, object]:
-    row = {name: getattr(tried, name) for name in COLUMNS if hasattr(tried, name)}
+    row = {name: getattr(tried, name) for name in BEHAVIOR_COLUMNS if hasattr(tried, name)}
     row |= {"target": labels.name, "score": "r2" if labels.is_trace else "accuracy", "chance": labels.chance}
     row |= zip(("n_train", "n_val", "n_test"), labels.n_trials, strict=True)
     return row | {"n_trials_left_out": labels.n_trials_left_out, "n_bins_left_out": labels.n_bins_left_out}
-
-
-def _cell(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value

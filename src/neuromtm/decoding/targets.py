@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from neuromtm.data.shards import ShardHeader
+from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.data.shards import ShardHeader, open_shard
+from neuromtm.errors import DataError
 
 CLASSES_OF_A_TRIAL = ("choice", "reward", "block", "contrast")
 """variables of a trial with a few values each"""
@@ -60,3 +62,21 @@ def read_target(file: h5py.File, header: ShardHeader, name: str) -> Target | Non
 def target_names(header: ShardHeader) -> tuple[str, ...]:
     """What can be asked for of a session, whether or not a value is known."""
     return (*CLASSES_OF_A_TRIAL, *NUMBERS_OF_A_TRIAL, *header.behaviors)
+
+
+def target_of(data: SessionDataModule, eid: str, name: str) -> Target | None:
+    """A behaviour of all trials of a session, by its name; None if the session has no known value of it.
+
+    Args:
+        data: set up.
+        eid: the session.
+        name: see `read_target`.
+
+    Raises:
+        DataError: if none of the chosen sessions has a behaviour of that name.
+    """
+    if not any(name in target_names(header) for header in data.headers.values()):
+        names = sorted({known for header in data.headers.values() for known in target_names(header)})
+        raise DataError(f"{data.root}: no behaviour {name!r} in the chosen sessions. There are: {', '.join(names)}.")
+    with open_shard(data.path(eid)) as file:
+        return read_target(file, data.headers[eid], name)

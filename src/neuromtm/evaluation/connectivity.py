@@ -4,9 +4,6 @@ A model that was trained with region drop-out sees one region, and the others ar
 (the usual course of a trial, which it knows by heart) and from all other regions together stand beside that.
 """
 
-import csv
-import io
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,15 +11,16 @@ from typing import NamedTuple
 import numpy as np
 
 from neuromtm.batch import SessionGroup, SessionInfo
-from neuromtm.evaluation.held_out import PROMPTS, HeldOut, predict_task
 from neuromtm.evaluation.statistics import bootstrap_mean
+from neuromtm.evaluation.tasks import PROMPTS, HeldOut, predict_task
+from neuromtm.files import table_text
 from neuromtm.masking.objective import Objective
 from neuromtm.masking.schemes import known_regions, show_one_region
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
 CONNECTIVITY_FILE = "connectivity.csv"
 MEAN_FILE = "connectivity_mean.csv"
-COLUMNS = (
+PAIR_COLUMNS = (
     *("eid", "source", "target", "n_source", "n_target", "bps", "bps_low", "bps_high"),
     *("gain", "gain_low", "gain_high", "nothing_bps", "all_others_bps"),
 )
@@ -166,9 +164,9 @@ def connectivity_text(pairs: Sequence[Pair]) -> str:
     for pair in pairs:
         name = (pair.eid, pair.source, pair.target)
         cells = [cell for figure in ("bps", "gain") for cell in _mean_cells(getattr(pair, figure), figure, *name)]
-        beside = [_number(pair.nothing_bps.mean()), _number(pair.all_others_bps.mean())]
+        beside = [pair.nothing_bps.mean(), pair.all_others_bps.mean()]
         rows.append([*name, pair.n_source, len(pair.bps), *cells, *beside])
-    return _table(COLUMNS, rows)
+    return table_text(PAIR_COLUMNS, rows)
 
 
 def mean_text(pairs: Sequence[Pair]) -> str:
@@ -187,22 +185,10 @@ def mean_text(pairs: Sequence[Pair]) -> str:
             means = np.array([getattr(pair, figure).mean() for pair in found])
             cells += _mean_cells(means, figure, "sessions", *name)
         rows.append([*name, len(found), *cells])
-    return _table(MEAN_COLUMNS, rows)
+    return table_text(MEAN_COLUMNS, rows)
 
 
-def _mean_cells(values: np.ndarray, *name: str) -> list[str]:
+def _mean_cells(values: np.ndarray, *name: str) -> list[float | None]:
     # rates that diverged are minus infinity, which has no interval
     interval = bootstrap_mean(values, "connectivity", *name) if np.isfinite(values).all() else None
-    return [_number(values.mean()), *(("", "") if interval is None else map(_number, interval))]
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return text.getvalue()
+    return [values.mean(), *((None, None) if interval is None else interval)]

@@ -1,6 +1,5 @@
 """Two runs held against each other neuron by neuron and session by session."""
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,17 +9,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from neuromtm.errors import UserError
-from neuromtm.evaluation.report import BPS_KEYS, METRICS_FILE, NEURONS_FILE, Metrics, read_metrics
+from neuromtm.evaluation.results import METRICS_FILE, NEURONS_FILE, Metrics, NeuronTable, read_metrics, read_neurons
 from neuromtm.evaluation.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means
+from neuromtm.metrics.keys import BPS_KEYS
 
 FEWEST_SESSIONS = 5
 """to resample sessions; with fewer, neurons are resampled within the sessions that there are"""
 
 TOLERANCE = 1e-4
 """between a session's figure in metrics.json and the mean of its column in neurons.csv, which has six digits"""
-
-NeuronTable = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""eid -> uuid -> column of neurons.csv -> value, where it has one"""
 
 
 @dataclass(frozen=True)
@@ -144,26 +141,6 @@ def read_run(path: Path) -> TestedRun:
     table = read_neurons(neurons)
     _check_one_test(neurons, metrics, table)
     return TestedRun(metrics, table)
-
-
-def read_neurons(path: Path) -> NeuronTable:
-    """Read a neurons.csv; fields that are empty have no value.
-
-    Raises:
-        UserError: if it is not one that a test writes.
-    """
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, strict=True):
-                figures = {name: float(text) for name, text in row.items() if text and name not in _TEXT}
-                table.setdefault(row["eid"], {})[row["uuid"]] = figures
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{path}: not a table of neurons of a test ({error!r}). Test the run again.") from error
-    return table
-
-
-_TEXT = ("eid", "uuid", "region")
 
 
 def _check_one_test(path: Path, metrics: Metrics, table: NeuronTable) -> None:

@@ -1,25 +1,24 @@
 """A test's results as files: `metrics.json` (sessions and mean), and tables of neurons, regions and read-outs."""
 
+from __future__ import annotations
+
 import csv
-import io
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from neuromtm.errors import DataError, UserError
-from neuromtm.evaluation.behavior import Decoded, behavior_text
-from neuromtm.evaluation.keys import BPS_KEYS
 from neuromtm.evaluation.statistics import bootstrap_mean
-from neuromtm.files import write_whole
-from neuromtm.metrics.spikes import Psth, mean_over_neurons
+from neuromtm.files import keep_previous, read_table, table_text, write_whole
+from neuromtm.metrics.keys import BPS_KEYS
+
+if TYPE_CHECKING:  # torch is not needed to read results
+    from neuromtm.evaluation.scores import NeuronScores, SessionScores
 
 METRICS_FILE = "metrics.json"
 NEURONS_FILE = "neurons.csv"
@@ -53,65 +52,6 @@ class Metrics(TypedDict):
     """figure -> mean over the sessions that have it"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class NeuronScores:
-    """The activity tasks' figures of one session's neurons, each tensor (neuron,), NaN where undefined."""
-
-    eid: str
-    uuid: tuple[str, ...]
-    region: tuple[str, ...]
-    co_smoothing_bps: Tensor
-    forward_prediction_bps: Tensor
-    intra_region_bps: Tensor
-    inter_region_bps: Tensor
-    r2: Tensor
-    """single-trial R2 of the co-smoothing rates"""
-    deviance_explained: Tensor
-    """share of the Poisson deviance that the co-smoothing rates explain"""
-    psth_r2: Tensor
-    """R2 of the co-smoothing rates' averages by task condition"""
-    firing_rate_hz: Tensor
-    """over the test trials"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionScores:
-    """One session's figures, in the order of metrics.json; None where the data has no such label or task."""
-
-    eid: str
-    co_smoothing_bps: float | None = None
-    forward_prediction_bps: float | None = None
-    intra_region_bps: float | None = None
-    inter_region_bps: float | None = None
-    behavior: Mapping[str, float] = field(default_factory=dict)
-    """figures of behaviour by their keys, see `evaluation.keys`"""
-
-    def figures(self) -> dict[str, float]:
-        """What there is, by its key in metrics.json."""
-        tasks = {key: getattr(self, key) for key in BPS_KEYS}
-        return {key: float(value) for key, value in (tasks | self.behavior).items() if value is not None}
-
-
-def activity_means(neurons: NeuronScores) -> dict[str, float | None]:
-    """Each activity task's mean over the neurons that have a figure, by its key in metrics.json."""
-    return {key: mean_over_neurons(getattr(neurons, key)) for key in BPS_KEYS}
-
-
-def psth_scores(psth: Psth | None, n_neurons: int, *, bin_size_s: float) -> dict[str, Tensor]:
-    """The figures of `NeuronScores` that follow from trial averages; undefined without them, as in a validation.
-
-    Args:
-        psth: averages over the trials scored.
-        n_neurons: of the session.
-        bin_size_s: width of a bin.
-    """
-    if psth is None:
-        unknown = torch.full((n_neurons,), torch.nan, dtype=torch.float64)
-        return {"psth_r2": unknown, "firing_rate_hz": unknown}
-    spikes = torch.where(psth.trials > 0, psth.trials * psth.observed, 0).sum(dim=(0, 1))
-    return {"psth_r2": psth.r2(), "firing_rate_hz": spikes / psth.trials.sum(dim=(0, 1)) / bin_size_s}
-
-
 def metrics_of(sessions: Sequence[SessionScores]) -> Metrics:
     """Sessions and their mean, as metrics.json holds them.
 
@@ -140,14 +80,16 @@ def metrics_text(metrics: Metrics) -> str:
 
 def neurons_text(tables: Sequence[NeuronScores]) -> str:
     """The text of neurons.csv: a row a neuron, a field empty where the figure is undefined."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(NEURON_COLUMNS)
+    rows = []
     for table in tables:
-        numbers = torch.stack([getattr(table, name).double().cpu() for name in NEURON_COLUMNS[3:]], dim=1).tolist()
-        for uuid, region, row in zip(table.uuid, table.region, numbers, strict=True):
-            writer.writerow([table.eid, uuid, region, *("" if math.isnan(v) else f"{v:.6g}" for v in row)])
-    return text.getvalue()
+        numbers = zip(*(getattr(table, name).double().cpu().tolist() for name in NEURON_COLUMNS[3:]), strict=True)
+        rows += [(table.eid, *row) for row in _flat(table.uuid, table.region, numbers)]
+    return table_text(NEURON_COLUMNS, rows)
+
+
+def _flat(uuid: Sequence[str], region: Sequence[str], numbers: Iterator[tuple]) -> Iterator[tuple]:
+    for name, acronym, row in zip(uuid, region, numbers, strict=True):
+        yield (name, acronym, *row)
 
 
 def regions_text(tables: Sequence[NeuronScores]) -> str:
@@ -155,33 +97,31 @@ def regions_text(tables: Sequence[NeuronScores]) -> str:
 
     An interval is of the mean over neurons, by bootstrap over neurons; empty where they are too few.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = [f"{key}_{statistic}" for key in BPS_KEYS for statistic in REGION_STATISTICS]
-    writer.writerow(["eid", "region", "n_neurons", *columns])
+    rows = []
     for table in tables:
         regions = np.asarray(table.region)
         for name in (WHOLE_SESSION, *sorted(set(table.region))):
             own = np.full(len(regions), True) if name == WHOLE_SESSION else regions == name
             cells = [cell for key in BPS_KEYS for cell in _region_cells(table, key, own, name)]
-            writer.writerow([table.eid, name, own.sum(), *cells])
-    return text.getvalue()
+            rows.append([table.eid, name, own.sum(), *cells])
+    return table_text(["eid", "region", "n_neurons", *columns], rows)
 
 
-def _region_cells(table: NeuronScores, key: str, own: np.ndarray, name: str) -> list[str]:
+def _region_cells(table: NeuronScores, key: str, own: np.ndarray, name: str) -> list[float | None]:
     values = getattr(table, key).double().cpu().numpy()[own]
     values = values[~np.isnan(values)]
     if len(values) == 0:
-        return ["0", "", "", "", ""]
-    ends = bootstrap_mean(values, table.eid, name, key) or ("", "")
-    return [str(len(values)), *(v if v == "" else f"{v:.6g}" for v in (values.mean(), np.median(values), *ends))]
+        return [0, None, None, None, None]
+    ends = bootstrap_mean(values, table.eid, name, key) or (None, None)
+    return [len(values), values.mean(), np.median(values), *ends]
 
 
-def write_report(
+def write_results(
     folder: Path,
     sessions: Sequence[SessionScores],
     neurons: Sequence[NeuronScores],
-    behavior: Sequence[Decoded] = (),
+    behavior: str | None = None,
 ) -> Metrics:
     """Write metrics.json and the tables into a run's folder, renaming those of an earlier test aside.
 
@@ -189,7 +129,7 @@ def write_report(
         folder: the run directory.
         sessions: one entry a session.
         neurons: likewise.
-        behavior: read-outs that were tried; without any there is no behavior.csv.
+        behavior: the text of behavior.csv; None where no read-out was tried.
 
     Returns:
         What metrics.json holds.
@@ -202,34 +142,13 @@ def write_report(
     for name, text in (
         (NEURONS_FILE, neurons_text(neurons)),
         (REGIONS_FILE, regions_text(neurons)),
-        (BEHAVIOR_FILE, behavior_text(behavior) if behavior else None),
+        (BEHAVIOR_FILE, behavior),
         (METRICS_FILE, metrics_text(metrics)),
     ):
         keep_previous(folder / name)
         if text is not None:
             write_whole(folder / name, text)
     return metrics
-
-
-def keep_previous(path: Path) -> Path | None:
-    """Rename an earlier result after the time (UTC) it was written, e.g. `metrics.2026-11-21T07-40-12.json`.
-
-    Returns:
-        The new name; None if there was no earlier result.
-
-    Raises:
-        UserError: if it is a folder, or anything else that is no regular file.
-    """
-    if not path.exists():
-        return None
-    if not path.is_file():
-        raise UserError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}. Name a file to write.")
-    written = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H-%M-%S")
-    kept, number = path.with_name(f"{path.stem}.{written}{path.suffix}"), 1
-    while kept.exists():  # two tests in one second
-        number += 1
-        kept = path.with_name(f"{path.stem}.{written}-{number}{path.suffix}")
-    return path.rename(kept)
 
 
 def read_metrics(path: Path) -> Metrics:
@@ -261,3 +180,73 @@ def read_metrics(path: Path) -> Metrics:
     if bad:
         raise UserError(f"{path}: holds {bad[0]!r} where a finite number belongs. Test the run again.")
     return Metrics(sessions=metrics["sessions"], mean=metrics["mean"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionMean:
+    """Bits per spike of a region's neurons in one task."""
+
+    n: int
+    """neurons scored"""
+    mean: float
+    median: float
+    low: float | None
+    """ends of the mean's 95 % interval; None of too few neurons"""
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionRow:
+    """A row of regions.csv."""
+
+    eid: str
+    region: str
+    """acronym; `WHOLE_SESSION` for all neurons of the session"""
+    n_neurons: int
+    means: dict[str, RegionMean]
+    """key of a task in metrics.json -> its figures; absent where no neuron was scored"""
+
+
+def read_regions(path: Path) -> list[RegionRow]:
+    """Read regions.csv.
+
+    Raises:
+        UserError: if it is not one that a test writes.
+    """
+    try:
+        return [_region_row(row) for row in read_table(path)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UserError(f"{path}: not a table of regions of a test ({error!r}). Test the run again.") from error
+
+
+def _region_row(row: dict[str, str]) -> RegionRow:
+    means = {}
+    for key in BPS_KEYS:
+        if row[f"{key}_mean"]:
+            low, high = (float(row[f"{key}_{end}"]) if row[f"{key}_{end}"] else None for end in ("low", "high"))
+            mean, median = float(row[f"{key}_mean"]), float(row[f"{key}_median"])
+            means[key] = RegionMean(n=int(row[f"{key}_n"]), mean=mean, median=median, low=low, high=high)
+    return RegionRow(eid=row["eid"], region=row["region"], n_neurons=int(row["n_neurons"]), means=means)
+
+
+NeuronTable = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""eid -> uuid -> column of neurons.csv -> value, where it has one"""
+
+
+def read_neurons(path: Path) -> NeuronTable:
+    """Read a neurons.csv; fields that are empty have no value.
+
+    Raises:
+        UserError: if it is not one that a test writes.
+    """
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    try:
+        for row in read_table(path):
+            figures = {name: float(text) for name, text in row.items() if text and name not in _TEXT}
+            table.setdefault(row["eid"], {})[row["uuid"]] = figures
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UserError(f"{path}: not a table of neurons of a test ({error!r}). Test the run again.") from error
+    return table
+
+
+_TEXT = ("eid", "uuid", "region")

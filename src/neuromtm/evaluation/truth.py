@@ -16,18 +16,13 @@ from torch import Tensor
 from neuromtm.batch import SessionInfo
 from neuromtm.data.manifest import Role, SessionEntry, read_manifest
 from neuromtm.data.shards import SPLITS, ShardHeader, open_shard, read_header, read_trials
-from neuromtm.data.targets import read_target
+from neuromtm.decoding.linear import Splits
+from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, decode, figures_of, labels_of
+from neuromtm.decoding.targets import read_target
 from neuromtm.errors import DataError
-from neuromtm.evaluation.behavior import DEFAULT_TARGETS, Candidate, Decoded, decode, figures_of, labels_of
-from neuromtm.evaluation.conditions import Conditions, task_conditions
-from neuromtm.evaluation.held_out import TASKS, Task, n_forward_bins
-from neuromtm.evaluation.readout import Splits
-from neuromtm.evaluation.report import (
-    NeuronScores,
-    SessionScores,
-    activity_means,
-    psth_scores,
-)
+from neuromtm.evaluation.psth import Conditions, task_conditions
+from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores
+from neuromtm.evaluation.tasks import TASKS, Task, n_forward_bins
 from neuromtm.masking.schemes import regions_for
 from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExplained, RateR2
 

@@ -1,22 +1,20 @@
-"""Figure of behaviour decoded: the model beside read-outs of raw counts and chance, a point a session."""
+"""The plot of behaviour decoded: the model beside read-outs of raw counts and chance, a point a session."""
 
 from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from neuromtm.evaluation.keys import BASELINES, behaviors
+from neuromtm.metrics.keys import BASELINES, SCORE_NAMES, behaviors
+from neuromtm.plots.style import ACCENT, FAINT, HEADING, LABEL, TICK, TITLE, canvas
 
-ACCENT = "tab:red"
-UNITS = {"accuracy": "accuracy", "r2": "R2"}
 NAMES = {"model": "model", "counts": "counts", "rrr": "counts,\nlow rank", "chance": "chance"}
 LOWEST = -1.0
 """a score further down is drawn here: one session must not squeeze the others into a line"""
 
 
-def behavior_figure(sessions: Mapping[str, Mapping[str, float]]) -> Figure | None:
+def behavior_plot(sessions: Mapping[str, Mapping[str, float]]) -> Figure | None:
     """Decoding against chance on the test trials.
 
     Args:
@@ -29,8 +27,7 @@ def behavior_figure(sessions: Mapping[str, Mapping[str, float]]) -> Figure | Non
     found = behaviors(key for figures in sessions.values() for key in figures)
     if not found:
         return None
-    figure = Figure(figsize=(1 + 2.7 * len(found), 3.6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(1 + 2.7 * len(found), 3.6)
     for axes, (behavior, score) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
         keys = {"model": f"{behavior}_{score}", **{name: f"{behavior}_{score}_{name}" for name in BASELINES}}
         keys["chance"] = f"{behavior}_chance"
@@ -38,27 +35,27 @@ def behavior_figure(sessions: Mapping[str, Mapping[str, float]]) -> Figure | Non
         scored = [figures for figures in sessions.values() if keys["model"] in figures]
         points = np.array([[figures.get(key, np.nan) for key in keys.values()] for figures in scored])
         _panel(axes, points, list(keys))
-        axes.set_ylabel(UNITS[score], fontsize=8)
-        axes.set_title(f"{behavior}\n{len(scored)} session{'s' * (len(scored) != 1)}", fontsize=9, pad=16)
+        axes.set_ylabel(SCORE_NAMES[score], fontsize=LABEL)
+        axes.set_title(f"{behavior}\n{len(scored)} session{'s' * (len(scored) != 1)}", fontsize=TITLE, pad=16)
         if score == "accuracy":
             axes.set_ylim(0, 1.02)
     title = "Behaviour decoded on test trials: a line joins the points of a session, a bar is the mean"
-    figure.suptitle(title if len(found) > 1 else title.partition(":")[0], fontsize=10)
+    figure.suptitle(title if len(found) > 1 else title.partition(":")[0], fontsize=HEADING)
     return figure
 
 
 def _panel(axes: Axes, points: np.ndarray, names: list[str]) -> None:
     """Draw (session, name) scores; NaN where a session has none."""
     places, shown = np.arange(len(names)), points.clip(min=LOWEST)
-    axes.plot(places, shown.T, color="0.75", linewidth=0.7)
+    axes.plot(places, shown.T, color=FAINT, linewidth=0.7)
     for place, name in enumerate(names):
         axes.scatter(np.full(len(shown), place), shown[:, place], s=20, color=ACCENT if name == "model" else "0.35")
         mean = np.nanmean(points[:, place])
         axes.hlines(max(mean, LOWEST), place - 0.3, place + 0.3, color="black", linewidth=1.6)
         axes.annotate(
-            f"{mean:.2f}", (place, 1.0), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=7
+            f"{mean:.2f}", (place, 1.0), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=TICK
         )
-    axes.set_xticks(places, [NAMES[name] for name in names], fontsize=7)
+    axes.set_xticks(places, [NAMES[name] for name in names], fontsize=TICK)
     axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.tick_params(axis="y", labelsize=7)
+    axes.tick_params(axis="y", labelsize=TICK)
     axes.spines[["top", "right"]].set_visible(False)

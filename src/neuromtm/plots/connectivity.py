@@ -1,18 +1,18 @@
-"""The figure of functional connectivity: which region alone predicts which. A pure function."""
+"""The plot of functional connectivity: which region alone predicts which."""
+
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from neuromtm.evaluation.connectivity import Matrices
+from neuromtm.plots.style import DIFFERENCES, LABEL, TICK, TITLE, canvas
 
-COLOURS = colormaps["RdBu_r"].with_extremes(bad="0.85")
+COLOURS = DIFFERENCES.with_extremes(bad="0.85")
 MOST_LABELLED = 12
 """regions; of more, numbers would not fit into the cells"""
 CELL_IN = 0.42
@@ -20,7 +20,16 @@ LEAST_LIMIT = 0.02
 """bits per spike at the ends of the colours: smaller differences are noise, and stay pale"""
 
 
-def connectivity_figure(matrices: Matrices, *, title: str) -> Figure:
+def connectivity_plot(
+    *,
+    names: Sequence[str],
+    n_source: np.ndarray,
+    bps: np.ndarray,
+    gain: np.ndarray,
+    nothing_bps: np.ndarray,
+    all_others_bps: np.ndarray,
+    title: str,
+) -> Figure:
     """Bits per spike of every ordered pair of regions, and what of it the source adds to nothing.
 
     A row is what the model sees, a column what it predicts. Below the regions stand nothing and all other regions
@@ -28,15 +37,19 @@ def connectivity_figure(matrices: Matrices, *, title: str) -> Figure:
     both panels; it ends at the largest value above 0, and what is further below 0 has its last colour.
 
     Args:
-        matrices: of one session, or means over several.
+        names: the regions of both axes.
+        n_source: (source,) neurons of the source.
+        bps: (source, target) bits per spike of the target from the source alone; NaN where there is none.
+        gain: (source, target) what that is more than from nothing.
+        nothing_bps: (target,) from nothing.
+        all_others_bps: (target,) from all others together.
         title: what they are of.
     """
-    order = region_order(matrices.gain)
-    names, n_source = [matrices.names[i] for i in order], matrices.n_source[order]
-    nothing, all_others = matrices.nothing_bps, matrices.all_others_bps
+    order = region_order(gain)
+    names, n_source = [names[i] for i in order], n_source[order]
     tables = {
-        "bits per spike": _stacked(matrices.bps, nothing, all_others, order),
-        "gain over nothing (bits per spike)": _stacked(matrices.gain, 0 * nothing, all_others - nothing, order),
+        "bits per spike": _stacked(bps, nothing_bps, all_others_bps, order),
+        "gain over nothing (bits per spike)": _stacked(gain, 0 * nothing_bps, all_others_bps - nothing_bps, order),
     }
     values = np.stack(list(tables.values()))
     finite = values[np.isfinite(values)]
@@ -44,21 +57,20 @@ def connectivity_figure(matrices: Matrices, *, title: str) -> Figure:
     norm = Normalize(-limit, limit)
 
     side_in = CELL_IN * len(names)
-    figure = Figure(figsize=(2 * side_in + 2.8, side_in + 2.6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(2 * side_in + 2.8, side_in + 2.6)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
         _draw(axes, table, names, norm)
-        axes.set_title(name, fontsize=8)
+        axes.set_title(name, fontsize=LABEL)
     rows = [name if np.isnan(n) else f"{name} ({n:.0f})" for name, n in zip(names, n_source, strict=True)]
     places = [*range(len(rows)), len(rows) + 1, len(rows) + 2]  # a row is left empty in between
-    panels[0].set_yticks(places, [*rows, "nothing", "all others"], fontsize=7)
-    panels[0].set_ylabel("visible (neurons)", fontsize=8)
+    panels[0].set_yticks(places, [*rows, "nothing", "all others"], fontsize=TICK)
+    panels[0].set_ylabel("visible (neurons)", fontsize=LABEL)
     ends = "min" if (finite < -limit).any() else "neither"
     bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=panels, extend=ends, pad=0.01, fraction=0.04)
-    bar.ax.tick_params(labelsize=7)
-    bar.set_label("bits per spike", fontsize=8)
-    figure.suptitle(title, fontsize=9)
+    bar.ax.tick_params(labelsize=TICK)
+    bar.set_label("bits per spike", fontsize=LABEL)
+    figure.suptitle(title, fontsize=TITLE)
     return figure
 
 
@@ -85,8 +97,8 @@ def _draw(axes: Axes, table: np.ndarray, names: list[str], norm: Normalize) -> N
     n = len(names)
     axes.imshow(table, cmap=COLOURS, norm=norm)
     axes.axhspan(n - 0.5, n + 0.5, color="white")  # the gap is no cell
-    axes.set_xticks(range(n), names, rotation=90, fontsize=7)
-    axes.set_xlabel("predicted", fontsize=8)
+    axes.set_xticks(range(n), names, rotation=90, fontsize=TICK)
+    axes.set_xlabel("predicted", fontsize=LABEL)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if n > MOST_LABELLED:
@@ -95,4 +107,4 @@ def _draw(axes: Axes, table: np.ndarray, names: list[str], norm: Normalize) -> N
         if not np.isnan(value):
             colour = "white" if abs(norm(value) - 0.5) > 0.35 else "black"
             text = f"{value:.2f}".replace("-0.00", "0.00")
-            axes.text(column, row, text, ha="center", va="center", fontsize=6, color=colour)
+            axes.text(column, row, text, ha="center", va="center", fontsize=TICK - 1, color=colour)

@@ -1,23 +1,20 @@
-"""Figures of single neurons: scores against firing rate, and some neurons of each task trial by trial.
+"""Plots of single neurons: scores against firing rate, and some neurons of each task trial by trial."""
 
-Pure functions that return a `Figure` on an Agg canvas.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from neuromtm.evaluation.figures import NOT_PREDICTED, TITLES, time_label
-from neuromtm.evaluation.ordering import SMOOTHING_S, smooth
-from neuromtm.evaluation.report import NeuronScores
+from neuromtm.metrics.keys import TASK_TITLES
+from neuromtm.plots.style import ACCENT, CONDITIONS, EMPTY, HEADING, LABEL, SMOOTHING_S, TICK, TITLE, canvas, plain
+from neuromtm.plots.tasks import time_label
+from neuromtm.smoothing import smooth
 
 RANKS = {"good": 0.95, "typical": 0.5, "bad": 0.05}
 """which neurons are shown -> their place among the session's, from the lowest bits per spike (0) to the highest (1)"""
@@ -34,11 +31,6 @@ N_GROUPS = 8
 SEEN_BEFORE = 3
 """times the bins that a task predicts at the end of a trial are drawn of those before, which the model saw"""
 
-CONDITION_COLOURS = colormaps["Dark2"]
-OTHER = "0.85"
-"""colour of the conditions whose averages are not drawn"""
-ACCENT = "tab:red"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
@@ -51,17 +43,16 @@ class Example:
     """(trial, bin) expected spikes per bin, NaN in the bins that the task does not predict"""
 
 
-def rates_figure(neurons: Sequence[NeuronScores]) -> Figure:
+def firing_rates_plot(scores: Mapping[str, np.ndarray], rate_hz: np.ndarray) -> Figure:
     """Bits per spike of each task against the firing rate, a point a neuron, and the median at similar rates.
 
     Args:
-        neurons: one entry a session; neurons are pooled over sessions.
+        scores: task -> (neuron,) bits per spike, NaN where undefined.
+        rate_hz: (neuron,) firing rates in the test trials.
     """
-    figure = _figure(13, 3.6)
-    panels = figure.subplots(1, len(TITLES), sharex=True, sharey=True)
-    rate_hz = _pooled(neurons, "firing_rate_hz")
+    figure = canvas(13, 3.6)
+    panels = figure.subplots(1, len(TASK_TITLES), sharex=True, sharey=True)
     firing = rate_hz[rate_hz > 0]
-    scores = {task: _pooled(neurons, f"{task}_bps") for task in TITLES}
     known = np.concatenate([values[np.isfinite(values)] for values in scores.values()])
     low, high = np.percentile(known, (1, 99)) if len(known) else (0.0, 1.0)
     margin = 0.05 * max(high - low, 0.2)
@@ -81,13 +72,12 @@ def rates_figure(neurons: Sequence[NeuronScores]) -> Figure:
             axes.xaxis.set_major_locator(LogLocator())
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.set_ylim(low, high)
-        axes.set_title(f"{TITLES[task]} ({len(x)} neurons)", fontsize=9)
-        axes.set_xlabel("firing rate in test trials (spikes/s)", fontsize=8)
-        axes.tick_params(labelsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("bits per spike", fontsize=8)
+        axes.set_title(f"{TASK_TITLES[task]} ({len(x)} neurons)", fontsize=TITLE)
+        axes.set_xlabel("firing rate in test trials (spikes/s)", fontsize=LABEL)
+        plain(axes)
+    panels[0].set_ylabel("bits per spike", fontsize=LABEL)
     title = f"A point a neuron; red: median of {N_GROUPS} equal groups (the outermost 1 % are drawn at the axes' ends)"
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=HEADING)
     return figure
 
 
@@ -108,7 +98,7 @@ def by_rank(bps: np.ndarray) -> dict[str, int]:
     return chosen
 
 
-def examples_figure(
+def examples_plot(
     *,
     eid: str,
     task: str,
@@ -138,12 +128,12 @@ def examples_figure(
     trials = np.bincount(number, minlength=len(conditions))
     drawn = np.sort(np.argsort(-trials, kind="stable")[:MOST_CONDITIONS])
     drawn = drawn[trials[drawn] > 0]
-    colours = {c: CONDITION_COLOURS(i % 8) for i, c in enumerate(drawn)}
+    colours = {c: CONDITIONS(i % 8) for i, c in enumerate(drawn)}
     predicted = ~np.all([np.isnan(example.expected).all(axis=0) for example in examples], axis=0)
     first = int(predicted.argmax())
     start = max(0, first - SEEN_BEFORE * (len(predicted) - first)) if first else 0
     shown_s = (window_s[0] + start * bin_size_s, window_s[1])
-    figure = _figure(4.2 * len(examples) + 0.8, 8.2)
+    figure = canvas(4.2 * len(examples) + 0.8, 8.2)
     rows = figure.subplots(3, len(examples), sharex=True, squeeze=False, height_ratios=(3, 3, 2.2))
     for column, example in enumerate(examples):
         top, middle, bottom = rows[:, column]
@@ -151,45 +141,45 @@ def examples_figure(
         place = {"aspect": "auto", "extent": (*shown_s, len(order), 0), "interpolation": "nearest"}
         # two scales: one spike in a bin is far above any rate, and would leave all predictions pale
         top.imshow(counts, cmap="Greys", norm=PowerNorm(0.5, vmin=0, vmax=max(1, counts.max())), **place)
-        greys = colormaps["Greys"].with_extremes(bad=NOT_PREDICTED if first else ACCENT)
+        greys = colormaps["Greys"].with_extremes(bad=EMPTY if first else ACCENT)
         image = middle.imshow(expected_hz, cmap=greys, vmin=0, vmax=_darkest(expected_hz), **place)
         for axes in (top, middle):
             _mark_conditions(axes, number[order], colours)
         bar = figure.colorbar(image, ax=middle, pad=0.01, fraction=0.04)
-        bar.ax.tick_params(labelsize=6)
-        bar.set_label("spikes/s", fontsize=7)
+        bar.ax.tick_params(labelsize=TICK - 1)
+        bar.set_label("spikes/s", fontsize=TICK)
         for condition, colour in colours.items():
             own, line = number == condition, {"color": colour, "linewidth": 1.2}
             time_s = window_s[0] + bin_size_s * (np.arange(example.counts.shape[1]) + 0.5)
-            observed_hz = smooth(example.counts[own].mean(axis=0)[:, None], bin_size_s)[:, 0] / bin_size_s
+            observed_hz = _smoothed(example.counts[own].mean(axis=0), bin_size_s) / bin_size_s
             bottom.plot(time_s[start:], observed_hz[start:], **line)
             bottom.plot(time_s[start:], example.expected[own].mean(axis=0)[start:] / bin_size_s, linestyle="--", **line)
         bottom.set_ylim(bottom=0)
         bottom.spines[["top", "right"]].set_visible(False)
-        top.set_title(example.title, fontsize=8)
+        top.set_title(example.title, fontsize=LABEL)
         for axes in (top, middle, bottom):
             if shown_s[0] < 0 < shown_s[1]:
                 axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
             if first:
                 axes.axvline(window_s[0] + first * bin_size_s, color=ACCENT, linewidth=1.2)
-            axes.tick_params(labelsize=7)
-        bottom.set_xlabel(time_label(align_event), fontsize=8)
+            axes.tick_params(labelsize=TICK)
+        bottom.set_xlabel(time_label(align_event), fontsize=LABEL)
     for axes, label in zip(
         rows[:, 0], ("observed spikes\ntrial", "predicted rates\ntrial", "average (spikes/s)"), strict=True
     ):
-        axes.set_ylabel(label, fontsize=8)
+        axes.set_ylabel(label, fontsize=LABEL)
     lines = [Line2D([], [], color=colours[c]) for c in drawn]
     names = [f"{conditions[c]} ({trials[c]} trials)" for c in drawn]
     lines += [Line2D([], [], color="0.3"), Line2D([], [], color="0.3", linestyle="--")]
     names += [f"observed, smoothed ({1000 * SMOOTHING_S:.0f} ms)", "predicted"]
     if len(drawn) < (trials > 0).sum():
-        lines.append(Line2D([], [], color=OTHER, linewidth=4))
+        lines.append(Line2D([], [], color=EMPTY, linewidth=4))
         names.append("other conditions")
     if first:
         lines.append(Line2D([], [], color=ACCENT))
         names.append("hidden from here on")
-    figure.legend(lines, names, loc="outside lower center", ncols=3, fontsize=7, frameon=False)
-    figure.suptitle(f"{eid}: neurons by their rank in {TITLES[task]}, {len(number)} test trials", fontsize=10)
+    figure.legend(lines, names, loc="outside lower center", ncols=3, fontsize=TICK, frameon=False)
+    figure.suptitle(f"{eid}: neurons by their rank in {TASK_TITLES[task]}, {len(number)} test trials", fontsize=HEADING)
     return figure
 
 
@@ -203,17 +193,11 @@ def _mark_conditions(axes: Axes, number: np.ndarray, colours: dict[int, tuple]) 
     """Lines between conditions, and a strip of the colours that their averages have below."""
     edges = np.flatnonzero(np.diff(number)) + 1
     for start, end in zip(np.r_[0, edges], np.r_[edges, len(number)], strict=True):
-        colour = colours.get(int(number[start]), OTHER)
+        colour = colours.get(int(number[start]), EMPTY)
         axes.axhspan(start, end, -0.03, -0.008, color=colour, clip_on=False, linewidth=0)
     axes.hlines(edges, *axes.get_xlim(), color=ACCENT, linewidth=0.5)
     axes.tick_params(axis="y", pad=7, length=0)
 
 
-def _pooled(neurons: Sequence[NeuronScores], name: str) -> np.ndarray:
-    return np.concatenate([getattr(table, name).double().cpu().numpy() for table in neurons])
-
-
-def _figure(width_in: float, height_in: float) -> Figure:
-    figure = Figure(figsize=(width_in, height_in), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+def _smoothed(mean_counts: np.ndarray, bin_size_s: float) -> np.ndarray:
+    return smooth(mean_counts[:, None], width_s=SMOOTHING_S, bin_size_s=bin_size_s)[:, 0]

@@ -17,8 +17,8 @@ from einops import rearrange
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
-SMOOTHING_S = 0.04
-"""standard deviation of the Gaussian that counts are smoothed with, for display only"""
+from neuromtm.plots.style import SMOOTHING_S
+from neuromtm.smoothing import smooth
 
 MOST_TO_TURN = 500
 """neurons of a region, above which the tree's branches are not turned: that takes the cube of their number"""
@@ -39,13 +39,6 @@ class NeuronOrder(NamedTuple):
     """what makes neighbours alike, for a caption"""
 
 
-def smooth(counts: np.ndarray, bin_size_s: float) -> np.ndarray:
-    """(..., bin, neuron) counts smoothed over bins with a Gaussian of `SMOOTHING_S`, cut off at the trial's ends."""
-    time_s = bin_size_s * np.arange(counts.shape[-2])
-    weights = np.exp(-0.5 * np.square((time_s[:, None] - time_s) / SMOOTHING_S))
-    return weights / weights.sum(axis=1, keepdims=True) @ counts
-
-
 def neuron_order(
     counts: np.ndarray, regions: Sequence[str], *, bin_size_s: float, rastermap: bool = False
 ) -> NeuronOrder:
@@ -58,7 +51,8 @@ def neuron_order(
         rastermap: whether to take the order of Rastermap where it is installed, which takes seconds and at its very
             first import a minute.
     """
-    activity = rearrange(smooth(np.asarray(counts, np.float64), bin_size_s), "trial bin neuron -> (trial bin) neuron")
+    smoothed = smooth(np.asarray(counts, np.float64), width_s=SMOOTHING_S, bin_size_s=bin_size_s)
+    activity = rearrange(smoothed, "trial bin neuron -> (trial bin) neuron")
     varies = activity.std(axis=0) > 1e-9
     standard = (activity - activity.mean(axis=0)) / np.where(varies, activity.std(axis=0), 1)
     names, trials = np.asarray(regions), f"{len(counts)} trial{'s' * (len(counts) != 1)}"

@@ -1,42 +1,29 @@
-"""Figures of a test: a trial beside its predictions, and the spread of the scores over neurons and regions.
+"""Plots of a test: a trial beside its predictions, and the spread of the scores over neurons and regions."""
 
-Pure functions that return a `Figure` on an Agg canvas; pyplot and its global state are not used.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
-from neuromtm.evaluation.ordering import SMOOTHING_S, NeuronOrder, smooth
-from neuromtm.evaluation.report import NeuronScores
+from neuromtm.metrics.keys import TASK_TITLES
+from neuromtm.plots.ordering import NeuronOrder
+from neuromtm.plots.style import ACCENT, DISTINCT, EMPTY, HEADING, LABEL, RATES, SMOOTHING_S, TICK, TITLE, canvas
+from neuromtm.smoothing import smooth
 
-TITLES = {
-    "co_smoothing": "co-smoothing",
-    "forward_prediction": "forward prediction",
-    "intra_region": "intra-region",
-    "inter_region": "inter-region",
-}
 HIDDEN = {
     "co_smoothing": "each neuron hidden in turn",
     "forward_prediction": "the last {hidden_ms:.0f} ms hidden",
     "intra_region": "other regions and each neuron hidden",
     "inter_region": "each region hidden in turn",
 }
-RATE_COLOURS = colormaps["magma"].with_extremes(bad=(0, 0, 0, 0))  # what is not predicted stays see-through
+RATE_COLOURS = RATES.with_extremes(bad=(0, 0, 0, 0))  # what is not predicted stays see-through
 SEEN_COLOURS = colormaps["gray"]
-DISTINCT_COLOURS = (
-    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#4b00ff"),
-    *("#ff00f0", "#00f000", "#ffc387", "#4b5a0f", "#004be1", "#a5e1a5", "#ff0078", "#c3c3ff", "#ff8787", "#00785a"),
-)
-"""of regions and sessions: each far from all others (28 in CIELAB at least), so that no two look akin"""
 EVENTS = {
     "stimOn_times": "stimulus onset",
     "goCue_times": "the go cue",
@@ -46,9 +33,7 @@ EVENTS = {
 }
 """name of the event at 0 s in a shard -> in words; of others the name itself is shown"""
 COLOUR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
-NOT_PREDICTED = "0.85"
 FEWEST_FOR_A_BOX = 5
-ACCENT = "tab:red"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +48,7 @@ class TaskPanel:
     """the session's bits per spike in the task; None where it has none"""
 
 
-def task_figure(
+def task_plot(
     *,
     eid: str,
     counts: np.ndarray,
@@ -91,52 +76,52 @@ def task_figure(
         align_event: what happens at 0 s.
         shown: what `counts` is, for the title.
     """
-    observed = smooth(counts, bin_size_s)[:, order.places] / bin_size_s
+    observed = smooth(counts, width_s=SMOOTHING_S, bin_size_s=bin_size_s)[:, order.places] / bin_size_s
     names = [regions[i] for i in order.places]
     predicted = [np.asarray(panel.predicted, np.float64)[:, order.places] / bin_size_s for panel in panels]
     # a square root: rates of neurons span two orders of magnitude
     norm = PowerNorm(0.5, vmin=0, vmax=_upper([observed, *predicted]), clip=True)
     time_s = window_s[0] + bin_size_s * (np.arange(len(observed)) + 0.5)
 
-    figure = _figure(2.6 * (len(panels) + 1) + 1.6, float(np.clip(3.5 + 0.02 * len(names), 4.5, 9)))
+    figure = canvas(2.6 * (len(panels) + 1) + 1.6, float(np.clip(3.5 + 0.02 * len(names), 4.5, 9)))
     maps, means = figure.subplots(2, len(panels) + 1, sharex=True, sharey="row", squeeze=False, height_ratios=(5, 1))
     image = _heat_map(maps[0], observed, norm, window_s)
-    maps[0].set_title(f"observed\ncounts, smoothed ({1000 * SMOOTHING_S:.0f} ms)", fontsize=9)
+    maps[0].set_title(f"observed\ncounts, smoothed ({1000 * SMOOTHING_S:.0f} ms)", fontsize=TITLE)
     means[0].plot(time_s, observed.mean(axis=1), color="black", linewidth=1)
-    means[0].set_ylabel("mean\n(spikes/s)", fontsize=8)
+    means[0].set_ylabel("mean\n(spikes/s)", fontsize=LABEL)
     for panel, rates, top, below in zip(panels, predicted, maps[1:], means[1:], strict=True):
         _heat_map(top, rates, norm, window_s, seen=observed)
         hidden_ms = 1000 * bin_size_s * np.isfinite(rates).any(axis=1).sum()
         hidden = HIDDEN[panel.task].format(hidden_ms=hidden_ms)
-        top.set_title(f"{TITLES[panel.task]}: {_bps_text(panel.bps)}\n{hidden}", fontsize=9)
+        top.set_title(f"{TASK_TITLES[panel.task]}: {_bps_text(panel.bps)}\n{hidden}", fontsize=TITLE)
         _mean_over_predicted(below, time_s, observed, rates)
     lines = [Line2D([], [], color=colour) for colour in ("black", ACCENT)]
-    figure.legend(lines, ["observed", "predicted"], fontsize=7, frameon=False, loc="outside lower center", ncols=2)
+    figure.legend(lines, ["observed", "predicted"], fontsize=TICK, frameon=False, loc="outside lower center", ncols=2)
     _mark_regions(maps, names)
     for axes in [*maps, *means]:
         if window_s[0] < 0 < window_s[1]:
             axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
     for axes in means:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel(time_label(align_event), fontsize=8)
+        axes.set_xlabel(time_label(align_event), fontsize=LABEL)
         axes.set_ylim(bottom=0)
-        axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize=TICK)
     ticks = [rate for rate in COLOUR_TICKS if rate <= norm.vmax]
     bar = figure.colorbar(image, ax=maps, extend="max", pad=0.01, fraction=0.04, ticks=ticks)
-    bar.set_label("spikes/s (square-root scale)", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    figure.suptitle(f"{eid}: {len(names)} neurons, {shown}; within a region {order.how}", fontsize=10)
+    bar.set_label("spikes/s (square-root scale)", fontsize=LABEL)
+    bar.ax.tick_params(labelsize=TICK)
+    figure.suptitle(f"{eid}: {len(names)} neurons, {shown}; within a region {order.how}", fontsize=HEADING)
     return figure
 
 
-def scores_figure(neurons: Sequence[NeuronScores]) -> Figure:
+def scores_plot(scores: Mapping[str, np.ndarray], regions: np.ndarray, *, whose: str) -> Figure:
     """Bits per spike of each task: the spread over neurons above, by region below.
 
     Args:
-        neurons: one entry a session; neurons are pooled over sessions.
+        scores: task -> (neuron,) bits per spike, NaN where undefined.
+        regions: (neuron,) acronyms.
+        whose: the session, or how many sessions are pooled.
     """
-    regions = np.concatenate([np.asarray(table.region) for table in neurons])
-    scores = {task: np.concatenate([_numpy(table, f"{task}_bps") for table in neurons]) for task in TITLES}
     # a neuron whose rates diverged has minus infinity, and is drawn at the lower end
     known = np.concatenate([values[np.isfinite(values)] for values in scores.values()])
     # the same limits for all tasks; the few neurons beyond them are drawn at the limit
@@ -144,37 +129,30 @@ def scores_figure(neurons: Sequence[NeuronScores]) -> Figure:
     low, high = min(low, -0.1), max(high, 0.1)
     names = sorted(set(regions))
 
-    figure = _figure(13, 3.2 + 0.26 * len(names) + 0.8)
+    figure = canvas(13, 3.2 + 0.26 * len(names) + 0.8)
     spread, by_region = figure.subplots(
         2, len(scores), sharex=True, sharey="row", squeeze=False, height_ratios=(2.4, 0.26 * len(names) + 0.6)
     )
     for task, values, top, below in zip(scores, scores.values(), spread, by_region, strict=True):
-        _histogram(top, TITLES[task], values[~np.isnan(values)], low, high)
+        _histogram(top, TASK_TITLES[task], values[~np.isnan(values)], low, high)
         _boxes(below, [values[(regions == name) & ~np.isnan(values)] for name in names], low, high)
         for axes in (top, below):
             axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
             axes.spines[["top", "right"]].set_visible(False)
-        below.set_xlabel("bits per spike", fontsize=8)
-    spread[0].set_ylabel("neurons", fontsize=8)
+        below.set_xlabel("bits per spike", fontsize=LABEL)
+    spread[0].set_ylabel("neurons", fontsize=LABEL)
     labels = [f"{name} ({int((regions == name).sum())})" for name in names]
-    by_region[0].set_yticks(range(len(names)), labels, fontsize=7)
-    by_region[0].set_ylabel("region (neurons)", fontsize=8)
+    by_region[0].set_yticks(range(len(names)), labels, fontsize=TICK)
+    by_region[0].set_ylabel("region (neurons)", fontsize=LABEL)
     by_region[0].invert_yaxis()
-    sessions = neurons[0].eid if len(neurons) == 1 else f"{len(neurons)} sessions"
-    title = f"{sessions}: {len(regions)} neurons, test trials (neurons beyond the axes are drawn at their ends)"
-    figure.suptitle(title, fontsize=11)
+    title = f"{whose}: {len(regions)} neurons, test trials (neurons beyond the axes are drawn at their ends)"
+    figure.suptitle(title, fontsize=HEADING)
     return figure
 
 
 def time_label(align_event: str) -> str:
     """The label of a time axis whose 0 s is the event, given by its name in the shard."""
     return f"time from {EVENTS.get(align_event, align_event)} (s)"
-
-
-def _figure(width_in: float, height_in: float) -> Figure:
-    figure = Figure(figsize=(width_in, height_in), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _upper(rates: Sequence[np.ndarray]) -> float:
@@ -197,18 +175,18 @@ def _heat_map(
     """Draw (bin, neuron) rates; where bins are not predicted, what the model saw of them, in grey."""
     n_neurons = rates.shape[1]
     place = {"aspect": "auto", "extent": (*window_s, n_neurons, 0), "norm": norm}
-    axes.set_facecolor(NOT_PREDICTED)
+    axes.set_facecolor(EMPTY)
     axes.tick_params(bottom=False)
     predicted_bins = np.isfinite(rates).any(axis=1)
     if seen is not None and predicted_bins.any() and not predicted_bins.all():
         context = np.where(predicted_bins[:, None], np.nan, seen)
-        axes.imshow(context.T, cmap=SEEN_COLOURS.with_extremes(bad=NOT_PREDICTED), **place)
+        axes.imshow(context.T, cmap=SEEN_COLOURS.with_extremes(bad=EMPTY), **place)
         start_s = np.interp(predicted_bins.argmax(), (0, len(rates)), window_s)
         axes.axvline(start_s, color=ACCENT, linewidth=1.2)
         bracket = {"arrowstyle": "|-|,widthA=0.25,widthB=0.25", "color": ACCENT, "shrinkA": 0, "shrinkB": 0}
         across = axes.get_xaxis_transform()
         axes.annotate("", (start_s, -0.02), (window_s[1], -0.02), across, across, arrowprops=bracket)
-        axes.text(start_s, -0.02, "seen (grey)  ", ha="right", va="center", fontsize=7, transform=across)
+        axes.text(start_s, -0.02, "seen (grey)  ", ha="right", va="center", fontsize=TICK, transform=across)
     return axes.imshow(rates.T, cmap=RATE_COLOURS, **place)
 
 
@@ -228,32 +206,28 @@ def _mark_regions(maps: Sequence[Axes], names: Sequence[str]) -> None:
     for axes in maps:
         axes.hlines(starts[1:], *axes.get_xlim(), color="white", linewidth=0.6)
         for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            axes.axhspan(start, end, -0.025, -0.005, color=DISTINCT_COLOURS[i % 20], clip_on=False, linewidth=0)
+            axes.axhspan(start, end, -0.025, -0.005, color=DISTINCT[i % 20], clip_on=False, linewidth=0)
     middles, named = (starts + ends) / 2, []
     for i in np.argsort(starts - ends, kind="stable"):  # the largest first
         if all(abs(middles[i] - middles[j]) > 0.028 * len(names) for j in named):
             named.append(i)
     labels = [f"{regions[i]} ({ends[i] - starts[i]})" for i in named]
-    maps[0].set_yticks(middles[named], labels, fontsize=7)
-    maps[0].set_ylabel("region (neurons)", fontsize=8)
+    maps[0].set_yticks(middles[named], labels, fontsize=TICK)
+    maps[0].set_ylabel("region (neurons)", fontsize=LABEL)
     for axes in maps:
         axes.tick_params(axis="y", length=0, pad=6)
 
 
-def _numpy(table: NeuronScores, name: str) -> np.ndarray:
-    return getattr(table, name).double().cpu().numpy()
-
-
 def _histogram(axes: Axes, title: str, values: np.ndarray, low: float, high: float) -> None:
     axes.hist(values.clip(low, high), bins=np.linspace(low, high, 31), color="0.7")
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize=TICK)
     summary = "no neuron scored"
     if len(values):
         median = np.median(values)
         axes.axvline(median.clip(low, high), color=ACCENT, linewidth=1.2)
         below = 100 * (values < 0).mean()
         summary = f"median {median:.2f}, mean {values.mean():.2f}\n{below:.0f} % of {len(values)} neurons below 0"
-    axes.set_title(f"{title}\n{summary}", fontsize=9)
+    axes.set_title(f"{title}\n{summary}", fontsize=TITLE)
 
 
 def _boxes(axes: Axes, values_by_region: Sequence[np.ndarray], low: float, high: float) -> None:
@@ -274,4 +248,4 @@ def _boxes(axes: Axes, values_by_region: Sequence[np.ndarray], low: float, high:
     margin = 0.02 * (high - low)
     axes.set_xlim(low - margin, high + margin)
     axes.set_ylim(-0.6, len(values_by_region) - 0.4)
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize=TICK)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neuromtm.errors import UserError
-from neuromtm.evaluation.keys import behavior_key, behaviors, short_name
-from neuromtm.evaluation.report import BEHAVIOR_FILE, Metrics
+from neuromtm.evaluation.results import BEHAVIOR_FILE, Metrics
+from neuromtm.files import read_table
+from neuromtm.metrics.keys import behavior_key, behaviors, short_name
 
 HEAD = (
     *("behaviour", "session", "score", "model", "balanced", "counts", "counts, low rank", "chance"),
@@ -61,15 +62,14 @@ def _chosen(path: Path) -> dict[tuple[str, str], list[str]]:
     if not path.exists():  # a decoder's test writes none
         return {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["chosen"] == "1" and row["prompt"]]
-            return {
-                (row["eid"], short_name(row["target"])): [
-                    f"{row['features']}, {row['prompt']}",
-                    str(int(row["n_test"])),
-                    f"{int(row['n_trials_left_out'])} trials, {int(row['n_bins_left_out'])} bins",
-                ]
-                for row in rows
-            }
+        rows = [row for row in read_table(path) if row["chosen"] == "1" and row["prompt"]]
+        return {
+            (row["eid"], short_name(row["target"])): [
+                f"{row['features']}, {row['prompt']}",
+                str(int(row["n_test"])),
+                f"{int(row['n_trials_left_out'])} trials, {int(row['n_bins_left_out'])} bins",
+            ]
+            for row in rows
+        }
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{path}: not a table of read-outs of a test ({error!r}). Test the run again.") from error

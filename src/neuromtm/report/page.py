@@ -12,15 +12,22 @@ from matplotlib.figure import Figure
 
 from neuromtm import __version__
 from neuromtm.errors import UserError
-from neuromtm.evaluation.behavior_page import behavior_table
-from neuromtm.evaluation.comparison import COLUMNS, columns_of
-from neuromtm.evaluation.curves import curves_figure, read_scalars
-from neuromtm.evaluation.explanations import BEHAVIOR, FIGURES, PAGE, STATISTICS
-from neuromtm.evaluation.figures import TITLES
+from neuromtm.evaluation.curves import read_scalars
 from neuromtm.evaluation.pairing import TestedRun, pair, read_run, shares_explained
-from neuromtm.evaluation.regions import RegionMean, read_regions
-from neuromtm.evaluation.report import BPS_KEYS, METRICS_FILE, NEURON_COLUMNS, REGIONS_FILE, WHOLE_SESSION, Metrics
+from neuromtm.evaluation.results import (
+    METRICS_FILE,
+    NEURON_COLUMNS,
+    REGIONS_FILE,
+    WHOLE_SESSION,
+    Metrics,
+    RegionMean,
+    read_regions,
+)
 from neuromtm.evaluation.statistics import bootstrap_mean
+from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, TASK_TITLES, columns_of
+from neuromtm.plots.curves import curves_plot
+from neuromtm.report.behavior import behavior_table
+from neuromtm.report.texts import BEHAVIOR, FIGURES, PAGE, STATISTICS
 
 MOST_SESSIONS = 10
 """whose figures are put into the page; each takes a few hundred kB"""
@@ -82,7 +89,7 @@ def _tested(run_dir: Path, ceiling: Path | None) -> list[str]:
 
 
 def _scores_table(metrics: Metrics) -> str:
-    columns = columns_of([metrics])
+    columns = columns_of(metrics["mean"])
     keys = [column.key for column in columns if column.key in metrics["mean"]]
     chance = {column.key: column.chance for column in columns}
     titles = {column.key: column.title for column in columns}
@@ -189,7 +196,9 @@ def _figures(folder: Path, eids: Sequence[str]) -> list[str]:
     wanted = {name: PAGE[name] for name in ("scores.png", "regions.png", "rates.png")}
     for eid in eids[:MOST_SESSIONS]:
         wanted |= {f"{eid}.png": PAGE["session.png"]}
-        wanted |= {f"{eid}.{task}.png": PAGE["session.task.png"].format(task=title) for task, title in TITLES.items()}
+        wanted |= {
+            f"{eid}.{task}.png": PAGE["session.task.png"].format(task=title) for task, title in TASK_TITLES.items()
+        }
     missing = [name for name in wanted if not (folder / name).exists()]
     wanted["behavior.png"] = PAGE["behavior.png"]  # only where there is behaviour
     # only models that were trained with region drop-out have these
@@ -205,7 +214,7 @@ def _figures(folder: Path, eids: Sequence[str]) -> list[str]:
 
 
 def _training(run_dir: Path) -> list[str]:
-    figure = curves_figure(read_scalars(run_dir))
+    figure = curves_plot(read_scalars(run_dir))
     parts = ["<h2>Training</h2>"]
     if figure is None:
         parts.append("<p>There are no TensorBoard curves of a training in this folder.</p>")

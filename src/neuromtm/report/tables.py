@@ -1,67 +1,24 @@
 """Runs side by side: tables for people, a summary and a table for programs."""
 
-import csv
-import io
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TextIO
+from collections.abc import Mapping, Sequence
+from typing import TextIO
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from neuromtm.evaluation.keys import BPS_KEYS, behaviors
 from neuromtm.evaluation.pairing import FEWEST_SESSIONS, Paired
-from neuromtm.evaluation.report import Metrics
+from neuromtm.evaluation.results import Metrics
+from neuromtm.files import table_text
+from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, Column, columns_of
 
 PLAIN_WIDTH = 1000
 """a log file has no width: its lines are not folded, however long the runs' names"""
 
 
-class Column(NamedTuple):
-    """A column of the table."""
-
-    title: str
-    key: str
-    """in metrics.json"""
-    chance: str | None = None
-    """key of its chance level, shown in brackets"""
-
-
-COLUMNS = (
-    Column("co-smooth", "co_smoothing_bps"),
-    Column("forward", "forward_prediction_bps"),
-    Column("intra", "intra_region_bps"),
-    Column("inter", "inter_region_bps"),
-    Column("choice accuracy", "choice_accuracy", "choice_chance"),
-    Column("whisker R2", "whisker_r2", "whisker_chance"),
-)
 ABSENT = "-"
-SCORE_NAMES = {"accuracy": "accuracy", "r2": "R2"}
-
-
-def columns_of(runs: Iterable[Metrics], *, balanced: bool = False) -> tuple[Column, ...]:
-    """The columns that these runs need: `COLUMNS`, and further behaviours that a run has decoded.
-
-    Args:
-        runs: their metrics.
-        balanced: whether classes have a column of their balanced accuracy too.
-    """
-    found = behaviors(key for metrics in runs for key in metrics["mean"])
-    shown = {column.key for column in COLUMNS}
-    columns = [
-        *COLUMNS,
-        *(
-            Column(f"{behavior} {SCORE_NAMES[score]}", f"{behavior}_{score}", f"{behavior}_chance")
-            for behavior, score in found.items()
-            if f"{behavior}_{score}" not in shown
-        ),
-    ]
-    if balanced:
-        classes = [behavior for behavior, score in found.items() if score == "accuracy"]
-        columns += [Column(f"{behavior} balanced", f"{behavior}_balanced_accuracy") for behavior in classes]
-    return tuple(columns)
 
 
 def summary(runs: Mapping[str, Metrics]) -> dict[str, dict[str, float]]:
@@ -76,7 +33,7 @@ def comparison_table(runs: Mapping[str, Metrics], *, balanced: bool = False) -> 
         runs: name -> its metrics, as `read_metrics` gives them.
         balanced: whether classes have a column of their balanced accuracy too.
     """
-    columns = columns_of(runs.values(), balanced=balanced)
+    columns = columns_of((key for metrics in runs.values() for key in metrics["mean"]), balanced=balanced)
     table = Table(
         title="Test trials, mean over sessions. Activity tasks in bits per spike; (chance) in brackets.",
         caption=_caption(runs),
@@ -186,23 +143,14 @@ def paired_text(pairs: Mapping[tuple[str, str], Mapping[str, Paired]]) -> str:
     Args:
         pairs: (reference, run) -> key of metrics.json -> pair.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(PAIRED_COLUMNS)
+    rows = []
     for (reference, run), of_run in pairs.items():
         for key, paired in of_run.items():
             numbers = [*paired.means.mean(axis=0), paired.difference, *(paired.interval or (None, None))]
-            writer.writerow(
-                [
-                    *(reference, run, key, len(paired.sessions), paired.n_neurons, *map(_number, numbers)),
-                    *(paired.resampled, paired.wins, paired.losses, _number(paired.share)),
-                ]
-            )
-    return text.getvalue()
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+            counted = (len(paired.sessions), paired.n_neurons)
+            won = (paired.resampled, paired.wins, paired.losses, paired.share)
+            rows.append([reference, run, key, *counted, *numbers, *won])
+    return table_text(PAIRED_COLUMNS, rows)
 
 
 def _print(table: Table, file: TextIO | None) -> None:

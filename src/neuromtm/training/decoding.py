@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from neuromtm.batch import Batch, Scheme, SessionGroup
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.data.targets import Target
+from neuromtm.decoding.targets import Target, target_of
 from neuromtm.errors import CheckpointError, ConfigError, DataError
 from neuromtm.masking.objective import Objective
 from neuromtm.metrics.loss import MeanCost
@@ -22,7 +22,7 @@ from neuromtm.training.checkpoint import CheckpointRecord
 from neuromtm.training.optim import Schedule
 from neuromtm.training.stitched import StitchedModule
 
-Kind = Literal["classes", "number", "trace"]
+TargetKind = Literal["classes", "number", "trace"]
 """what a behaviour is: a class a trial, a number a trial, or a number a bin"""
 
 
@@ -91,7 +91,7 @@ class BehaviorDecoding(StitchedModule):
                 "model.frozen: an untrained model would be held fixed. Give model.pretrained, or leave frozen out."
             )
         self.target, self.frozen, self.own_heads, self.prompt = target, frozen, own_heads, prompt
-        self.kind: Kind = "classes"
+        self.kind: TargetKind = "classes"
         self.classes: tuple[float, ...] = ()
         """known values of a target of classes, sorted; the head's outputs are in this order"""
         self.units: dict[str, Units] = {}
@@ -139,7 +139,7 @@ class BehaviorDecoding(StitchedModule):
 
     def _read_targets(self, data: SessionDataModule) -> dict[str, Target | None]:
         if self._targets.keys() != data.sessions.keys():
-            self._targets = {eid: data.target(eid, self.target) for eid in data.sessions}
+            self._targets = {eid: target_of(data, eid, self.target) for eid in data.sessions}
         return self._targets
 
     def _make_heads(self, n_bins: int) -> None:

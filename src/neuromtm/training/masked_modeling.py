@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from neuromtm.batch import Batch, Scheme, SessionGroup
-from neuromtm.evaluation.held_out import PROMPTS, rates_of
+from neuromtm.evaluation.tasks import PROMPTS, rates_of
 from neuromtm.masking.objective import Objective
 from neuromtm.masking.schemes import Masked, applicable
 from neuromtm.metrics.loss import MeanCost

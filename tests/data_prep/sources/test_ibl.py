@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.ibl import find_sessions, make_jobs, open_one, read_eids_file
-from data_prep.ibl_session import align_camera, beryl_acronyms, choose_sortings, read_session
 from data_prep.recording import WHISKER
-from data_prep.repeated_site import HELDOUT_EIDS, PRETRAIN_EIDS
+from data_prep.sources.ibl.recording import align_camera, beryl_acronyms, choose_sortings, read_session
+from data_prep.sources.ibl.repeated_site import HELDOUT_EIDS, PRETRAIN_EIDS
+from data_prep.sources.ibl.sessions import find_sessions, make_jobs, open_one, read_eids_file
 from neuromtm.data.manifest import read_manifest
 from neuromtm.data.shards import read_shard
 from neuromtm.errors import ConfigError, SourceError

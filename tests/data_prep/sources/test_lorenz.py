@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.lorenz import (
+from data_prep.options import PrepareOptions
+from data_prep.prepare import prepare
+from data_prep.sources.lorenz import (
     BETA,
     LATENTS,
     RHO,
@@ -15,8 +17,6 @@ from data_prep.lorenz import (
     trajectories,
     velocity,
 )
-from data_prep.options import PrepareOptions
-from data_prep.prepare import prepare
 from neuromtm.data.manifest import read_manifest
 from neuromtm.data.shards import read_shard, write_shard
 from neuromtm.errors import ConfigError

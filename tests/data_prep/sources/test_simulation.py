@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from data_prep.brain import REGION_NAMES, connections, live, make_brain
 from data_prep.options import PrepareOptions
 from data_prep.prepare import prepare
 from data_prep.recording import WHISKER
-from data_prep.simulate import SimulationOptions, _task, simulate_session
+from data_prep.sources.simulation.brain import REGION_NAMES, connections, live, make_brain
+from data_prep.sources.simulation.recording import SimulationOptions, _task, simulate_session
 from neuromtm.data.shards import read_header, read_shard, write_shard
 from neuromtm.errors import ConfigError
 from neuromtm.randomness import numpy_generator_for

@@ -1,0 +1,62 @@
+"""`neuromtm baseline`: simple predictions through the tasks of a test."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from neuromtm.baselines.choice import BaselineKind
+from neuromtm.baselines.session import baseline_text, notes, score_baseline
+from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.data.manifest import Role
+from neuromtm.evaluation.results import METRICS_FILE, write_results
+from neuromtm.files import keep_previous, write_whole
+from neuromtm.report.tables import print_comparison
+
+
+def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Fit a baseline to each session, score it as a test does and write the tables of a test.
+
+    Args:
+        arguments: the command line behind the command's name.
+        parser: an empty one with the command's name.
+    """
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of shards")
+    parser.add_argument(
+        "--kind",
+        choices=get_args(BaselineKind),
+        required=True,
+        help="which baseline; docs/baselines.md has their formulas",
+    )
+    parser.add_argument(
+        "--out", metavar="RUN", type=Path, required=True, help="folder for metrics.json, the tables and baseline.json"
+    )
+    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score; by default all of the role")
+    parser.add_argument(
+        "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
+    )
+    parser.add_argument(
+        "--min_firing_rate_hz",
+        metavar="HZ",
+        type=float,
+        default=0.0,
+        help="leaves out neurons that fire less, as data.min_firing_rate_hz of the model beside it (default: 0)",
+    )
+    parser.add_argument("--regions", metavar="REGION", nargs="+", help="likewise, as data.regions (default: all)")
+    options = parser.parse_args(arguments)
+    data = SessionDataModule(
+        root=str(options.data),
+        sessions=options.sessions,
+        role=options.role,
+        min_firing_rate_hz=options.min_firing_rate_hz,
+        regions=options.regions,
+    )
+    scores = []
+    for one in score_baseline(data, options.kind):
+        scores.append(one)
+        print("\n".join(notes(one)), flush=True)
+    keep_previous(options.out / "baseline.json")
+    write_whole(options.out / "baseline.json", baseline_text(options.kind, data, scores))
+    metrics = write_results(options.out, [one.session for one in scores], [one.neurons for one in scores])
+    print_comparison({options.kind: metrics})
+    print(f"Results: {options.out / METRICS_FILE}")

@@ -1,0 +1,38 @@
+"""`neuromtm ceiling`: the scores of a simulation's true rates."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from neuromtm.data.manifest import Role
+from neuromtm.decoding.selection import behavior_text
+from neuromtm.evaluation.results import METRICS_FILE, write_results
+from neuromtm.evaluation.truth import ceiling
+from neuromtm.report.tables import print_comparison
+
+
+def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Score the true rates of simulated sessions and write the tables of a test.
+
+    Args:
+        arguments: the command line behind the command's name.
+        parser: an empty one with the command's name.
+    """
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of simulated shards")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for metrics.json and the tables")
+    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score; by default all of the role")
+    parser.add_argument(
+        "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
+    )
+    options = parser.parse_args(arguments)
+    scores = ceiling(options.data, sessions=options.sessions, role=options.role)
+    decoded = [of_one for one in scores for of_one in one.behavior]
+    metrics = write_results(
+        options.out,
+        [one.session for one in scores],
+        [one.neurons for one in scores],
+        behavior_text(decoded) if decoded else None,
+    )
+    print_comparison({"ceiling": metrics})
+    print(f"Results: {options.out / METRICS_FILE}")

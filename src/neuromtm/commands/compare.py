@@ -1,0 +1,143 @@
+"""`neuromtm compare`: tested runs side by side."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.table import Table
+
+from neuromtm.errors import UserError
+from neuromtm.evaluation.pairing import Paired, TestedRun, pair, read_run
+from neuromtm.evaluation.results import Metrics
+from neuromtm.files import keep_previous, require_file, whole_file, write_whole
+from neuromtm.metrics.keys import BPS_KEYS, SHORT_TITLES, columns_of
+from neuromtm.report.tables import (
+    comparison_table,
+    paired_table,
+    paired_text,
+    print_tables,
+    share_table,
+    summary,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Print tested runs side by side and, if asked, write their means, tables and figures.
+
+    Args:
+        arguments: the command line behind the command's name.
+        parser: an empty one with the command's name.
+    """
+    parser.add_argument(
+        "runs", metavar="NAME=RUN", nargs="+", help="run directory, or the metrics.json of a test, and a name for it"
+    )
+    parser.add_argument("--out", metavar="FILE", type=Path, help="JSON file for the means of each run, by its name")
+    parser.add_argument(
+        "--out_dir",
+        metavar="DIR",
+        type=Path,
+        help="folder for comparison.csv, comparison.md, sessions.png and neurons.png",
+    )
+    parser.add_argument("--ceiling", metavar="NAME", help="the run whose bits per spike the others' are a share of")
+    parser.add_argument("--balanced", action="store_true", help="show the balanced accuracy of decoded classes too")
+    options = parser.parse_args(arguments)
+    require_file("--out", options.out)
+    runs = _named_runs(options.runs)
+    if options.ceiling is not None and options.ceiling not in runs:
+        raise UserError(f"--ceiling {options.ceiling}: no run of that name. There are: {', '.join(runs)}.")
+    if options.out_dir is not None and len(runs) == 1:
+        raise UserError("--out_dir: one run alone has nothing to be compared with. Name another.")
+    metrics = {name: run.metrics for name, run in runs.items()}
+    reference, *others = runs
+    pairs = {name: paired for name in others if (paired := pair(runs[reference], runs[name]))}
+    shares = {}
+    if options.ceiling is not None:
+        against = {name: pair(runs[options.ceiling], run) for name, run in runs.items() if name != options.ceiling}
+        shares = {name: paired for name, paired in against.items() if paired}
+    tables = [comparison_table(metrics, balanced=options.balanced)]
+    tables += [paired_table(pairs, reference)] if pairs else []
+    tables += [share_table(shares, options.ceiling)] if shares else []
+    print_tables(tables)
+    for name, run in runs.items():
+        if run.neurons is None and len(runs) > 1:
+            print(f"{name}: no neurons.csv beside its metrics (a decoder has none), so its neurons are not paired.")
+    if options.out is not None:
+        keep_previous(options.out)
+        write_whole(options.out, json.dumps(summary(metrics), indent=1) + "\n")
+    if options.out_dir is not None:
+        _write_comparison(options.out_dir, metrics, pairs, shares, options.ceiling, tables)
+
+
+def _named_runs(given: Sequence[str]) -> dict[str, TestedRun]:
+    runs = {}
+    for one in given:
+        name, _, path = one.partition("=")
+        if not (name and path):
+            raise UserError(f"{one}: give each run as NAME=RUN, e.g. mtm=runs/finetune.")
+        if name in runs:
+            raise UserError(f"{one}: the name {name} is given twice. Choose another.")
+        if not Path(path).exists():
+            raise UserError(f"{path}: no such run directory or metrics file.")
+        runs[name] = read_run(Path(path))
+    return runs
+
+
+def _write_comparison(
+    folder: Path,
+    metrics: Mapping[str, Metrics],
+    pairs: Mapping[str, Mapping[str, Paired]],
+    shares: Mapping[str, Mapping[str, Paired]],
+    ceiling_name: str | None,
+    tables: Sequence[Table],
+) -> None:
+    reference = next(iter(metrics))
+    markdown = io.StringIO()
+    print_tables(tables, markdown)
+    every = {(reference, name): paired for name, paired in pairs.items()}
+    every |= {(ceiling_name, name): paired for name, paired in shares.items()}
+    for name, text in (("comparison.csv", paired_text(every)), ("comparison.md", markdown.getvalue())):
+        keep_previous(folder / name)
+        write_whole(folder / name, text)
+    for name, plot in _plots(metrics, pairs, reference).items():
+        keep_previous(folder / name)
+        with whole_file(folder / name) as temporary:
+            plot.savefig(temporary, format="png", dpi=150)
+    print(f"Comparison: {folder}")
+
+
+def _plots(
+    metrics: Mapping[str, Metrics], pairs: Mapping[str, Mapping[str, Paired]], reference: str
+) -> dict[str, Figure]:
+    """File name -> plot: a point a session and, where neurons are paired, a point a neuron."""
+    from neuromtm.plots.comparison import points_plot  # matplotlib is needed for files only
+
+    columns = columns_of(key for of_run in metrics.values() for key in of_run["mean"])
+    titles = {c.key: f"{c.title} (bits/spike)" if c.key in BPS_KEYS else c.title for c in columns}
+    sessions = {name: _session_points(metrics[reference], of_run, titles) for name, of_run in metrics.items()}
+    del sessions[reference]
+    plots = {"sessions.png": points_plot(sessions, titles, reference=reference, unit="session")}
+    if pairs:
+        neurons = {name: {key: _neuron_points(one) for key, one in of_run.items()} for name, of_run in pairs.items()}
+        titles = {key: f"{SHORT_TITLES[key]} (bits/spike)" for key in BPS_KEYS}
+        plots["neurons.png"] = points_plot(neurons, titles, reference=reference, unit="neuron")
+    return plots
+
+
+def _session_points(reference: Metrics, run: Metrics, keys: Iterable[str]) -> dict[str, np.ndarray]:
+    """Key of metrics.json -> (session, 2) values of both, in the sessions that have it in both."""
+    both = [(reference["sessions"].get(eid, {}), of) for eid, of in run["sessions"].items()]
+    return {key: np.array([(x[key], y[key]) for x, y in both if key in x and key in y]).reshape(-1, 2) for key in keys}
+
+
+def _neuron_points(paired: Paired) -> np.ndarray:
+    """(neuron, 2) values of the reference and of the run, of all sessions."""
+    return np.concatenate([np.stack([one.reference, one.run], axis=1) for one in paired.sessions.values()])

@@ -1,0 +1,31 @@
+"""`neuromtm report`: a run as one HTML page."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from neuromtm.files import keep_previous, require_file, write_whole
+from neuromtm.report.page import report_page
+
+
+def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Write a run's numbers and figures as one page.
+
+    Args:
+        arguments: the command line behind the command's name.
+        parser: an empty one with the command's name.
+    """
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory, tested or not")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="where to write the page (default: report.html in the run directory)"
+    )
+    parser.add_argument(
+        "--ceiling", metavar="DIR", type=Path, help="what `neuromtm ceiling` wrote, of the same simulated sessions"
+    )
+    options = parser.parse_args(arguments)
+    require_file("--out", options.out)
+    text = report_page(options.run, ceiling=options.ceiling)
+    path = options.out or options.run / "report.html"
+    keep_previous(path)
+    write_whole(path, text)
+    print(f"Report: {path}")

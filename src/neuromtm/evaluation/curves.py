@@ -1,0 +1,23 @@
+"""The curves of a training: the TensorBoard scalars that a run left."""
+
+from pathlib import Path
+
+import numpy as np
+
+
+def read_scalars(run_dir: Path) -> dict[str, np.ndarray]:
+    """TensorBoard tag -> (point, 2) step and value, of all event files in the run's folder.
+
+    Where a resumed training logged a step again, the later value counts.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found: dict[str, list[tuple[float, int, float]]] = {}
+    for path in run_dir.glob("events.out.tfevents.*"):
+        # all scalars, and as few of the figures as it can be told to read
+        events = EventAccumulator(str(path), size_guidance={"scalars": 0, "images": 1, "tensors": 1})
+        events.Reload()
+        for tag in events.Tags()["scalars"]:
+            found.setdefault(tag, []).extend((e.wall_time, e.step, e.value) for e in events.Scalars(tag))
+    last = {tag: {step: value for _, step, value in sorted(points)} for tag, points in found.items()}
+    return {tag: np.array(sorted(points.items()), dtype=np.float64) for tag, points in last.items()}

@@ -1,0 +1,80 @@
+"""What a test found of a session: the figures of its neurons, and of the session as a whole."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neuromtm.metrics.keys import BPS_KEYS
+from neuromtm.metrics.spikes import Psth, mean_over_neurons
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronScores:
+    """The activity tasks' figures of one session's neurons, each tensor (neuron,), NaN where undefined."""
+
+    eid: str
+    uuid: tuple[str, ...]
+    region: tuple[str, ...]
+    co_smoothing_bps: Tensor
+    forward_prediction_bps: Tensor
+    intra_region_bps: Tensor
+    inter_region_bps: Tensor
+    r2: Tensor
+    """single-trial R2 of the co-smoothing rates"""
+    deviance_explained: Tensor
+    """share of the Poisson deviance that the co-smoothing rates explain"""
+    psth_r2: Tensor
+    """R2 of the co-smoothing rates' averages by task condition"""
+    firing_rate_hz: Tensor
+    """over the test trials"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionScores:
+    """One session's figures, in the order of metrics.json; None where the data has no such label or task."""
+
+    eid: str
+    co_smoothing_bps: float | None = None
+    forward_prediction_bps: float | None = None
+    intra_region_bps: float | None = None
+    inter_region_bps: float | None = None
+    behavior: Mapping[str, float] = field(default_factory=dict)
+    """figures of behaviour by their keys, see `metrics.keys`"""
+
+    def figures(self) -> dict[str, float]:
+        """What there is, by its key in metrics.json."""
+        tasks = {key: getattr(self, key) for key in BPS_KEYS}
+        return {key: float(value) for key, value in (tasks | self.behavior).items() if value is not None}
+
+
+def activity_means(neurons: NeuronScores) -> dict[str, float | None]:
+    """Each activity task's mean over the neurons that have a figure, by its key in metrics.json."""
+    return {key: mean_over_neurons(getattr(neurons, key)) for key in BPS_KEYS}
+
+
+def psth_scores(psth: Psth | None, n_neurons: int, *, bin_size_s: float) -> dict[str, Tensor]:
+    """The figures of `NeuronScores` that follow from trial averages; undefined without them, as in a validation.
+
+    Args:
+        psth: averages over the trials scored.
+        n_neurons: of the session.
+        bin_size_s: width of a bin.
+    """
+    if psth is None:
+        unknown = torch.full((n_neurons,), torch.nan, dtype=torch.float64)
+        return {"psth_r2": unknown, "firing_rate_hz": unknown}
+    spikes = torch.where(psth.trials > 0, psth.trials * psth.observed, 0).sum(dim=(0, 1))
+    return {"psth_r2": psth.r2(), "firing_rate_hz": spikes / psth.trials.sum(dim=(0, 1)) / bin_size_s}
+
+
+def pooled(neurons: Sequence[NeuronScores], name: str) -> np.ndarray:
+    """(neuron,) float64 of one figure, the neurons of all sessions one after the other.
+
+    Args:
+        neurons: one entry a session.
+        name: of a tensor of `NeuronScores`.
+    """
+    return np.concatenate([getattr(table, name).double().cpu().numpy() for table in neurons])
