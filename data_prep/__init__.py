@@ -1,1 +1,1 @@
-"""Recordings of any source, turned into shards."""
+"""Turn recordings of any source into shards."""

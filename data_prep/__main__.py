@@ -1,4 +1,7 @@
-"""Starts the command line. What it needs is imported inside, so that an interruption meanwhile is one line, too."""
+"""Start the command line.
+
+Its modules are imported inside `main`, so that an interruption during the imports prints one line, too.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +11,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0 all well, 1 sessions skipped or files bad, 2 the user's error, 130 interrupted.
+        The exit code: 0 if all went well, 1 if sessions were skipped or files are bad, 2 if an option or a file of the
+        user is wrong, 130 if the user interrupted the command.
     """
     try:
         from data_prep.cli import run

@@ -1,4 +1,4 @@
-"""Recordings of any source, turned into shards: `python -m data_prep simulate|lorenz|ibl|check`."""
+"""Turn recordings of any source into shards: `python -m data_prep simulate|lorenz|ibl|check`."""
 
 import argparse
 import sys
@@ -25,8 +25,8 @@ from neuromtm.data.manifest import folder_problems, read_manifest
 from neuromtm.errors import ConfigError, UserError
 
 PREPARE_EXIT_CODES = (
-    "Exit code: 0 every session is there; 1 some were skipped, with the reason; 2 an option or a file is wrong. "
-    "Run again after an interruption: what is done is skipped."
+    "Exit code: 0 if every session is prepared, 1 if some sessions were skipped (the reason is printed), 2 if an "
+    "option or a file is wrong. After an interruption, run the same command again: it prepares what is still missing."
 )
 
 
@@ -34,7 +34,8 @@ def run(args: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0 all well, 1 sessions skipped or files bad, 2 the user's error.
+        The exit code: 0 if all went well, 1 if sessions were skipped or files are bad, 2 if an option or a file of the
+        user is wrong.
     """
     options = parser().parse_args(args)
     try:
@@ -53,14 +54,14 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, but none where there is nothing to show."""
+    """Shows the default of an option, unless the default is None, False, 0 or an empty tuple."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return super()._get_help_string(action) if action.default not in (None, (), False) else action.help
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands with their options."""
+    """Build the parser of all commands and their options."""
     parser = argparse.ArgumentParser(prog="python -m data_prep", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -80,7 +81,8 @@ def parser() -> argparse.ArgumentParser:
         command(
             "simulate",
             _simulate,
-            "Simulate sessions of several animals with a known truth. One brain, other neurons in every animal.",
+            "Simulate sessions of several animals with a known truth. All animals have the same brain; their neurons "
+            "differ.",
             PREPARE_EXIT_CODES,
         )
     )
@@ -88,8 +90,8 @@ def parser() -> argparse.ArgumentParser:
         command(
             "lorenz",
             _lorenz,
-            "Simulate neurons driven by the Lorenz system. The classic check of models of dynamics: `neuromtm rates` "
-            "holds predicted rates against the true ones.",
+            "Simulate neurons driven by the Lorenz system. This is a classic test for models of dynamics: "
+            "`neuromtm rates` compares the predicted rates with the true rates.",
             PREPARE_EXIT_CODES,
         )
     )
@@ -97,18 +99,19 @@ def parser() -> argparse.ArgumentParser:
         command(
             "ibl",
             _ibl,
-            "Prepare sessions of the International Brain Laboratory. Read through ONE-api; the defaults are the "
-            "paper's. A trial is dropped if its whisker trace ends early or has a hole; a session without a camera "
-            f"keeps its trials and has no trace. The remote mode needs an account: {CREDENTIALS}. It is written to "
-            "ONE-api's documentation and has not been run against the database.",
+            "Prepare sessions of the International Brain Laboratory. They are read through ONE-api. The default "
+            "options are those of the paper. A trial is removed if the whisker trace does not cover its window or has "
+            "a hole in it. A session without a camera keeps its trials and has no whisker trace. The remote mode needs "
+            f"an account: {CREDENTIALS}. The remote mode follows the documentation of ONE-api; it has not been run "
+            "against the database.",
             PREPARE_EXIT_CODES,
         )
     )
     check = command(
         "check",
         _check,
-        "Verify every shard of a folder, and its manifest. Names every bad file.",
-        "Exit code: 0 all files are good; 1 some are bad; 2 there is no manifest to check against.",
+        "Check every shard of a folder, and the manifest of the folder. Every bad file is named.",
+        "Exit code: 0 if all files are good, 1 if some are bad, 2 if the folder has no manifest that can be used.",
     )
     check.add_argument("folder", type=Path, metavar="DIR", help="folder of shards")
     return parser
@@ -121,18 +124,18 @@ def _simulate_options(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=("shards", "alf"),
         default="shards",
-        help="shards, or the files of the International Brain Laboratory (which hold no true rates)",
+        help="what to write: shards, or files as the International Brain Laboratory stores them (without true rates)",
     )
     parser.add_argument(
-        "--n-sessions", type=int, default=default.n_sessions, help="number of sessions, each of another animal"
+        "--n-sessions", type=int, default=default.n_sessions, help="number of sessions, each of a different animal"
     )
     parser.add_argument(
-        "--n-heldout", type=int, default=default.n_heldout, help="number of held-out sessions, the last ones"
+        "--n-heldout", type=int, default=default.n_heldout, help="number of held-out sessions; they are the last ones"
     )
     parser.add_argument(
-        "--n-neurons", type=int, default=default.n_neurons, help="number of neurons a session, on average"
+        "--n-neurons", type=int, default=default.n_neurons, help="number of neurons in a session, on average"
     )
-    parser.add_argument("--n-trials", type=int, default=default.n_trials, help="number of good trials a session")
+    parser.add_argument("--n-trials", type=int, default=default.n_trials, help="number of good trials in a session")
     parser.add_argument("--n-regions", type=int, default=default.n_regions, help="number of brain regions, 3 to 12")
     _binning_options(parser)
 
@@ -144,16 +147,16 @@ def _lorenz_options(parser: argparse.ArgumentParser) -> None:
         "--n-sessions",
         type=int,
         default=default.n_sessions,
-        help="number of sessions, with the same starts and other neurons",
+        help="number of sessions; all have the same starting points, but different neurons",
     )
-    add("--n-neurons", type=int, default=default.n_neurons, help="number of neurons a session")
-    add("--n-conditions", type=int, default=default.n_conditions, help="number of starts on the attractor")
-    add("--n-trials", type=int, default=default.n_trials, help="number of trials of each start")
+    add("--n-neurons", type=int, default=default.n_neurons, help="number of neurons in a session")
+    add("--n-conditions", type=int, default=default.n_conditions, help="number of starting points on the attractor")
+    add("--n-trials", type=int, default=default.n_trials, help="number of trials from each starting point")
     add(
         "--base-rate-hz",
         type=float,
         default=default.base_rate_hz,
-        help="rate of every neuron where all variables have their mean, in Hz",
+        help="firing rate of every neuron when all variables are at their mean, in Hz",
     )
     add("--duration-s", type=float, default=1.0, help="length of a trial, in seconds")
     add("--bin-size-s", type=float, default=0.01, help="width of a bin, in seconds")
@@ -163,26 +166,32 @@ def _ibl_options(parser: argparse.ArgumentParser) -> None:
     default = PrepareOptions()
     add = parser.add_argument
     _out_options(parser)
-    add("--mode", choices=get_args(Mode), default="remote", help="download what is missing, or read a local folder")
-    add("--cache-dir", type=Path, metavar="DIR", help="folder that is read (local) or downloaded to (remote)")
+    add(
+        "--mode",
+        choices=get_args(Mode),
+        default="remote",
+        help="remote: download the files that are missing; local: read a folder of this computer",
+    )
+    add("--cache-dir", type=Path, metavar="DIR", help="folder to read (local) or to download to (remote)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--eids",
         nargs="+",
         default=(),
         metavar="EID",
-        help="sessions, as ONE's eid or <lab>_<subject>_<date>_<number>; none: all of a local folder, or the "
-        "repeated-site sessions of the remote database",
+        help="sessions to prepare, each given as its eid in ONE or as <lab>_<subject>_<date>_<number>; without this "
+        "option, all sessions of a local folder, or the repeated-site sessions of the remote database",
     )
-    which.add_argument("--eids-file", type=Path, metavar="FILE", help="the same from a file, one a line")
+    which.add_argument("--eids-file", type=Path, metavar="FILE", help="file that names the sessions, one on each line")
     add(
         "--identity",
         choices=get_args(Identity),
-        help="a shard's eid: ONE's, or the path <lab>_<subject>_<date>_<number>; local tables that are built anew "
-        "give a session a new eid of ONE, so unset means path in local mode and one in remote mode",
+        help="name of a session in its shard; one: its eid in ONE; path: <lab>_<subject>_<date>_<number>. The eid in "
+        "ONE changes when the tables of a local folder are built again. The default is therefore path in local mode "
+        "and one in remote mode",
     )
-    add("--heldout-eids", nargs="+", metavar="EID", help="sessions kept from pretraining; unset: the paper's five")
-    add("--heldout-subjects", nargs="+", default=(), metavar="NAME", help="animals kept from pretraining")
+    add("--heldout-eids", nargs="+", metavar="EID", help="sessions not to pretrain on (default: the paper's five)")
+    add("--heldout-subjects", nargs="+", default=(), metavar="NAME", help="animals not to pretrain on")
     add("--align-event", choices=tuple(EVENTS), default=default.align_event, help="event at time 0 of a trial")
     _binning_options(parser)
     add(
@@ -191,22 +200,27 @@ def _ibl_options(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         default=default.reaction_time_s,
         metavar=("MIN", "MAX"),
-        help="keep trials whose first movement comes so long after stimulus onset, in seconds",
+        help="keep a trial if its first movement comes from MIN to MAX after stimulus onset, in seconds",
     )
     add(
         "--max-feedback-delay-s",
         type=float,
         default=default.max_feedback_delay_s,
         metavar="MAX",
-        help="keep trials whose feedback comes at most so long after the go cue, in seconds",
+        help="remove a trial if its feedback comes more than MAX after the go cue, in seconds",
     )
-    add("--keep-unknown-choice", action="store_true", help="keep trials without a choice")
-    add("--min-label", type=float, default=default.min_label, help="least quality of a neuron, a fraction from 0 to 1")
+    add("--keep-unknown-choice", action="store_true", help="also keep trials whose choice is 0 (not made or unknown)")
+    add(
+        "--min-label",
+        type=float,
+        default=default.min_label,
+        help="lowest quality label of a kept neuron, a fraction from 0 to 1; 0 keeps all neurons",
+    )
     add(
         "--min-firing-rate-hz",
         type=float,
         default=default.min_firing_rate_hz,
-        help="least mean rate of a neuron over the windows of the kept trials, in Hz",
+        help="lowest mean firing rate of a kept neuron over the windows of the kept trials, in Hz",
     )
     add(
         "--split-fractions",
@@ -214,14 +228,14 @@ def _ibl_options(parser: argparse.ArgumentParser) -> None:
         nargs=3,
         default=default.split_fractions,
         metavar=("TRAIN", "VAL", "TEST"),
-        help="parts of a session's trials, fractions that sum to 1",
+        help="parts of a session's trials for training, validation and test: three fractions that sum to 1",
     )
 
 
 def _out_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
-    parser.add_argument("--overwrite", action="store_true", help="replace shards prepared with other options")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every draw, a whole number")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--overwrite", action="store_true", help="replace shards that were prepared with other options")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers, a whole number")
 
 
 def _binning_options(parser: argparse.ArgumentParser) -> None:
@@ -232,7 +246,7 @@ def _binning_options(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         default=default.window_s,
         metavar=("START", "END"),
-        help="start and end of a trial around its event, in seconds",
+        help="start and end of a trial relative to its event, in seconds",
     )
     parser.add_argument("--bin-size-s", type=float, default=default.bin_size_s, help="width of a bin, in seconds")
 
@@ -258,12 +272,12 @@ def _simulate(args: argparse.Namespace) -> int:
     if args.format == "shards":
         return _prepare(jobs, args, options, simulation.as_json())
     if args.overwrite:
-        raise ConfigError("--overwrite replaces shards only; delete the tree, or choose another --out.")
+        raise ConfigError("--overwrite replaces shards only. Delete the old files, or choose another --out.")
     from data_prep.sources.ibl.alf_tree import write_tree
 
     outcomes = write_tree(jobs, out=args.out, options=options.as_json() | simulation.as_json())
     code = _follow(outcomes, len(jobs), args.out)
-    print(f"Make shards of it: python -m data_prep ibl --mode local --cache-dir {args.out} --out DIR")
+    print(f"To make shards of these files: python -m data_prep ibl --mode local --cache-dir {args.out} --out DIR")
     return code
 
 
@@ -330,7 +344,7 @@ def _prepare(jobs: list[Job], args: argparse.Namespace, options: PrepareOptions,
 
 
 def _follow(outcomes: Iterable[Outcome], total: int, out: Path) -> int:
-    """Show progress and what became of each session; give the exit code."""
+    """Show the progress, print what happened to each session, and return the exit code."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong: one line that says so, and an exit code."""
+"""A mistake of the user gives one line that says what is wrong, and an exit code."""
 
 import json
 import re
