@@ -1,4 +1,4 @@
-"""From times to bins: pure functions."""
+"""Put spikes and traces into bins: pure functions."""
 
 import numpy as np
 
@@ -6,12 +6,12 @@ from neuromtm.errors import SourceError
 
 
 def bin_edges(start_s: float, *, n_bins: int, bin_size_s: float) -> np.ndarray:
-    """(bin + 1,) edges of a window's bins; a bin holds its left edge and not its right one."""
+    """(bin + 1,) edges of a window's bins. A bin includes its left edge, but not its right edge."""
     return start_s + np.arange(n_bins + 1) * bin_size_s
 
 
 def bin_centres(starts_s: np.ndarray, *, n_bins: int, bin_size_s: float) -> np.ndarray:
-    """(trial, bin) middle of each bin, from the (trial,) starts of the windows."""
+    """(trial, bin) centre of each bin. `starts_s` is (trial,): the starts of the windows."""
     return starts_s[:, None] + (np.arange(n_bins) + 0.5) * bin_size_s
 
 
@@ -24,21 +24,23 @@ def count_spikes(
     n_bins: int,
     bin_size_s: float,
 ) -> np.ndarray:
-    """Count the spikes of every trial, bin and neuron. Windows may overlap: a spike counts in each.
+    """Count the spikes of every trial, bin and neuron.
+
+    Windows may overlap: a spike counts in every window that it lies in.
 
     Args:
-        times_s: (spike,) sorted.
-        neuron: (spike,) whose spike it is.
+        times_s: (spike,) sorted times of the spikes.
+        neuron: (spike,) number of the neuron that fired.
         starts_s: (trial,) start of each window.
-        n_neurons: size of the last axis.
-        n_bins: bins a window.
+        n_neurons: number of neurons, the size of the last axis.
+        n_bins: number of bins in a window.
         bin_size_s: width of a bin.
 
     Returns:
-        (trial, bin, neuron) counts, uint8, or uint16 where a count needs it.
+        (trial, bin, neuron) counts; uint8 if all counts fit into it, else uint16.
 
     Raises:
-        SourceError: if a count does not even fit uint16.
+        SourceError: if a count does not fit into uint16.
     """
     counts = np.empty((len(starts_s), n_bins, n_neurons), np.uint16)
     for trial, start_s in enumerate(starts_s):
@@ -47,20 +49,29 @@ def count_spikes(
         bin_ = np.searchsorted(edges, times_s[first:last], side="right") - 1
         flat = np.bincount(bin_ * n_neurons + neuron[first:last], minlength=n_bins * n_neurons)
         if flat.max(initial=0) > np.iinfo(np.uint16).max:
-            raise SourceError(f"a neuron has {flat.max()} spikes in one bin, which no shard can hold.")
+            raise SourceError(f"a neuron has {flat.max()} spikes in one bin; a shard can hold at most 65535.")
         counts[trial] = flat.reshape(n_bins, n_neurons)
     return counts.astype(np.uint8) if counts.max(initial=0) <= np.iinfo(np.uint8).max else counts
 
 
 def interpolate(times_s: np.ndarray, values: np.ndarray, at_s: np.ndarray) -> np.ndarray:
-    """Interpolate a trace linearly: float32 of the shape of `at_s`, NaN outside the trace and beside NaN samples."""
+    """Interpolate a trace linearly.
+
+    Args:
+        times_s: (sample,) increasing times of the trace.
+        values: (sample,) values of the trace.
+        at_s: times to interpolate at, of any shape.
+
+    Returns:
+        float32 values in the shape of `at_s`; NaN outside the trace and next to samples that are NaN.
+    """
     if len(times_s) == 0:
         return np.full(at_s.shape, np.nan, np.float32)
     return np.interp(at_s, times_s, values, left=np.nan, right=np.nan).astype(np.float32)
 
 
 def covers(times_s: np.ndarray, starts_s: np.ndarray, *, duration_s: float) -> np.ndarray:
-    """(trial,) bool: whether a trace begins before and ends after each window. A start of NaN is not covered."""
+    """(trial,) bool: whether the trace spans each whole window. False if the start of the window is NaN."""
     if len(times_s) == 0:
         return np.zeros(len(starts_s), bool)
     return (times_s[0] <= starts_s) & (starts_s + duration_s <= times_s[-1])

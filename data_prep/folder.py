@@ -1,4 +1,8 @@
-"""Fill a folder with shards: skip what is done, say what was skipped and why, never harm another process's work."""
+"""Fill a folder with shards.
+
+Good shards that exist are kept. A session that cannot be prepared is skipped, and the reason is given. The work of
+other processes in the same folder is not harmed.
+"""
 
 import json
 import re
@@ -20,7 +24,7 @@ Status = Literal["prepared", "already done", "skipped"]
 
 @dataclass(frozen=True)
 class Job:
-    """One session to prepare. Its recording is read only if there is no good shard of it yet."""
+    """One session to prepare. Its recording is read only if the folder has no good shard of it yet."""
 
     eid: str
     role: Role
@@ -29,7 +33,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a session."""
+    """What happened to a session."""
 
     eid: str
     status: Status
@@ -40,13 +44,14 @@ class Outcome:
 
 
 def shard_name(eid: str) -> str:
-    """The shard's file name.
+    """The file name of a session's shard.
 
     Raises:
-        ConfigError: if the eid holds anything but letters, digits, dots, underscores and hyphens.
+        ConfigError: if the eid begins with a dot, or holds other characters than letters, digits, dots, underscores and
+            hyphens.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", eid):
-        raise ConfigError(f"eid {eid!r}: only letters, digits and ._- can name a shard; rename the session.")
+        raise ConfigError(f"eid {eid!r}: only letters, digits and ._- are allowed, no dot first. Rename the session.")
     return f"{eid}.h5"
 
 
@@ -58,17 +63,18 @@ def prepare_sessions(
     source_options: dict[str, Any],
     overwrite: bool = False,
 ) -> Iterable[Outcome]:
-    """Prepare one session after the other, yielding what became of each.
+    """Prepare the sessions one after the other, and yield what happened to each.
 
     Args:
         jobs: the sessions.
-        out: folder of the shards and their manifest; made if it is missing.
+        out: folder of the shards and their manifest; it is made if it is missing.
         options: window, bins, filters and splits.
-        source_options: the source's own options, stored with the shards.
+        source_options: the source's own options; the shards store them.
         overwrite: replace shards that were prepared with other options.
 
     Raises:
-        ConfigError: if a shard of other options is in the way and `overwrite` is off.
+        ConfigError: if a shard was prepared with other options and `overwrite` is off, if `out` is a file, or if an eid
+            cannot be a file name.
         ManifestError: if the folder's manifest cannot be read.
     """
     if out.exists() and not out.is_dir():
@@ -104,7 +110,7 @@ def prepare_sessions(
 
 
 def _state(path: Path, preparation: dict, *, overwrite: bool, listed: SessionEntry | None) -> str | None:
-    """None if the shard is good and prepared like this, else why it is prepared again."""
+    """None if the shard is good and was prepared with the same options; else why it is prepared again."""
     # the checksum comes first: the HDF5 library can crash on damaged files
     if listed and sha256(path) != listed.sha256:
         return "replaces a damaged shard"
@@ -120,10 +126,10 @@ def _state(path: Path, preparation: dict, *, overwrite: bool, listed: SessionEnt
                 if found.preparation.get(name) != preparation.get(name)
             )
             raise ConfigError(
-                f"{path}: was prepared with another {', '.join(names)}. Choose another --out, or replace it with "
-                "--overwrite."
+                f"{path}: was prepared with other values of {', '.join(names)}. Choose another --out, or replace the "
+                "shard with --overwrite."
             )
-        return "replaces a shard of other options"
+        return "replaces a shard that was prepared with other options"
     return None if listed or not shard_problems(path) else "replaces a damaged shard"
 
 

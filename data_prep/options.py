@@ -1,4 +1,4 @@
-"""The options that decide what a shard holds, checked once, where they enter."""
+"""The options that decide what a shard holds. They are checked once, when they are made."""
 
 from dataclasses import asdict, dataclass
 from math import isfinite
@@ -13,11 +13,11 @@ class PrepareOptions:
     """How a recording is cut into trials and bins. The defaults are the paper's.
 
     Raises:
-        ConfigError: naming every option that is out of range.
+        ConfigError: if options are out of range; the message names all of them.
     """
 
     window_s: tuple[float, float] = (-0.5, 1.5)
-    """start and end of a trial relative to the event"""
+    """start and end of a trial relative to its event"""
     bin_size_s: float = 0.02
     align_event: str = "stimOn_times"
     """the event at time 0 of a trial"""
@@ -26,32 +26,32 @@ class PrepareOptions:
     max_feedback_delay_s: float = 10.0
     """longest time from go cue to feedback of a kept trial"""
     keep_unknown_choice: bool = False
-    """keep trials without a choice"""
+    """also keep trials whose choice is 0: the animal did not choose, or its choice is unknown"""
     min_label: float = 0.0
-    """smallest quality label of a kept neuron; 0 keeps all, also those without a label"""
+    """lowest quality label of a kept neuron; 0 keeps all neurons, also those without a label"""
     min_firing_rate_hz: float = 0.0
-    """smallest mean firing rate of a kept neuron in the kept trials"""
+    """lowest mean firing rate of a kept neuron in the windows of the kept trials"""
     split_fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
-    """parts of the trials for train, val, test"""
+    """parts of the trials for train, val and test"""
     seed: int = 0
-    """of the split"""
+    """seed of the split"""
 
     def __post_init__(self):
         problems = []
         start_s, end_s = self.window_s
         if not (start_s < end_s and isfinite(end_s - start_s)):
-            problems.append(f"--window-s {start_s:g} {end_s:g}: the end must come after the start.")
+            problems.append(f"--window-s {start_s:g} {end_s:g}: must be finite, and the end after the start.")
         if not 0 < self.bin_size_s < float("inf"):
-            problems.append(f"--bin-size-s {self.bin_size_s:g}: must be above 0.")
+            problems.append(f"--bin-size-s {self.bin_size_s:g}: must be above 0 and finite.")
         elif not problems and abs(self.n_bins * self.bin_size_s - (end_s - start_s)) > 1e-6 * self.bin_size_s:
             problems.append(
                 f"--bin-size-s {self.bin_size_s:g} does not divide the window of {end_s - start_s:g} s "
-                f"(--window-s {start_s:g} {end_s:g}): choose one that does."
+                f"(--window-s {start_s:g} {end_s:g}). Choose a bin size that does."
             )
         if self.align_event not in EVENTS:
             problems.append(f"--align-event {self.align_event}: not one of {', '.join(EVENTS)}.")
         if not 0 <= self.reaction_time_s[0] <= self.reaction_time_s[1]:
-            problems.append("--reaction-time-s: the longest must not be below the shortest, nor that below 0.")
+            problems.append("--reaction-time-s: both must be at least 0, and MAX must not be below MIN.")
         if not self.max_feedback_delay_s > 0:
             problems.append(f"--max-feedback-delay-s {self.max_feedback_delay_s:g}: must be above 0.")
         if not 0 <= self.min_label <= 1:
@@ -73,5 +73,5 @@ class PrepareOptions:
         return self.window_s[1] - self.window_s[0]
 
     def as_json(self) -> dict[str, object]:
-        """The options as a shard stores them."""
+        """The options in the form that a shard stores."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}

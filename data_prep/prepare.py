@@ -1,4 +1,4 @@
-"""From a recording to a shard: filter the trials, bin, filter the neurons, split. Knows no source."""
+"""Make a shard from a recording of any source: filter the trials, bin, filter the neurons, split the trials."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -20,9 +20,9 @@ class Prepared:
 
     shard: Shard
     removed_trials: dict[str, int]
-    """criterion -> trials that fail it; a trial may fail several"""
+    """criterion -> number of trials that fail it; a trial can fail several criteria"""
     n_table_trials: int
-    """trials in the source's table"""
+    """number of trials in the source's table"""
     n_source_neurons: int
     notes: tuple[str, ...]
 
@@ -33,10 +33,10 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
     Args:
         recording: the session.
         options: window, bins, filters and splits.
-        preparation: every option that decides the content, as the shard is to store it.
+        preparation: every option that decides the content; the shard stores them.
 
     Raises:
-        SourceError: if too few trials or no neurons are left.
+        SourceError: if too few trials, no neurons or no spikes are left, or the trial table lacks the event at time 0.
     """
     table = recording.trials
     event_s = getattr(table, EVENTS[options.align_event])
@@ -48,7 +48,7 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
     behavior = {name: interpolate(trace.times_s, trace.values, centres_s) for name, trace in recording.traces.items()}
     covered = None
     if WHISKER in behavior:
-        # a NaN sample inside the window is a hole in the trace, so the trial is not covered either
+        # a NaN inside the window is a hole in the trace, so the trace does not cover this trial
         covered = covers(recording.traces[WHISKER].times_s, starts_s, duration_s=options.duration_s)
         covered &= np.isfinite(behavior[WHISKER]).all(1)
     passes = trial_criteria(table, options=options, whisker_covered=covered)
@@ -56,7 +56,8 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
     index = np.flatnonzero(np.logical_and.reduce(list(passes.values())))
     if len(index) < 3:
         raise SourceError(
-            f"{len(index)} of {table.n_trials} trials left, and three splits need 3 (removed by {in_words(removed)})."
+            f"{len(index)} of {table.n_trials} trials left, but the three splits need at least 3 "
+            f"(removed: {in_words(removed)})."
         )
     counts = count_spikes(
         recording.spike_times_s, recording.spike_neuron, starts_s[index], n_neurons=recording.n_neurons, **binning
@@ -65,11 +66,11 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
     keep = _kept_neurons(recording.neurons, rate_hz, options)
     if not keep.any():
         raise SourceError(
-            f"none of {recording.n_neurons} neurons has a label of at least {options.min_label:g} and at least "
-            f"{options.min_firing_rate_hz:g} Hz."
+            f"none of {recording.n_neurons} neurons has a label of at least {options.min_label:g} and a firing "
+            f"rate of at least {options.min_firing_rate_hz:g} Hz."
         )
     if not counts[:, :, keep].any():
-        raise SourceError(f"no spikes in the windows of the {len(index)} trials left.")
+        raise SourceError(f"no spikes in the windows of the {len(index)} kept trials.")
     header = ShardHeader(
         eid=recording.eid,
         subject=recording.subject,
@@ -98,12 +99,12 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
 
 
 def in_words(removed: dict[str, int]) -> str:
-    """E.g. `reaction time 12, choice unknown 3`."""
+    """The removed trials in words, e.g. `reaction time 12, choice unknown 3`."""
     return ", ".join(f"{criterion} {n}" for criterion, n in removed.items()) or "nothing"
 
 
 def _kept_neurons(neurons: SortedNeurons, rate_hz: np.ndarray, options: PrepareOptions) -> np.ndarray:
-    # a label of NaN is unknown quality: kept when all are, and never when some quality is asked for
+    # a label of NaN means unknown quality: the neuron is kept only if min_label is 0, which keeps all neurons
     good = np.ones(len(rate_hz), bool) if options.min_label == 0 else neurons.label >= options.min_label
     return good & (rate_hz >= options.min_firing_rate_hz)
 

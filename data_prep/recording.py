@@ -1,4 +1,4 @@
-"""The typed recording between every source and the shards: whatever a lab's files look like, this comes out."""
+"""The typed recording. Every source is read into this type, and every shard is made from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -8,7 +8,7 @@ import numpy as np
 from neuromtm.errors import SourceError
 
 WHISKER = "whisker_motion_energy"
-"""name of the trace that the paper decodes, and that must cover a trial's window"""
+"""name of the trace that the paper decodes; it must cover the window of a trial"""
 
 EVENTS = {
     "stimOn_times": "stimulus_onset_s",
@@ -21,9 +21,9 @@ EVENTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrialTable:
-    """All trials of a session, each field (trial,) float64, times in session time.
+    """All trials of a session. Each field is (trial,) float64; times are in seconds of session time.
 
-    NaN where a trial has no value; None where the source has no such field at all.
+    A value is NaN if the trial has none. A field is None if the source has no such field.
     """
 
     stimulus_onset_s: np.ndarray | None = None
@@ -31,11 +31,11 @@ class TrialTable:
     first_movement_s: np.ndarray | None = None
     feedback_s: np.ndarray | None = None
     choice: np.ndarray | None = None
-    """-1, +1; 0 where the animal did not choose or the choice is unknown"""
+    """-1 or +1; 0 if the animal did not choose or its choice is unknown"""
     feedback_type: np.ndarray | None = None
-    """+1 rewarded, -1 not"""
+    """+1 if the trial was rewarded, -1 if not"""
     contrast_left: np.ndarray | None = None
-    """0 to 1; NaN where there was no stimulus on this side"""
+    """0 to 1; NaN if there was no stimulus on this side"""
     contrast_right: np.ndarray | None = None
     block: np.ndarray | None = None
     """probability of a stimulus on the left"""
@@ -43,7 +43,7 @@ class TrialTable:
     def __post_init__(self):
         sizes = {f.name: len(getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) is not None}
         if len(set(sizes.values())) != 1:
-            raise SourceError(f"the trial table is empty or its columns differ in length ({sizes}).")
+            raise SourceError(f"the trial table is empty, or its columns differ in length ({sizes}).")
 
     @property
     def n_trials(self) -> int:
@@ -52,31 +52,31 @@ class TrialTable:
 
 @dataclass(frozen=True, kw_only=True)
 class SortedNeurons:
-    """The neurons of a session, probes merged; each field (neuron,)."""
+    """The neurons of all probes of a session. Each field is (neuron,)."""
 
     uuid: np.ndarray
     region: np.ndarray
-    """Beryl acronym, `root` or `void` where unknown"""
+    """Beryl acronym; `root` or `void` if the region is unknown"""
     probe: np.ndarray
     label: np.ndarray
-    """fraction of the quality criteria passed, 0 to 1; NaN where unknown"""
+    """fraction of the quality criteria that the neuron passed, 0 to 1; NaN if unknown"""
     depth_um: np.ndarray
-    """along the probe; NaN where unknown"""
+    """position along the probe; NaN if unknown"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A behaviour measured at its own times."""
+    """A behaviour that was measured at times of its own."""
 
     times_s: np.ndarray
-    """(sample,) increasing, in session time"""
+    """(sample,) increasing, in seconds of session time"""
     values: np.ndarray
     """(sample,)"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """One session as its source has it: every trial, every neuron, nothing binned.
+    """One session as its source has it: all trials and all neurons. Nothing is binned yet.
 
     Raises:
         SourceError: if the parts do not fit together.
@@ -87,25 +87,26 @@ class Recording:
     lab: str
     source: str
     spike_times_s: np.ndarray
-    """(spike,) sorted, in session time"""
+    """(spike,) sorted, in seconds of session time"""
     spike_neuron: np.ndarray
     """(spike,) int: position of the spike's neuron in `neurons`"""
     neurons: SortedNeurons
     trials: TrialTable
     traces: Mapping[str, Trace] = field(default_factory=dict)
     true_rates: np.ndarray | None = None
-    """(trial of the table, bin, neuron) expected spikes per bin; simulated sessions only"""
+    """(trial of the table, bin, neuron) expected spikes per bin; only for simulated sessions"""
     notes: tuple[str, ...] = ()
-    """what the reader of the source wants to be told about this session"""
+    """what the user should know about the reading of this session"""
 
     def __post_init__(self):
         if len(self.spike_times_s) == 0 or self.n_neurons == 0:
             raise SourceError("no spikes.")
         if len(self.spike_times_s) != len(self.spike_neuron):
-            raise SourceError(f"{len(self.spike_times_s)} spike times, but neurons of {len(self.spike_neuron)} spikes.")
+            raise SourceError(f"{len(self.spike_times_s)} spike times, but {len(self.spike_neuron)} neuron numbers.")
         if not 0 <= self.spike_neuron.min() <= self.spike_neuron.max() < self.n_neurons:
             raise SourceError(
-                f"spikes of neuron {self.spike_neuron.max()}, but only {self.n_neurons} neurons are listed."
+                f"spikes of neuron {self.spike_neuron.max()}, but only {self.n_neurons} neurons are listed "
+                "(they are counted from 0)."
             )
         if not np.all(np.diff(self.spike_times_s) >= 0):
             raise SourceError("spike times are not sorted, or some are not numbers.")

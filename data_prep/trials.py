@@ -11,18 +11,18 @@ from neuromtm.randomness import numpy_generator_for
 def trial_criteria(
     trials: TrialTable, *, options: PrepareOptions, whisker_covered: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Judge every trial by every criterion of the paper, element by element.
+    """Test every trial against every criterion of the paper.
 
-    A criterion on a field that the source lacks altogether does not apply. A trial without a go cue passes the
-    limit on the feedback's delay, as in the paper's data: the go cue is not among the events a trial must have.
+    If the source lacks the field of a criterion, the criterion is left out. A trial without a go cue passes the limit
+    on the delay of the feedback, as in the paper's data: the go cue is not among the events that a trial must have.
 
     Args:
         trials: the session's trials.
         options: the limits.
-        whisker_covered: (trial,) bool, or None if the session has no whisker trace.
+        whisker_covered: (trial,) bool, whether the whisker trace covers the trial; None if the session has no trace.
 
     Returns:
-        What removes a trial -> (trial,) bool, True where the trial passes.
+        criterion -> (trial,) bool, True if the trial passes. A criterion is named after what removes a trial.
     """
     passes = {}
     onset_s, movement_s = trials.stimulus_onset_s, trials.first_movement_s
@@ -52,7 +52,7 @@ def trial_criteria(
 
 
 def signed_contrast(left: np.ndarray | None, right: np.ndarray | None, n_trials: int) -> np.ndarray:
-    """(trial,) right minus left. A side without a stimulus counts as 0; NaN where the source has neither side."""
+    """(trial,) right minus left contrast. A side without a stimulus counts as 0. NaN if the source has neither side."""
     if left is None and right is None:
         return np.full(n_trials, np.nan)
     left, right = (np.zeros(n_trials) if side is None else np.nan_to_num(side, nan=0.0) for side in (left, right))

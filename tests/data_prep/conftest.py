@@ -16,7 +16,7 @@ def tiny() -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory, tiny) -> Path:
-    """A folder of two small simulated sessions; not to be changed."""
+    """A folder of two small simulated sessions. Tests must not change it."""
     out = tmp_path_factory.mktemp("simulated") / "shards"
     assert main(["simulate", "--out", str(out), *tiny]) == 0
     return out
@@ -24,7 +24,7 @@ def simulated(tmp_path_factory, tiny) -> Path:
 
 @pytest.fixture(scope="session")
 def alf_tree(tmp_path_factory, tiny) -> Path:
-    """The same two sessions as files of the International Brain Laboratory; not to be changed."""
+    """The two sessions of `simulated` as files of the International Brain Laboratory. Tests must not change them."""
     pytest.importorskip("one", reason="ONE-api is not installed")
     out = tmp_path_factory.mktemp("tree") / "alf"
     assert main(["simulate", "--format", "alf", "--out", str(out), *tiny]) == 0

@@ -85,7 +85,9 @@ def prepare_one(recording, out, *, role="pretrain", options=OPTIONS, overwrite=F
 
 def test_a_shard_of_other_options_stops_the_preparation_and_names_them(recording, tmp_path):
     prepare_one(recording, tmp_path)
-    with pytest.raises(ConfigError, match=r"mouse-1.h5: was prepared with another min_label, seed.*--overwrite"):
+    with pytest.raises(
+        ConfigError, match=r"mouse-1.h5: was prepared with other values of min_label, seed.*--overwrite"
+    ):
         prepare_one(recording, tmp_path, options=replace(OPTIONS, seed=1, min_label=0.5))
     assert read_header(tmp_path / "mouse-1.h5").preparation["seed"] == 0
 
@@ -94,7 +96,7 @@ def test_overwrite_replaces_a_shard_of_other_options(recording, tmp_path):
     prepare_one(recording, tmp_path)
     outcome = prepare_one(recording, tmp_path, options=replace(OPTIONS, seed=1), overwrite=True)
     assert outcome.status == "prepared"
-    assert "replaces a shard of other options" in outcome.note
+    assert "replaces a shard that was prepared with other options" in outcome.note
     assert folder_problems(tmp_path) == {}
     assert read_header(tmp_path / "mouse-1.h5").preparation["seed"] == 1
 
