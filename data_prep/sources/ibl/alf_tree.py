@@ -1,4 +1,4 @@
-"""A recording as the files of the International Brain Laboratory, so that their reading can be tested on known data."""
+"""Write a recording as files of the International Brain Laboratory, so that the reader can be tested on known data."""
 
 import importlib.util
 import json
@@ -22,15 +22,16 @@ OPTIONS_FILE = "simulation.json"
 
 
 def write_tree(jobs: list[Job], *, out: Path, options: dict[str, Any]) -> Iterator[Outcome]:
-    """Write every session that is not there yet, and the tables by which ONE-api finds them.
+    """Write every session that is not there yet, and the tables in which ONE-api finds the sessions.
 
     Args:
         jobs: the sessions.
         out: folder of the tree.
-        options: all that decides the content.
+        options: every option that decides the content.
 
     Raises:
-        ConfigError: if the folder holds a tree of other options, or pandas or ONE-api are not installed.
+        ConfigError: if the folder holds a tree that was simulated with other options, `out` is a file, or one of
+            ONE-api, iblatlas and pandas is not installed.
     """
     if missing := [name for name in ("one", "iblatlas", "pandas") if importlib.util.find_spec(name) is None]:
         raise ConfigError(f"--format alf needs {', '.join(missing)}: pip install 'neuromtm[ibl]'")
@@ -53,10 +54,10 @@ def _check_tree(out: Path, options: dict[str, Any]) -> None:
 
 
 def _write_session(out: Path, recording: Recording) -> bool:
-    """Write a session's files, which appear all at once; False if they are there already."""
+    """Write the files of a session; they all appear at the same time. Returns False if they are there already."""
     from iblatlas.regions import BrainRegions
 
-    # all sessions are of one day, as every animal has one only
+    # every animal has only one session, so all sessions can have the same date
     folder = out / recording.lab / "Subjects" / recording.subject / "2020-01-01" / "001"
     if folder.exists():
         return False
@@ -73,7 +74,7 @@ def _write_session(out: Path, recording: Recording) -> bool:
             _write_probe(alf / str(probe) / "pykilosort", recording, str(probe), BrainRegions())
         temporary.chmod(0o755)
         with locked(out):
-            if not folder.exists():  # another process may have been faster, with the same bytes
+            if not folder.exists():  # another process may have written the same bytes first
                 os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

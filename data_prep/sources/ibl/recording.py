@@ -1,4 +1,7 @@
-"""One session of the International Brain Laboratory, read through ONE-api: probes merged, Beryl regions."""
+"""Read one session of the International Brain Laboratory through ONE-api.
+
+The probes are merged, and the regions are those of the Beryl atlas.
+"""
 
 import re
 import warnings
@@ -13,7 +16,7 @@ from data_prep.recording import WHISKER, Recording, SortedNeurons, Trace, TrialT
 from neuromtm.errors import SourceError
 
 PREFERRED_SORTINGS = ("pykilosort", "iblsorter", "")
-"""first choice first; the empty name is a sorting that lies in the probe's own folder"""
+"""the most preferred comes first; the empty name is a sorting that lies in the probe's own folder"""
 
 TRIAL_COLUMNS = {
     "stimulus_onset_s": "stimOn_times",
@@ -29,17 +32,17 @@ TRIAL_COLUMNS = {
 
 
 def read_session(one: Any, one_eid: str, *, eid: str, subject: str, lab: str) -> Recording:
-    """Read a session, whichever files it has.
+    """Read a session from the files that it has.
 
     Args:
         one: an open ONE-api object, local or remote.
         one_eid: the session's name in ONE.
         eid: the session's name in the shards.
-        subject: the animal.
-        lab: where it was recorded.
+        subject: name of the animal.
+        lab: name of the lab that recorded it.
 
     Raises:
-        SourceError: if it has no spikes, no trials or no regions, or a file cannot be read.
+        SourceError: if the session has no spikes, no trials or no regions, or a file cannot be read.
     """
     trials = _trials(one, one_eid)
     probes = [_Probe(one, one_eid, eid, probe, collection) for probe, collection in _sortings(one, one_eid).items()]
@@ -69,13 +72,13 @@ def read_session(one: Any, one_eid: str, *, eid: str, subject: str, lab: str) ->
 
 
 def choose_sortings(collections: list[str]) -> dict[str, str]:
-    """Choose one sorting a probe.
+    """Choose one spike sorting for each probe.
 
     Args:
         collections: folders with spikes, e.g. `alf/probe00` and `alf/probe00/pykilosort`.
 
     Returns:
-        probe -> folder, probes in order of name.
+        probe -> folder, sorted by the name of the probe.
     """
     found: dict[str, dict[str, str]] = {}
     for collection in collections:
@@ -88,7 +91,7 @@ def choose_sortings(collections: list[str]) -> dict[str, str]:
 
 
 def beryl_acronyms(location_ids: np.ndarray) -> np.ndarray:
-    """Acronyms of the Beryl atlas, from ids of the Allen atlas (negative ones: left hemisphere).
+    """Acronyms of the Beryl atlas, from ids of the Allen atlas. Negative ids are in the left hemisphere.
 
     Raises:
         SourceError: if an id is not in the atlas.
@@ -109,12 +112,13 @@ def _atlas() -> Any:
 
 @contextmanager
 def _reading(what: str) -> Iterator[None]:
-    """Give every way in which a file can be missing or unreadable a sentence."""
+    """Turn every error of a missing or unreadable file into one sentence."""
     from one.alf.exceptions import ALFError, ALFWarning
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ALFWarning)  # which revision is taken: the default or newest, as wanted
+            # this warning says which revision is read: the default or the newest one, as it should be
+            warnings.simplefilter("ignore", ALFWarning)
             yield
     except ALFError as error:
         raise SourceError(f"no {what}.") from error
@@ -125,7 +129,7 @@ def _reading(what: str) -> Iterator[None]:
 def _load(one: Any, one_eid: str, name: str, collection: str, attribute: list[str] | None = None) -> dict[str, Any]:
     wanted = {} if attribute is None else {"attribute": attribute}
     with _reading(f"{name} in {collection}"):
-        # a local tree is the user's own: its files may differ from the hashes that were once indexed
+        # a local tree belongs to the user, who may have changed files after their hashes were indexed
         return dict(one.load_object(one_eid, name, collection=collection, check_hash=one.mode == "remote", **wanted))
 
 
@@ -143,7 +147,7 @@ class _Probe:
 
     def __init__(self, one: Any, one_eid: str, eid: str, name: str, collection: str):
         spikes = _load(one, one_eid, "spikes", collection, ["times", "clusters"])
-        # named one by one, because the waveforms that lie beside them are large to download
+        # each attribute is named, because the waveforms in the same folder are large to download
         clusters = _load(one, one_eid, "clusters", collection, ["channels", "depths", "metrics", "uuids"])
         if missing := [f"spikes.{a}" for a in ("times", "clusters") if a not in spikes] + [
             f"clusters.{a}" for a in ("channels",) if a not in clusters
@@ -154,7 +158,7 @@ class _Probe:
         self.spike_neuron = np.asarray(spikes["clusters"]).ravel().astype(np.int64)
         channels = np.asarray(clusters["channels"]).ravel().astype(np.int64)
         self.n_neurons = len(channels)
-        # the probes are joined by offsets, which would make such a number another probe's neuron
+        # probes are merged by adding offsets to these numbers: a number too large would be a neuron of another probe
         spiking = self.spike_neuron
         if len(spiking) and not 0 <= spiking.min() <= spiking.max() < self.n_neurons:
             raise SourceError(
@@ -171,7 +175,7 @@ class _Probe:
         self.label = np.full(self.n_neurons, np.nan)
         metrics = clusters.get("metrics")
         if metrics is not None and "label" in metrics:
-            # the table may leave out neurons, so it is joined by number and not by position
+            # some neurons may be missing in the table, so its rows are matched by cluster number, not by position
             number = metrics["cluster_id"] if "cluster_id" in metrics else np.arange(len(metrics))
             known = np.asarray(number) < self.n_neurons
             self.label[np.asarray(number)[known]] = np.asarray(metrics["label"], np.float64)[known]
@@ -202,7 +206,7 @@ def _trials(one: Any, one_eid: str) -> TrialTable:
 
 
 def _whisker(one: Any, one_eid: str) -> tuple[dict[str, Trace], list[str]]:
-    """The left camera's whisker motion energy, else the right one's, else nothing; and why not the left one's."""
+    """Whisker motion energy of the left camera, else the right one, else none. Notes say why a camera is not used."""
     notes = []
     for side in ("left", "right"):
         try:
@@ -218,14 +222,19 @@ def _whisker(one: Any, one_eid: str) -> tuple[dict[str, Trace], list[str]]:
 def align_camera(times_s: np.ndarray | None, values: np.ndarray | None) -> Trace:
     """Pair a camera's frame times with its motion energy.
 
-    Surplus times are the first ones: the camera's clock starts before its first stored frame. Surplus values have no
-    time, so that nothing tells which frame is which.
+    If there are more times than values, the first times are left out: the camera's clock starts before its first
+    stored frame. If there are more values than times, nothing tells which value belongs to which time. Frames whose
+    time is missing or repeats an earlier one are left out.
+
+    Args:
+        times_s: (time,) frame times in seconds.
+        values: (frame,) motion energy of each stored frame.
 
     Raises:
-        SourceError: if one is missing, or there are more values than times.
+        SourceError: if the times or the values are missing, or there are more values than times.
     """
     if times_s is None or values is None or len(values) == 0:
-        raise SourceError("no ROIMotionEnergy, or no times to it.")
+        raise SourceError("no ROIMotionEnergy, or no times of its frames.")
     if len(values) > len(times_s):
         raise SourceError(f"{len(values)} frames of ROIMotionEnergy, but only {len(times_s)} times.")
     times_s, values = np.asarray(times_s, np.float64)[-len(values) :], np.asarray(values, np.float64)

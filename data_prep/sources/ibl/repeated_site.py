@@ -1,4 +1,4 @@
-"""The repeated-site sessions of the International Brain Laboratory: one site, many mice, many labs."""
+"""The repeated-site sessions of the International Brain Laboratory: many mice in many labs, recorded at one site."""
 
 HELDOUT_EIDS = (
     "5dcee0eb-b34d-4652-acc3-d10afc6eae68",
@@ -7,7 +7,7 @@ HELDOUT_EIDS = (
     "d57df551-6dcb-4242-9c72-b806cff5613a",
     "824cf03d-4012-4ab1-b499-c83a92c5589e",
 )
-"""no model sees them before fine-tuning"""
+"""the held-out sessions: no model sees them before fine-tuning"""
 
 PRETRAIN_EIDS = (
     "03cf52f6-fba6-4743-a42e-dd1ac3072343",
@@ -46,4 +46,4 @@ PRETRAIN_EIDS = (
     "f140a2ec-fd49-4814-994a-fe3476f14e66",
     "f312aaec-3b6f-44b3-86b4-3a0c119c0438",
 )
-"""35 sessions, of which the paper used 34"""
+"""35 sessions; the paper used 34 of them"""

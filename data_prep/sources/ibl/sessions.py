@@ -1,4 +1,4 @@
-"""Which sessions of the International Brain Laboratory to prepare, where from, and under which name."""
+"""Choose the sessions of the International Brain Laboratory, the place to read them from, and their names."""
 
 import importlib.util
 import logging
@@ -30,9 +30,9 @@ class SessionName:
     """One session and its names."""
 
     one_eid: str
-    """in this ONE: local tables built anew give a session another one"""
+    """eid in this ONE; it changes when the tables of a local folder are built again"""
     path_eid: str
-    """`<lab>_<subject>_<date>_<number>`, the same wherever the session lies"""
+    """`<lab>_<subject>_<date>_<number>`, the same wherever the session is stored"""
     subject: str
     lab: str
 
@@ -42,10 +42,11 @@ def open_one(*, mode: Mode, cache_dir: Path | None) -> Any:
 
     Args:
         mode: `local` reads a folder without the network; `remote` downloads what is missing.
-        cache_dir: the folder that is read, or downloaded to.
+        cache_dir: the folder to read, or to download to.
 
     Raises:
-        ConfigError: if ONE-api is not installed, the folder is not one of its own, or credentials are missing.
+        ConfigError: if ONE-api is not installed, HOME cannot be written, the folder has no tables of ONE-api,
+            credentials are missing, or the database does not answer.
     """
     if missing := [name for name in ("one", "iblatlas", "pandas") if importlib.util.find_spec(name) is None]:
         raise ConfigError(f"reading IBL data needs {', '.join(missing)}: pip install 'neuromtm[ibl]'")
@@ -59,11 +60,11 @@ def find_sessions(one: Any, names: tuple[str, ...]) -> list[SessionName]:
 
     Args:
         one: an open ONE-api object.
-        names: eids of ONE or of the form `<lab>_<subject>_<date>_<number>`; none means all of a local folder, or the
-            repeated-site sessions of the remote database.
+        names: eids in ONE, or names of the form `<lab>_<subject>_<date>_<number>`. If it is empty: all sessions of a
+            local folder, or the repeated-site sessions of the remote database.
 
     Raises:
-        ConfigError: naming every session that is not there.
+        ConfigError: if sessions are not there; the message names all of them.
     """
     if one.mode == "local":
         sessions = sorted((_describe(one, str(eid)) for eid in one.search()), key=lambda session: session.path_eid)
@@ -72,7 +73,7 @@ def find_sessions(one: Any, names: tuple[str, ...]) -> list[SessionName]:
         by_name = {s.one_eid: s for s in sessions} | {s.path_eid: s for s in sessions}
         if unknown := [name for name in names if name not in by_name]:
             raise ConfigError(
-                f"--eids: {', '.join(unknown)} not in {one.cache_dir}, which has "
+                f"--eids: not in {one.cache_dir}: {', '.join(unknown)}. Sessions in this folder: "
                 f"{', '.join(s.path_eid for s in sessions[:5])}{' ...' if len(sessions) > 5 else ''}."
             )
         return list(dict.fromkeys(by_name[name] for name in names)) or sessions
@@ -84,7 +85,7 @@ def find_sessions(one: Any, names: tuple[str, ...]) -> list[SessionName]:
         else:
             found[session.one_eid] = session
     if unknown:
-        raise ConfigError(f"--eids: {', '.join(unknown)} not in the database, or not open to this account.")
+        raise ConfigError(f"--eids: not in the database, or not open to this account: {', '.join(unknown)}.")
     return list(found.values())
 
 
@@ -96,14 +97,14 @@ def make_jobs(
     heldout_eids: tuple[str, ...] | None = None,
     heldout_subjects: tuple[str, ...] = (),
 ) -> list[Job]:
-    """One job a session.
+    """Make one job for each session.
 
     Args:
         one: an open ONE-api object.
-        sessions: what to prepare.
-        identity: which name a shard gets.
-        heldout_eids: sessions kept from pretraining, by either name; None means those of the paper.
-        heldout_subjects: animals kept from pretraining.
+        sessions: the sessions to prepare.
+        identity: which of its two names a session gets in its shard.
+        heldout_eids: sessions to keep out of pretraining, by either name; None means the five of the paper.
+        heldout_subjects: animals to keep out of pretraining.
     """
     kept_away = {*(HELDOUT_EIDS if heldout_eids is None else heldout_eids)}
 
@@ -123,25 +124,28 @@ def make_jobs(
 def unmatched_heldout(
     sessions: list[SessionName], *, heldout_eids: tuple[str, ...] | None, heldout_subjects: tuple[str, ...]
 ) -> list[str]:
-    """A sentence for held-out names that fit no session: a slip of the pen, or sessions prepared another time."""
+    """Sentences about held-out names that fit no session.
+
+    Such a name is not an error: it may be mistyped, or its session may be prepared in another run.
+    """
     names = {name for s in sessions for name in (s.one_eid, s.path_eid)}
     subjects = {s.subject for s in sessions}
     sentences = []
     if unknown := sorted({*(heldout_eids or ())} - names):
-        sentences.append(f"--heldout-eids: {', '.join(unknown)} not among the {len(sessions)} sessions.")
+        sentences.append(f"--heldout-eids: not among the sessions ({len(sessions)} in all): {', '.join(unknown)}.")
     if unknown := sorted({*heldout_subjects} - subjects):
         animals = ", ".join(sorted(subjects))
         sentences.append(
-            f"--heldout-subjects: {', '.join(unknown)} not among the animals of these sessions ({animals})."
+            f"--heldout-subjects: not among the animals of these sessions ({animals}): {', '.join(unknown)}."
         )
     return sentences
 
 
 def read_eids_file(path: Path) -> tuple[str, ...]:
-    """Names of sessions, one a line; empty lines and what follows a # are left out.
+    """Read the names of sessions, one on each line. Empty lines and text after a # are left out.
 
     Raises:
-        ConfigError: if the file is missing or names none.
+        ConfigError: if the file cannot be read or names no session.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -154,7 +158,7 @@ def read_eids_file(path: Path) -> tuple[str, ...]:
 
 
 def _check_home() -> None:
-    # ONE-api keeps its settings there, also when it reads a local folder
+    # ONE-api keeps its settings in HOME, even when it reads a local folder
     home = Path(os.path.expanduser("~"))
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -162,7 +166,7 @@ def _check_home() -> None:
             pass
     except OSError as error:
         raise ConfigError(
-            f"HOME={home} cannot be written, which ONE-api needs: set HOME to a folder of yours."
+            f"HOME={home} cannot be written, but ONE-api keeps its settings there. Set HOME to a folder of yours."
         ) from error
 
 
@@ -175,7 +179,7 @@ def _open_local(cache_dir: Path | None) -> Any:
         raise ConfigError(f"--cache-dir {cache_dir}: no such folder.")
     if not (cache_dir / "sessions.pqt").exists() or not (cache_dir / "datasets.pqt").exists():
         raise ConfigError(
-            f"--cache-dir {cache_dir}: no sessions.pqt and datasets.pqt in it. Index the folder first: "
+            f"--cache-dir {cache_dir}: sessions.pqt or datasets.pqt is missing. Index the folder first: "
             f"python -c \"from one.alf.cache import make_parquet_db; make_parquet_db('{cache_dir}')\""
         )
     return One(mode="local", cache_dir=cache_dir)
@@ -200,7 +204,7 @@ def _open_remote(cache_dir: Path | None) -> Any:
     try:
         return OneAlyx(mode="remote", silent=True, **login, **place)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"the database does not answer, or does not let you in ({error}). {CREDENTIALS}") from error
+        raise ConfigError(f"the database does not answer, or refuses the login ({error}): {CREDENTIALS}") from error
 
 
 def _describe(one: Any, one_eid: str) -> SessionName:
@@ -217,7 +221,7 @@ def _find_remote(one: Any, name: str) -> SessionName | None:
         path_eid = re.fullmatch(r".+_(\d{4}-\d\d-\d\d)_(\d{3})", name)
         if path_eid is None:
             return _describe(one, name)
-        # neither labs nor animals are free of underscores, so the day's sessions are compared whole
+        # names of labs and animals may hold underscores, so whole names are compared with the sessions of that day
         date, number = path_eid.groups()
         on_that_day = one.search(date_range=[date, date], number=int(number))
         return next((s for eid in on_that_day if (s := _describe(one, str(eid))).path_eid == name), None)
@@ -226,4 +230,4 @@ def _find_remote(one: Any, name: str) -> SessionName | None:
     except (OSError, ValueError) as error:
         if getattr(getattr(error, "response", None), "status_code", None) == 404 or isinstance(error, ValueError):
             return None
-        raise ConfigError(f"the database cannot be asked for {name} ({error}).") from error
+        raise ConfigError(f"the database cannot be asked for {name} ({error}). Try again later.") from error

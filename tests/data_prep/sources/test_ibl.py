@@ -1,4 +1,4 @@
-"""The whole way through ONE-api, on a tree whose content is known."""
+"""Sessions are read through ONE-api from a tree whose content is known."""
 
 import re
 import shutil
@@ -82,7 +82,7 @@ def test_a_session_is_found_by_either_of_its_names(alf_tree, tmp_path):
 
 
 def test_an_unknown_session_is_named(alf_tree):
-    with pytest.raises(ConfigError, match=r"nobody not in .*which has simlab_mouse-0-00"):
+    with pytest.raises(ConfigError, match=r"not in .*: nobody\. Sessions in this folder: simlab_mouse-0-00"):
         find_sessions(open_one(mode="local", cache_dir=alf_tree), ("nobody",))
 
 
@@ -98,8 +98,8 @@ def test_held_out_sessions_are_named_by_eid_or_by_animal(alf_tree, heldout):
 def test_a_held_out_name_that_fits_no_session_is_told(alf_tree, tmp_path, capsys):
     assert ibl(alf_tree, tmp_path, "--eids", FIRST, "--heldout-subjects", "mouse-0-01", "--heldout-eids", "x") == 0
     err = capsys.readouterr().err
-    assert "--heldout-subjects: mouse-0-01 not among" in err
-    assert "--heldout-eids: x not among" in err
+    assert "--heldout-subjects: not among the animals of these sessions (mouse-0-00): mouse-0-01." in err
+    assert "--heldout-eids: not among the sessions (1 in all): x." in err
 
 
 def test_a_file_of_eids_is_read_without_comments(alf_tree, tmp_path):
@@ -302,7 +302,7 @@ def read(one):
 
 
 def test_regions_are_those_of_the_beryl_atlas_in_both_hemispheres():
-    # layer 5 of the primary visual area, 778, is its parent VISp in Beryl; 0 is outside the brain
+    # 778 is layer 5 of the primary visual area; in Beryl it belongs to VISp. 0 is outside the brain
     assert beryl_acronyms(np.array([385, -385, 778, 0])).tolist() == ["VISp", "VISp", "VISp", "void"]
     with pytest.raises(SourceError, match="987654321"):
         beryl_acronyms(np.array([385, 987654321]))
@@ -333,7 +333,7 @@ def test_the_remote_database_finds_a_session_by_either_of_its_names():
 
 
 def test_sessions_that_the_remote_database_lacks_are_all_named_at_once():
-    with pytest.raises(ConfigError, match=r"lab_b_M_2_2020-01-02_002, nobody not in the database"):
+    with pytest.raises(ConfigError, match=r"not in the database.*: lab_b_M_2_2020-01-02_002, nobody\."):
         find_sessions(Database(), ("lab_b_M_2_2020-01-02_002", PRETRAIN_EIDS[0], "nobody"))
 
 

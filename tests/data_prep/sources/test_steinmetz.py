@@ -1,4 +1,4 @@
-"""Real spikes in the files of the International Brain Laboratory. The data lie beside the repository, or not at all."""
+"""Real spikes in files as the International Brain Laboratory stores them. Without the data, the tests are skipped."""
 
 import subprocess
 import sys
