@@ -1,7 +1,8 @@
-"""Neurons that are driven by the Lorenz system: the classic check of models of neural dynamics.
+"""Simulate neurons that are driven by the Lorenz system: a classic test for models of neural dynamics.
 
-Sussillo et al. 2016 and Pandarinath et al. 2018: many starts on the attractor, some trials of each, log-rates linear
-in the three variables, Poisson spikes. All of a trial follows from its start, as in an autonomous brain.
+As in Sussillo et al. 2016 and Pandarinath et al. 2018, there are many starting points on the attractor, and some trials
+from each. Log rates are linear in the three variables, and spikes are Poisson. Nothing enters during a trial: its
+starting point decides its rates from the first bin to the last.
 """
 
 from dataclasses import asdict, dataclass
@@ -18,13 +19,13 @@ from neuromtm.randomness import numpy_generator_for
 
 SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
 UNITS_PER_S = 1.5
-"""units of the system's own time in a second: about two turns about a lobe"""
+"""units of the system's own time in one second: about two turns around a lobe"""
 LARGEST_STEP = 0.005
-"""of the integration, in the same units"""
+"""largest step of the integration, in units of the system's own time"""
 LATENTS = ("lorenz_x", "lorenz_y", "lorenz_z")
-"""names of the variables among a shard's behaviours"""
+"""names of the variables among the behaviours of a shard"""
 GAIN = 1.0
-"""length of a neuron's weights on the three"""
+"""length of the vector of a neuron's three weights"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +33,18 @@ class LorenzOptions:
     """How much to simulate.
 
     Raises:
-        ConfigError: naming every option that is out of range.
+        ConfigError: if options are out of range; the message names all of them.
     """
 
     n_sessions: int = 1
-    """with the same starts and other neurons"""
+    """all have the same starting points, but different neurons"""
     n_neurons: int = 30
     n_conditions: int = 65
-    """starts on the attractor"""
+    """starting points on the attractor"""
     n_trials: int = 20
-    """of each condition"""
+    """trials of each condition"""
     base_rate_hz: float = 5.0
-    """where all variables have their mean"""
+    """firing rate when all variables are at their mean"""
     seed: int = 0
 
     def __post_init__(self):
@@ -54,35 +55,35 @@ class LorenzOptions:
             if getattr(self, name) < 1
         ]
         if not problems and self.n_conditions * self.n_trials < 3:
-            problems.append("--n-conditions x --n-trials: must be at least 3 trials, one for each split.")
+            problems.append("--n-conditions times --n-trials: must give at least 3 trials, one for each split.")
         if not 0 < self.base_rate_hz < float("inf"):
-            problems.append(f"--base-rate-hz {self.base_rate_hz:g}: must be above 0.")
+            problems.append(f"--base-rate-hz {self.base_rate_hz:g}: must be above 0 and finite.")
         if problems:
             raise ConfigError(" ".join(problems))
 
     def as_json(self) -> dict[str, object]:
-        """What decides a session's content, as its shard stores it."""
+        """The options that decide the content of a session, in the form that its shard stores."""
         return {name: value for name, value in asdict(self).items() if name not in ("n_sessions", "seed")}
 
     def eid(self, number: int) -> str:
-        """Readable, and the same at every run: seed and number of the session."""
+        """The eid of a session, the same in every run: it names the seed and the number of the session."""
         return f"lorenz-{self.seed}-{number:02d}"
 
 
 def lorenz_session(number: int, *, simulation: LorenzOptions, options: PrepareOptions) -> Recording:
-    """Simulate one session: the same whichever others are simulated beside it.
+    """Simulate one session. It does not depend on which other sessions are simulated.
 
     Args:
-        number: of the session, from 0.
+        number: number of the session, counted from 0.
         simulation: how much to simulate.
-        options: window and bin size, which are also those of the truth.
+        options: window and bin size; the true rates have the same bins.
     """
     rng = numpy_generator_for(simulation.seed, "lorenz session", number)
     latents = trajectories(simulation.n_conditions, options.n_bins, options.bin_size_s, seed=simulation.seed)
     weights = rng.standard_normal((3, simulation.n_neurons))
     weights *= GAIN / np.linalg.norm(weights, axis=0)
     rates = simulation.base_rate_hz * np.exp(latents @ weights) * options.bin_size_s
-    # rounded before the spikes are drawn, so that what the shard stores is the very truth
+    # rates are rounded before spikes are drawn, so that the shard stores exactly the rates that the spikes come from
     condition = rng.permutation(np.arange(simulation.n_conditions).repeat(simulation.n_trials))
     latents, rates = latents[condition], rates.astype(np.float16)[condition]
     onset_s = 10 + np.arange(len(condition)) * (options.duration_s + 0.5)
@@ -113,17 +114,19 @@ def lorenz_session(number: int, *, simulation: LorenzOptions, options: PrepareOp
 
 
 def trajectories(n_conditions: int, n_bins: int, bin_size_s: float, *, seed: int) -> np.ndarray:
-    """(condition, bin, 3) the variables from random starts on the attractor, each of mean 0 and variance 1 over all.
+    """(condition, bin, 3) course of the variables from random starting points on the attractor.
+
+    Each variable has mean 0 and variance 1 over all conditions and bins.
 
     Args:
-        n_conditions: number of starts.
-        n_bins: bins a trial.
-        bin_size_s: width of a bin; its value is that of the bin's centre.
-        seed: of the starts.
+        n_conditions: number of starting points.
+        n_bins: number of bins in a trial.
+        bin_size_s: width of a bin; the variables of a bin are those at its centre.
+        seed: seed of the starting points.
     """
     rng = numpy_generator_for(seed, "lorenz starts")
     state = rng.standard_normal((n_conditions, 3)) * 8 + np.array([0, 0, 25])
-    state = integrate(state, 10 + rng.uniform(0, 10))  # onto the attractor
+    state = integrate(state, 10 + rng.uniform(0, 10))  # moves the states onto the attractor
     unit = UNITS_PER_S * bin_size_s
     state = integrate(state, unit / 2)
     course = [state]
@@ -134,7 +137,12 @@ def trajectories(n_conditions: int, n_bins: int, bin_size_s: float, *, seed: int
 
 
 def integrate(state: np.ndarray, duration: float) -> np.ndarray:
-    """Let (condition, 3) states of the Lorenz system go on, by the classic Runge-Kutta rule of fourth order."""
+    """Advance (condition, 3) states of the Lorenz system by the classic Runge-Kutta method of fourth order.
+
+    Args:
+        state: (condition, 3) states at the start.
+        duration: in units of the system's own time.
+    """
     n_steps = int(np.ceil(duration / LARGEST_STEP))
     h = duration / n_steps
     for _ in range(n_steps):

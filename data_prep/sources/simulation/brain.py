@@ -1,13 +1,14 @@
-"""A simulated brain, the same in every animal: regions, which of them drives which and how late, and their dynamics.
+"""A simulated brain, the same in every animal: its regions, the connections between them, and their dynamics.
 
-Every region has two latents of its own, a damped rotation. A driven region is also moved by what its driver did a
-lag ago. The regions form two circuits (one if there are fewer than four regions): within a circuit each region drives
-the next, between circuits nothing is driven, so that a pair of regions is known to be connected or not.
+Every region has two latents of its own; they follow a damped rotation. A driven region also follows the latents of its
+driver, delayed by a lag. The regions form two circuits (one if there are fewer than four regions). Within a circuit,
+each region drives the next one. No region drives a region of the other circuit. So it is known of every pair of
+regions whether one drives the other.
 
-The task enters where it would: the stimulus moves the first region of the first circuit. The choice is taken from the
-stimulus, the block and a latent of the first region of the second circuit, and moves the last region of that circuit.
-The whisker trace follows an arousal of its own, the movement and a latent of the last region, and drives the
-neurons of the second circuit.
+The task acts on the brain as follows. The stimulus moves the first region of the first circuit. The choice depends on
+the stimulus, the block and a latent of the first region of the second circuit. The choice moves the last region of the
+second circuit. The whisker trace follows an arousal signal, the movement and a latent of this last region. The whisker
+trace drives the neurons of the second circuit.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ INCOMING_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Connection:
-    """One region drives another."""
+    """One region drives another, `lag_s` later."""
 
     driver: str
     driven: str
@@ -41,46 +42,46 @@ class Brain:
     rotation_hz: np.ndarray
     """(region,) speed of each region's own rotation"""
     memory_s: np.ndarray
-    """(region,) time constant of its decay"""
+    """(region,) time constant of the rotation's decay"""
     mixing: np.ndarray
-    """(region, 2, 2) rotation of what a driver sends into the driven region's plane"""
+    """(region, 2, 2) rotation of the driver's two latents before they enter the driven region"""
 
     def driver_of(self, region: str) -> Connection | None:
         return next((c for c in self.connections if c.driven == region), None)
 
     @property
     def second_circuit(self) -> tuple[str, ...]:
-        """Its regions, first to last."""
+        """The regions of the second circuit, or of the only one, from first to last."""
         return self.regions[_circuits(len(self.regions))[-1][0] :]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What happens in each trial, each field (trial,)."""
+    """What happens in each trial. Each field is (trial,)."""
 
     contrast: np.ndarray
-    """right minus left"""
+    """right minus left contrast"""
     block: np.ndarray
     """probability of a stimulus on the left"""
     reaction_time_s: np.ndarray
     guess: np.ndarray
-    """0 to 1, the chance by which a choice differs from the evidence"""
+    """random number from 0 to 1; the choice is -1 if it is below the probability of -1 that the evidence gives"""
 
 
 @dataclass(frozen=True)
 class Activity:
-    """One session's latents, and what comes of them."""
+    """What the brain does in one session."""
 
     features: dict[str, np.ndarray]
-    """region -> (trial, bin, feature) what its neurons can respond to"""
+    """region -> (trial, bin, feature) signals that the neurons of the region can respond to"""
     whisker: np.ndarray
     """(trial, bin) whisker motion energy, arbitrary units"""
     choice: np.ndarray
-    """(trial,) -1, +1; +1 answers a stimulus on the left"""
+    """(trial,) -1 or +1; +1 answers a stimulus on the left"""
 
 
 def connections(n_regions: int) -> tuple[Connection, ...]:
-    """Who drives whom: the truth behind functional connectivity. Pairs that are not listed are not connected."""
+    """All connections: the truth for functional connectivity. Pairs that are not listed are not connected."""
     found = []
     for circuit in _circuits(n_regions):
         for hop, (driver, driven) in enumerate(pairwise(circuit)):
@@ -89,7 +90,7 @@ def connections(n_regions: int) -> tuple[Connection, ...]:
 
 
 def make_brain(*, n_regions: int, seed: int) -> Brain:
-    """The brain of this seed."""
+    """Make the brain of this seed."""
     rng = numpy_generator_for(seed, "brain", n_regions)
     angle = rng.uniform(0, 2 * np.pi, n_regions)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -105,15 +106,15 @@ def make_brain(*, n_regions: int, seed: int) -> Brain:
 def live(
     brain: Brain, task: Task, *, window_s: tuple[float, float], n_bins: int, bin_size_s: float, rng: np.random.Generator
 ) -> Activity:
-    """Let the brain do the task, every trial from a new state.
+    """Simulate the brain during the task. Every trial starts from a new state.
 
     Args:
         brain: the brain.
-        task: what each trial brings.
+        task: what happens in each trial.
         window_s: start and end of the trial relative to stimulus onset.
-        n_bins: bins a trial.
+        n_bins: number of bins in a trial.
         bin_size_s: width of a bin.
-        rng: of the latents' noise.
+        rng: generator of the noise of the latents.
     """
     n_trials = len(task.contrast)
     # a driven region needs its driver's past, so the brain starts before the window
@@ -166,14 +167,14 @@ def _lag_bins(connection: Connection, bin_size_s: float) -> int:
 
 
 def _delayed(values: np.ndarray, lag_bins: int) -> np.ndarray:
-    """Shift (trial, bin, ...) later; the first bins repeat the first value, and lie before the window."""
+    """Shift (trial, bin, ...) values to later bins. The first bins, before the window, repeat the first value."""
     return np.concatenate([np.repeat(values[:, :1], lag_bins, axis=1), values[:, :-lag_bins]], axis=1)
 
 
 def _rotation(
     n_trials: int, n_bins: int, frequency_hz: float, memory_s: float, bin_size_s: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """(trial, bin, 2) damped rotation kept alive by noise, of unit variance from the first bin on."""
+    """(trial, bin, 2) damped rotation that is driven by noise. Its variance is 1 from the first bin on."""
     step = np.exp(-bin_size_s / memory_s + 2j * np.pi * frequency_hz * bin_size_s)
     noise = rng.standard_normal((n_trials, n_bins, 2)) @ np.array([1, 1j])
     state = np.empty((n_trials, n_bins), complex)
@@ -184,6 +185,6 @@ def _rotation(
 
 
 def _bump(time_s: np.ndarray, *, start_s: float, rise_s: float, decay_s: float) -> np.ndarray:
-    """0 before `start_s`, then up to about 1 and down again."""
+    """0 before `start_s`; then it rises to about 1 and falls again."""
     since_s = np.maximum(time_s - start_s, 0)
     return (1 - np.exp(-since_s / rise_s)) * np.exp(-since_s / decay_s)

@@ -1,4 +1,4 @@
-"""Recordings with a known truth: the same brain in several animals, other neurons in each."""
+"""Simulate recordings with a known truth. All animals have the same brain; their neurons differ."""
 
 from dataclasses import dataclass
 
@@ -17,12 +17,12 @@ MEDIAN_RATE_HZ = 3.0
 RATE_SPREAD = 1.4
 """standard deviation of the log of the firing rates over neurons"""
 MODULATION = (0.7, 1.1)
-"""standard deviation of a neuron's log rate over time: least and most"""
+"""lowest and highest standard deviation of a neuron's log rate over time"""
 MAX_RATE_HZ = 200.0
 MIN_EXPECTED_SPIKES = 1e-5
-"""a bin; smaller numbers are not safe in float16"""
+"""lowest expected number of spikes in a bin; float16 cannot store smaller numbers safely"""
 SPOILT_TRIALS = 0.05
-"""trials beside the good ones that the trial filter must remove"""
+"""trials that the trial filter must remove, as a fraction of the good trials; they are added to the good trials"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +30,16 @@ class SimulationOptions:
     """How much to simulate.
 
     Raises:
-        ConfigError: naming every option that is out of range.
+        ConfigError: if options are out of range; the message names all of them.
     """
 
     n_sessions: int = 6
     n_heldout: int = 2
-    """the last ones"""
+    """the held-out sessions are the last ones"""
     n_neurons: int = 60
-    """mean over sessions"""
+    """mean number in a session"""
     n_trials: int = 200
-    """good trials a session"""
+    """good trials in a session"""
     n_regions: int = 4
     seed: int = 0
 
@@ -52,14 +52,14 @@ class SimulationOptions:
         if not 3 <= self.n_regions <= len(REGION_NAMES):
             problems.append(f"--n-regions {self.n_regions}: must be from 3 to {len(REGION_NAMES)}.")
         if self.n_neurons < 3 * self.n_regions:
-            problems.append(f"--n-neurons {self.n_neurons}: must be at least three a region, {3 * self.n_regions}.")
+            problems.append(f"--n-neurons {self.n_neurons}: must be at least {3 * self.n_regions}, three a region.")
         if self.n_trials < 3:
             problems.append(f"--n-trials {self.n_trials}: must be at least 3, one for each split.")
         if problems:
             raise ConfigError(" ".join(problems))
 
     def as_json(self) -> dict[str, object]:
-        """What decides a session's content, as its shard stores it; with the truth of the connections."""
+        """The options that decide the content of a session, and the true connections, as a shard stores them."""
         return {
             "n_neurons": self.n_neurons,
             "n_trials": self.n_trials,
@@ -68,7 +68,7 @@ class SimulationOptions:
         }
 
     def eid(self, number: int) -> str:
-        """Readable, and the same at every run: seed and number of the session."""
+        """The eid of a session, the same in every run: it names the seed and the number of the session."""
         return f"sim-{self.seed}-{number:02d}"
 
     def role(self, number: int) -> Role:
@@ -76,12 +76,12 @@ class SimulationOptions:
 
 
 def simulate_session(number: int, *, simulation: SimulationOptions, options: PrepareOptions) -> Recording:
-    """Simulate one session: the same whichever others are simulated beside it.
+    """Simulate one session. It does not depend on which other sessions are simulated.
 
     Args:
-        number: of the session, from 0.
+        number: number of the session, counted from 0.
         simulation: how much to simulate.
-        options: window and bin size, which are also those of the truth.
+        options: window and bin size; the true rates have the same bins.
     """
     rng = numpy_generator_for(simulation.seed, "session", number)
     brain = make_brain(n_regions=simulation.n_regions, seed=simulation.seed)
@@ -123,7 +123,7 @@ def _neurons(brain: Brain, simulation: SimulationOptions, number: int, rng: np.r
     n_neurons = max(n_neurons, 2 * n_regions)
     at_least_two = np.arange(n_regions).repeat(2)
     region_number = np.sort(np.r_[at_least_two, rng.integers(0, n_regions, n_neurons - len(at_least_two))])
-    # two probes, each through half of the regions, so that merging has something to merge
+    # there are two probes, each in half of the regions, so that every session needs its probes merged
     on_second = region_number >= (n_regions + 1) // 2
     return SortedNeurons(
         uuid=np.array([f"{simulation.eid(number)}-{i:04d}" for i in range(n_neurons)]),
@@ -135,7 +135,7 @@ def _neurons(brain: Brain, simulation: SimulationOptions, number: int, rng: np.r
 
 
 def _rates(activity: Activity, neurons: SortedNeurons, bin_size_s: float, rng: np.random.Generator) -> np.ndarray:
-    """(trial, bin, neuron) float16 expected spikes per bin: an exponential of a mix of the region's features."""
+    """(trial, bin, neuron) float16 expected spikes per bin: the exponential of a weighted sum of region features."""
     n_neurons = len(neurons.uuid)
     rate_hz = np.clip(MEDIAN_RATE_HZ * np.exp(RATE_SPREAD * rng.standard_normal(n_neurons)), 0.02, 60)
     spread = rng.uniform(*MODULATION, n_neurons)
@@ -145,14 +145,17 @@ def _rates(activity: Activity, neurons: SortedNeurons, bin_size_s: float, rng: n
         drive = features @ rng.standard_normal(features.shape[-1])
         modulation = np.exp(spread[neuron] * (drive - drive.mean()) / drive.std())
         rates.append(np.minimum(rate_hz[neuron] * modulation / modulation.mean(), MAX_RATE_HZ))
-    # rounded before the spikes are drawn, so that what the shard stores is the very truth
+    # rates are rounded before spikes are drawn, so that the shard stores exactly the rates that the spikes come from
     return np.maximum(np.stack(rates, axis=-1) * bin_size_s, MIN_EXPECTED_SPIKES).astype(np.float16)
 
 
 def spike_times(
     counts: np.ndarray, starts_s: np.ndarray, bin_size_s: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turn counts into sorted spike times well inside their bins, and the neuron of each."""
+    """Turn (trial, bin, neuron) counts into sorted spike times, and give the neuron of each spike.
+
+    The times lie well inside their bins, so that binning gives the same counts again.
+    """
     trial, bin_, neuron = (axis.repeat(counts[np.nonzero(counts)]) for axis in np.nonzero(counts))
     times_s = starts_s[trial] + (bin_ + rng.uniform(0.05, 0.95, len(bin_))) * bin_size_s
     order = np.argsort(times_s, kind="stable")
@@ -160,14 +163,14 @@ def spike_times(
 
 
 def _camera(whisker: np.ndarray, starts_s: np.ndarray, bin_size_s: float) -> Trace:
-    """A camera that ran from before the first trial to after the last."""
+    """A camera that runs from before the first trial until after the last one."""
     centres_s = starts_s[:, None] + (np.arange(whisker.shape[1]) + 0.5) * bin_size_s
     times_s = np.arange(0, centres_s[-1, -1] + 5, 1 / CAMERA_HZ)
     return Trace(times_s=times_s, values=np.interp(times_s, centres_s.ravel(), whisker.ravel()))
 
 
 def _table(task: Task, choice: np.ndarray, onset_s: np.ndarray, n_spoilt: int, rng: np.random.Generator) -> TrialTable:
-    """The trial table; some trials are spoilt, in turn by each of the things that the trial filter looks for."""
+    """The trial table. Some trials are spoilt: they get, in turn, each fault that the trial filter looks for."""
     n_table = len(choice)
     movement_s, choice = onset_s + task.reaction_time_s, choice.copy()
     feedback_s = movement_s + 0.15

@@ -1,4 +1,4 @@
-"""The Lorenz simulation: the equations, the rates they give, and the shard that holds both."""
+"""The Lorenz simulation: the equations, the rates that they give, and the shard that holds both."""
 
 import numpy as np
 import pytest
@@ -53,9 +53,9 @@ def test_variables_are_standardised_over_all_conditions():
 
 
 def test_a_bin_follows_from_the_one_before():
-    """The variables of a bin, in their own units again, are those of the bin before, one bin of time later."""
+    """Bins of 10 ms and of 20 ms follow the same course."""
     fine, coarse = (trajectories(8, n_bins, s, seed=1) for n_bins, s in ((100, 0.01), (50, 0.02)))
-    # bins of 20 ms lie half-way between two of 10 ms; both scales are of the same course
+    # the centre of a bin of 20 ms lies half-way between the centres of two bins of 10 ms
     between = (fine[:, 0::2] + fine[:, 1::2]) / 2
     assert np.corrcoef(between.ravel(), coarse.ravel())[0, 1] > 0.999
     assert UNITS_PER_S * 0.01 < 0.05

@@ -1,4 +1,4 @@
-"""The simulated truth is there, is strong enough to be seen, and is the same brain in every animal."""
+"""Simulated sessions hold the truth, the truth is strong enough to be seen, and all animals have the same brain."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def ceiling_bps(shard):
 
 
 def smoothed(counts, n_bins=9):
-    """(trial, bin, neuron) square roots of counts, averaged over neighbouring bins."""
+    """(trial, bin, neuron) square roots of counts, averaged over `n_bins` neighbouring bins."""
     kernel = np.ones(n_bins) / n_bins
     return np.apply_along_axis(lambda x: np.convolve(x, kernel, "same"), 1, np.sqrt(counts))
 
@@ -137,7 +137,7 @@ def test_whisker_motion_energy_can_be_decoded_far_above_the_trial_average(shards
 
 
 def latent_link(driver, driven, lag_bins):
-    """R2 of a region's latents from another's, `lag_bins` earlier."""
+    """R2 of the `driven` latents when they are predicted from the `driver` latents, `lag_bins` earlier."""
     n_bins = driver.shape[1]
     past = driver[:, : n_bins - lag_bins].reshape(-1, driver.shape[-1])
     now = driven[:, lag_bins:].reshape(-1, driven.shape[-1])
@@ -147,11 +147,11 @@ def latent_link(driver, driven, lag_bins):
 def test_driven_pairs_of_regions_are_linked_at_their_lag_and_pairs_between_circuits_are_not():
     brain, rng = make_brain(n_regions=5, seed=0), numpy_generator_for(0)
     task = _task(300, rng)
-    task = replace(task, contrast=np.zeros(300))  # a stimulus moves both circuits, which is not a connection
+    task = replace(task, contrast=np.zeros(300))  # a stimulus moves both circuits, but that is no connection
     features = live(brain, task, window_s=(-0.5, 1.5), n_bins=100, bin_size_s=0.02, rng=rng).features
     for connection in brain.connections:
         lag_bins = round(connection.lag_s / 0.02)
-        # the columns 2 and 3 of a driven region are what comes in
+        # the columns 2 and 3 of a driven region come from its driver
         driver, driven = features[connection.driver], features[connection.driven][..., 2:4]
         at_lag = latent_link(driver, driven, lag_bins)
         assert at_lag > 0.99
