@@ -113,11 +113,13 @@ def table_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         columns: names, the first line.
         rows: text, numbers and None.
     """
+    return "".join(_line([_cell(value) for value in row]) for row in [columns, *rows])
+
+
+def _line(cells: Sequence[object]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # quotes what it ends lines with: both signs
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: object) -> object:
@@ -141,7 +143,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file, strict=True)
-        columns = next(rows, [])
+        columns = [_plain(name) for name in next(rows, [])]
         table = []
         for number, row in enumerate(rows, start=2):
             if len(row) != len(columns):

@@ -9,16 +9,17 @@ import pytest
 
 from data_prep.__main__ import main as data_prep
 from neuromtm.baselines import prediction, views
-from neuromtm.baselines.choice import Absent, Kind, Recording, fit_baseline
+from neuromtm.baselines.choice import BaselineKind, SessionCounts, fit_baseline
 from neuromtm.batch import SessionInfo
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import add_shard
 from neuromtm.data.shards import write_shard
 from neuromtm.evaluation.tasks import TASKS
+from neuromtm.metrics.absent import Absent
 from tests.data.small_shards import Session, make_shard, without_trials, write_folder
 from tests.running import neuromtm, refusal
 
-KINDS = get_args(Kind)
+KINDS = get_args(BaselineKind)
 REGIONS = ("CA1", "LP", "CA1", "root", "LP", "CA1", "VISp", "CA1")
 REGION_TASKS = ("intra_region", "inter_region")
 
@@ -31,17 +32,17 @@ def counts_of(trials, *, bins=10, neurons=8, seed=0):
     return generator.poisson(np.exp(np.minimum(gains, 2) - 0.3)).astype(np.float32)
 
 
-def recording(regions=REGIONS, *, train=None, val=None):
+def session(regions=REGIONS, *, train=None, val=None):
     n = len(regions)
     info = SessionInfo("a", tuple(map(str, range(n))), regions)
     train = counts_of(60, neurons=n) if train is None else train
-    return Recording(info, train, counts_of(20, neurons=n, seed=1) if val is None else val, 0.02)
+    return SessionCounts(info, train, counts_of(20, neurons=n, seed=1) if val is None else val, 0.02)
 
 
 @pytest.fixture(scope="module")
 def fitted():
     """Kind -> its predictors, all of one session."""
-    return {kind: fit_baseline(kind, recording()) for kind in KINDS}
+    return {kind: fit_baseline(kind, session()) for kind in KINDS}
 
 
 def predicted(predictor, counts):
@@ -113,7 +114,7 @@ def test_a_prediction_depends_on_what_the_task_shows(fitted, kind):
 
 
 def test_own_past_by_hand():
-    average = fit_baseline("psth", recording())["co_smoothing"].average
+    average = fit_baseline("psth", session())["co_smoothing"].average
     view = views.ahead(10, n_hidden=1, width_s=0.04, bin_size_s=0.02)
     problem = views.Problem(np.arange(8), np.arange(8), left_out=False)
     own = prediction.FromOwnPast(
@@ -228,7 +229,7 @@ def test_what_a_test_refuses_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("regions", [("CA1",), ("CA1", "CA1"), ("root", "CA1"), ("root", "void")])
 def test_sessions_of_few_neurons_or_regions_lack_tasks_and_say_why(kind, regions):
-    found = fit_baseline(kind, recording(regions))
+    found = fit_baseline(kind, session(regions))
     counts = counts_of(6, neurons=len(regions), seed=2)
     for task in TASKS:
         if isinstance(found[task], Absent):
@@ -246,7 +247,7 @@ def test_sessions_of_few_neurons_or_regions_lack_tasks_and_say_why(kind, regions
 def test_a_neuron_that_is_silent_in_training_has_a_rate(kind):
     silent = counts_of(60)
     silent[..., [1, 4]] = 0
-    found = fit_baseline(kind, recording(train=silent))
+    found = fit_baseline(kind, session(train=silent))
     for predictor in found.values():
         if not isinstance(predictor, Absent):
             assert all(np.isfinite(rates).all() for rates in predicted(predictor, counts_of(6, seed=2)).values())
@@ -255,12 +256,12 @@ def test_a_neuron_that_is_silent_in_training_has_a_rate(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_but_silence_and_one_trial_still_fit(kind):
     for train in (np.zeros((60, 10, 8), np.float32), counts_of(1)):
-        for predictor in fit_baseline(kind, recording(train=train)).values():
+        for predictor in fit_baseline(kind, session(train=train)).values():
             if not isinstance(predictor, Absent):
                 assert all(np.isfinite(rates).all() for rates in predicted(predictor, counts_of(6, seed=2)).values())
 
 
 def test_trials_of_one_bin_have_no_past():
-    found = fit_baseline("ridge", recording(train=counts_of(60, bins=1), val=counts_of(20, bins=1)))
+    found = fit_baseline("ridge", session(train=counts_of(60, bins=1), val=counts_of(20, bins=1)))
     assert found["forward_prediction"] == Absent("a trial of one bin has no past")
     assert not isinstance(found["co_smoothing"], Absent)

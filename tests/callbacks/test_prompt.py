@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 
-from neuromtm.callbacks import figures
+from neuromtm.callbacks import plots
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.evaluation.tasks import TASKS, predict_task
 from neuromtm.models.stitching import VisibleGroup
@@ -37,11 +37,11 @@ def test_a_given_prompt_changes_every_score_but_that_of_the_task_whose_own_it_is
         drawn_with.append(prompt)
         return predict_task(*arguments, prompt=prompt)
 
-    monkeypatch.setattr(figures, "predict_task", watched)
+    monkeypatch.setattr(plots, "predict_task", watched)
     given = score(pretrained, tmp_path, "--activity.prompt", prompt)
     same = {one: [row[f"{one}_bps"] for row in given] == [row[f"{one}_bps"] for row in own] for one in TASKS}
     assert same == {one: one == task for one in TASKS}
-    assert set(drawn_with) == {prompt}, "the figures show other predictions than were scored"
+    assert set(drawn_with) == {prompt}, "the plots show other predictions than were scored"
 
 
 def test_the_prompt_brings_its_attention_and_leaves_what_is_hidden(pretrained, sessions_dir):

@@ -8,14 +8,9 @@ import pytest
 import torch
 
 from neuromtm.commands.main import main
-from neuromtm.evaluation.results import (
-    BPS_KEYS,
-    NEURON_COLUMNS,
-    NeuronScores,
-    SessionScores,
-    activity_means,
-    write_results,
-)
+from neuromtm.evaluation.results import NEURON_COLUMNS, write_results
+from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means
+from neuromtm.metrics.keys import BPS_KEYS
 from tests.running import refusal
 
 
@@ -55,7 +50,7 @@ def test_compare_gives_shares_of_the_run_that_is_named_the_ceiling(runs, capsys)
     assert names == ["run", "base", "mtm"]
 
 
-def test_compare_writes_tables_and_figures_and_keeps_those_of_before(runs, tmp_path):
+def test_compare_writes_tables_and_plots_and_keeps_those_of_before(runs, tmp_path):
     out = tmp_path / "out"
     for _ in range(2):
         main(["compare", *runs, "--ceiling", "ceiling", "--out_dir", str(out)])

@@ -14,7 +14,6 @@ from small_shards import N_BINS, Session, contents, ready, write_folder
 from neuromtm.batch import Batch
 from neuromtm.data import dataset as dataset_module
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.errors import DataError
 from neuromtm.metrics.spikes import bits_per_spike, poisson_nll
 
 SESSIONS = (
@@ -294,24 +293,3 @@ def test_the_number_of_batches_is_what_every_rank_gets(folder):
     assert data.n_train_batches(1) == len(epoch_of(data.train_dataloader())) == 12
     assert data.n_train_batches(5) == 3
     assert (data.n_bins, data.bin_size_s) == (N_BINS, 0.02)
-
-
-def test_any_behavior_of_a_shard_is_a_target_by_name(written):
-    folder, shards = written
-    data = ready(folder, role="all")
-    trials = shards["b"].header.trials
-    choice, block, paw = (data.target("b", name) for name in ("choice", "block", "paw"))
-    np.testing.assert_array_equal(choice.values, np.where(trials.choice == 0, np.nan, trials.choice))
-    np.testing.assert_array_equal(choice.classes(np.arange(30)), [-1, 1])
-    np.testing.assert_array_equal(block.values, trials.block)
-    np.testing.assert_array_equal(paw.values, shards["b"].behavior["paw"])
-    assert (choice.is_trace, block.is_trace, paw.is_trace) == (False, False, True)
-    reaction = data.target("b", "reaction_time_s")
-    assert reaction.is_trace
-    assert reaction.values.shape == (30, 1)
-    assert data.target("a", "paw") is None  # of another session
-
-
-def test_a_behavior_that_no_session_has_is_refused_with_those_there_are(folder):
-    with pytest.raises(DataError, match=r"no behaviour 'wheel'.*block, choice, .*whisker_motion_energy"):
-        ready(folder, role="all").target("a", "wheel")

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from threadpoolctl import threadpool_limits
 
-from neuromtm.decoding.linear import TRACE_STRENGTHS, Absent, fit_classes, fit_trace, project
+from neuromtm.decoding.linear import TRACE_STRENGTHS, fit_classes, fit_trace, project
+from neuromtm.metrics.absent import Absent
 
 N_BINS, N_NEURONS = 12, 8
 

@@ -5,10 +5,11 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from neuromtm.decoding.counts import POOLED_S, SMOOTHING_S, add_reduced_rank, pooled, smoothed_counts
-from neuromtm.decoding.linear import Absent, Splits
+from neuromtm.decoding.linear import Splits
 from neuromtm.decoding.reduced_rank import fit_reduced_rank
 from neuromtm.decoding.selection import Candidate, Decoded, decode, labels_of
 from neuromtm.decoding.targets import Target
+from neuromtm.metrics.absent import Absent
 from neuromtm.metrics.behavior import accuracy, r2
 
 N_BINS, N_NEURONS, N_TEST = 10, 16, 60

@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from neuromtm.decoding.linear import Absent, Splits
+from neuromtm.decoding.linear import Splits
 from neuromtm.decoding.selection import (
-    COLUMNS,
+    BEHAVIOR_COLUMNS,
     Candidate,
     Decoded,
     Tried,
@@ -17,6 +17,7 @@ from neuromtm.decoding.selection import (
     labels_of,
 )
 from neuromtm.decoding.targets import Target
+from neuromtm.metrics.absent import Absent
 
 N_BINS, N_NEURONS = 12, 8
 TRIALS = (np.arange(60), np.arange(60, 90), np.arange(90, 130))
@@ -254,7 +255,7 @@ def test_behavior_csv_has_a_row_for_each_readout_and_marks_those_of_metrics_json
     ]
     found = Decoded(eid="a", labels=labels(choice), tried=tuple(tried))
     rows = list(csv.DictReader(behavior_text([found]).splitlines()))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == BEHAVIOR_COLUMNS
     assert [row["features"] for row in rows] == ["rates", "states", "counts", "counts_rrr"]
     assert [row["chosen"] for row in rows] == ["0", "1", "1", "1"]
     assert [row["prompt"] for row in rows] == ["neuron", "neuron", "", ""]

@@ -1,8 +1,5 @@
 """Runs are paired by who a neuron is, and a difference says what it is uncertain over."""
 
-import csv
-import io
-
 import numpy as np
 import pytest
 import torch
@@ -10,17 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuromtm.errors import UserError
-from neuromtm.evaluation.pairing import TestedRun, pair, read_neurons, read_run
-from neuromtm.evaluation.results import (
-    BPS_KEYS,
-    NEURON_COLUMNS,
-    NeuronScores,
-    SessionScores,
-    activity_means,
-    write_results,
-)
-from neuromtm.plots.comparison import neurons_figure, sessions_figure
-from neuromtm.report.tables import PAIRED_COLUMNS, paired_table, paired_text, print_tables, share_table
+from neuromtm.evaluation.pairing import TestedRun, pair, read_run
+from neuromtm.evaluation.results import NEURON_COLUMNS, read_neurons, write_results
+from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means
+from neuromtm.metrics.keys import BPS_KEYS
 
 KEY = "co_smoothing_bps"
 NAN = float("nan")
@@ -162,67 +152,3 @@ def test_a_damaged_table_is_one_sentence_with_its_name(tmp_path, text):
     (tmp_path / "neurons.csv").write_text(text)
     with pytest.raises(UserError, match=r"neurons\.csv: not a table of neurons"):
         read_neurons(tmp_path / "neurons.csv")
-
-
-# ---- what is shown ----
-
-
-def printed(*tables):
-    file = io.StringIO()
-    print_tables(tables, file)
-    return file.getvalue()
-
-
-def test_the_table_shows_difference_interval_and_sessions_won_and_says_what_was_resampled():
-    found = pair(of_sessions([0.0] * 6, [0.0] * 6), of_sessions([1.0] * 6, [0.5] * 6))
-    text = printed(paired_table({"mtm[x]": found}, "base[y]"))
-    (row,) = (line for line in text.splitlines() if line.startswith("| mtm[x]"))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells == ["mtm[x]", "+0.75 [+0.75, +0.75] 2-0", "-", "-", "-"]
-    words = " ".join(text.split())
-    assert "Minus base[y]" in words
-    assert "Fewer than 5 sessions: the interval is a bootstrap over the neurons" in words
-
-
-def test_shares_are_in_percent_and_a_dash_where_undefined():
-    found = pair(of_sessions([2.0]), of_sessions([1.0]))
-    text = printed(share_table({"mtm": found}, "ceiling"))
-    (row,) = (line for line in text.splitlines() if line.startswith("| mtm"))
-    assert [cell.strip() for cell in row.strip("|").split("|")] == ["mtm", "50 %", "-", "-", "-"]
-
-
-def test_the_table_for_programs_says_the_same():
-    found = pair(of_sessions([2.0, 4.0]), of_sessions([1.0, 2.0]))
-    (row,) = csv.DictReader(paired_text({("base", "mtm"): found}).splitlines())
-    assert tuple(row) == PAIRED_COLUMNS
-    assert (row["reference"], row["run"], row["figure"]) == ("base", "mtm", KEY)
-    assert (row["n_sessions"], row["n_neurons"], row["difference"], row["share"]) == ("1", "2", "-1.5", "0.5")
-    assert (row["low"], row["high"]) == ("", "")  # of two neurons
-    assert (row["sessions_won"], row["sessions_lost"], row["resampled"]) == ("0", "1", "neurons")
-
-
-def test_the_figure_of_sessions_has_a_panel_a_figure_and_says_how_many_lie_above_the_line():
-    sessions = {"base": [0.1, 0.2, 0.3], "mtm": [0.2, 0.1, 0.4]}
-    runs = {
-        name: {"sessions": {f"s{i}": {KEY: v} for i, v in enumerate(values)}, "mean": {}}
-        for name, values in sessions.items()
-    }
-    figure = sessions_figure(runs, "base")
-    figure.canvas.draw()
-    assert len(figure.axes) == 6
-    assert figure.axes[0].get_title() == "co-smooth (bits/spike)\n2 of 3 sessions above the line"
-    np.testing.assert_allclose(figure.axes[0].collections[0].get_offsets(), np.transpose(list(sessions.values())))
-    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("base", "mtm")
-    assert "no session scored by both" in figure.axes[5].get_title()
-
-
-def test_the_figure_of_neurons_shows_every_neuron_that_both_runs_score_even_far_ones():
-    values = [list(row) for row in np.random.default_rng(0).normal(size=(3, 60))]
-    values[0][0] = 1000.0
-    figure = neurons_figure({"mtm": pair(of_sessions(*values), of_sessions(*values))}, "base")
-    figure.canvas.draw()
-    points = figure.axes[0].collections[0].get_offsets()
-    assert len(points) == 180
-    low, high = figure.axes[0].get_xlim()
-    assert high < 10
-    assert ((points >= low) & (points <= high)).all()

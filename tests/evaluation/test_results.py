@@ -10,20 +10,17 @@ import torch
 
 from neuromtm.errors import UserError
 from neuromtm.evaluation.results import (
-    BPS_KEYS,
     NEURON_COLUMNS,
-    NeuronScores,
-    SessionScores,
-    activity_means,
-    keep_previous,
+    WHOLE_SESSION,
     metrics_of,
     metrics_text,
-    psth_scores,
     read_metrics,
+    read_regions,
     regions_text,
     write_results,
 )
-from neuromtm.metrics.spikes import ConditionAverages
+from neuromtm.evaluation.scores import NeuronScores, SessionScores
+from neuromtm.metrics.keys import BPS_KEYS
 
 NAN = float("nan")
 
@@ -61,12 +58,6 @@ def test_the_mean_is_over_the_sessions_that_have_the_figure():
         ]
     )
     assert metrics["mean"] == pytest.approx({"co_smoothing_bps": 0.2, "whisker_r2": 0.2})
-
-
-def test_a_task_without_a_scored_neuron_has_no_mean():
-    means = activity_means(neurons(co_smoothing_bps=[0.2, NAN, 0.4]))
-    assert means["co_smoothing_bps"] == pytest.approx(0.3)
-    assert means["intra_region_bps"] is None
 
 
 @pytest.mark.parametrize("value", [NAN, float("inf"), -float("inf")])
@@ -158,19 +149,6 @@ def test_the_interval_of_a_region_holds_its_mean_does_not_depend_on_other_region
     assert alone["region"] == "all"
 
 
-def test_without_averages_as_in_a_validation_their_figures_are_undefined():
-    found = psth_scores(None, 3, bin_size_s=0.02)
-    assert found["psth_r2"].isnan().tolist() == found["firing_rate_hz"].isnan().tolist() == [True] * 3
-
-
-def test_the_firing_rate_is_spikes_over_the_time_of_all_trials():
-    counts = torch.poisson(torch.full((7, 5, 2), 0.4), generator=torch.Generator().manual_seed(0))
-    averages = ConditionAverages(3, 5, 2)
-    averages.update(counts, counts, condition=torch.tensor([0, 2, 2, 0, 2, 2, 2]))
-    found = psth_scores(averages.compute(), 2, bin_size_s=0.02)["firing_rate_hz"]
-    torch.testing.assert_close(found, counts.double().sum(dim=(0, 1)) / (7 * 5 * 0.02))
-
-
 def test_an_earlier_test_is_renamed_after_its_time_not_overwritten(tmp_path):
     for value in (0.1, 0.2):
         write_results(tmp_path, [SessionScores(eid="a", co_smoothing_bps=value)], [neurons()])
@@ -181,20 +159,6 @@ def test_an_earlier_test_is_renamed_after_its_time_not_overwritten(tmp_path):
     assert read_metrics(tmp_path / "metrics.2026-11-21T07-40-12.json")["mean"]["co_smoothing_bps"] == 0.1
     assert (tmp_path / "neurons.2026-11-21T07-40-12.csv").exists()
     assert (tmp_path / "regions.2026-11-21T07-40-12.csv").exists()
-
-
-def test_two_results_of_one_second_are_both_kept(tmp_path):
-    path, kept = tmp_path / "metrics.json", []
-    for text in ("first", "second", "third"):
-        path.write_text(text)
-        os.utime(path, (1795246812, 1795246812))
-        kept.append(keep_previous(path))
-    assert [one.read_text() for one in kept] == ["first", "second", "third"]
-    assert not path.exists()
-
-
-def test_without_an_earlier_result_there_is_nothing_to_keep(tmp_path):
-    assert keep_previous(tmp_path / "metrics.json") is None
 
 
 def test_a_run_without_a_test_says_to_run_the_test(tmp_path):
@@ -228,9 +192,25 @@ def test_a_damaged_metrics_file_is_one_sentence_with_its_name(tmp_path, text):
         read_metrics(tmp_path)
 
 
-def test_a_folder_is_not_renamed_aside(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    with pytest.raises(UserError, match="run: a folder"):
-        keep_previous(folder)
-    assert list(tmp_path.iterdir()) == [folder]
+# ---- the table of regions is read as it was written ----
+
+
+def test_the_table_of_regions_is_read_as_it_was_written(tmp_path):
+    generator = np.random.default_rng(0)
+    bps = generator.random(8)
+    path = tmp_path / "regions.csv"
+    path.write_text(regions_text([of_regions(["LP"] * 6 + ["CA1"] * 2, bps)]))
+    rows = read_regions(path)
+    assert [(row.region, row.n_neurons) for row in rows] == [(WHOLE_SESSION, 8), ("CA1", 2), ("LP", 6)]
+    known, mean = bps[:6], rows[2].means["co_smoothing_bps"]
+    assert mean.n == 6
+    assert (mean.mean, mean.median) == (pytest.approx(known.mean(), 1e-5), pytest.approx(np.median(known), 1e-5))
+    assert mean.low < mean.mean < mean.high
+    assert rows[1].means["co_smoothing_bps"].low is None
+    assert all("inter_region_bps" not in row.means for row in rows)
+
+
+def test_another_table_is_refused_by_its_name(tmp_path):
+    (tmp_path / "regions.csv").write_text("eid,region\na,b\n")
+    with pytest.raises(UserError, match=r"regions\.csv: not a table of regions"):
+        read_regions(tmp_path / "regions.csv")

@@ -9,8 +9,10 @@ from neuromtm.data.manifest import add_session, describe
 from neuromtm.data.shards import Neurons, Shard, ShardHeader, Trials, write_shard
 from neuromtm.errors import DataError
 from neuromtm.evaluation.psth import Conditions, task_conditions
-from neuromtm.evaluation.results import BPS_KEYS, activity_means, metrics_of
+from neuromtm.evaluation.results import metrics_of
+from neuromtm.evaluation.scores import activity_means
 from neuromtm.evaluation.truth import activity_ceiling, ceiling
+from neuromtm.metrics.keys import BPS_KEYS
 from neuromtm.metrics.spikes import BitsPerSpike
 
 REGIONS = ("CA1", "CA1", "LP", "root")

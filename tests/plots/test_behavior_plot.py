@@ -1,8 +1,8 @@
-"""The figure of behaviour: every session's scores at their places, and nothing where nothing was decoded."""
+"""The plot of behaviour: every session's scores at their places, and nothing where nothing was decoded."""
 
 import numpy as np
 
-from neuromtm.plots.behavior import LOWEST, behavior_figure
+from neuromtm.plots.behavior import LOWEST, behavior_plot
 
 SESSIONS = {
     "a": {"choice_accuracy": 0.8, "choice_accuracy_counts": 0.7, "choice_chance": 0.5, "choice_balanced_accuracy": 0.8},
@@ -33,5 +33,5 @@ def test_a_score_far_below_is_drawn_at_the_end_and_written_as_it_is():
     assert pupil.texts[1].get_text() == "-7.00"
 
 
-def test_without_decoded_behaviour_there_is_no_figure():
+def test_without_decoded_behaviour_there_is_no_plot():
     assert behavior_plot({"c": SESSIONS["c"]}) is None

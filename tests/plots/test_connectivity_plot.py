@@ -1,11 +1,11 @@
-"""The figure of functional connectivity shows the pairs where its labels say, on one scale around 0."""
+"""The plot of functional connectivity shows the pairs where its labels say, on one scale around 0."""
 
 import numpy as np
 import pytest
 from matplotlib.colors import Normalize
 
 from neuromtm.evaluation.connectivity import Matrices
-from neuromtm.plots.connectivity import MOST_LABELLED, connectivity_figure, region_order
+from neuromtm.plots.connectivity import MOST_LABELLED, connectivity_plot, region_order
 
 
 def matrices(bps):
@@ -24,7 +24,7 @@ def two_circuits():
 
 @pytest.fixture(scope="module")
 def drawn():
-    figure = connectivity_figure(two_circuits(), title="s0: some sessions")
+    figure = connectivity_plot(**two_circuits()._asdict(), title="s0: some sessions")
     figure.canvas.draw()
     return figure
 
@@ -70,14 +70,14 @@ def test_colours_are_centred_at_0_and_the_same_in_both_panels(drawn):
 def test_a_pair_far_below_0_does_not_pale_the_others():
     bps = two_circuits().bps
     bps[2, 3] = -30
-    figure = connectivity_figure(matrices(bps), title="")
+    figure = connectivity_plot(**matrices(bps)._asdict(), title="")
     assert figure.axes[0].images[0].norm.vmin == -0.4
 
 
 @pytest.mark.parametrize("lowest", [-1.0, -np.inf])
 def test_a_matrix_without_a_value_above_0_is_drawn(lowest):
-    figure = connectivity_figure(
-        matrices(np.full((3, 3), lowest))._replace(all_others_bps=np.full(3, lowest)), title=""
+    figure = connectivity_plot(
+        **matrices(np.full((3, 3), lowest))._replace(all_others_bps=np.full(3, lowest))._asdict(), title=""
     )
     figure.canvas.draw()
     assert figure.axes[0].images[0].norm.vmax > 0
@@ -92,6 +92,6 @@ def test_regions_that_predict_each_other_stand_side_by_side():
 
 @pytest.mark.parametrize("n", [2, 3, 15])
 def test_any_number_of_regions_is_drawn_and_few_are_labelled(n):
-    figure = connectivity_figure(matrices(np.random.default_rng(0).normal(size=(n, n))), title="")
+    figure = connectivity_plot(**matrices(np.random.default_rng(0).normal(size=(n, n)))._asdict(), title="")
     figure.canvas.draw()
     assert bool(figure.axes[0].texts) == (n <= MOST_LABELLED)

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuromtm.evaluation.results import NEURON_COLUMNS, NeuronScores
+from neuromtm.metrics.keys import TASK_TITLES
 from neuromtm.plots.neurons import (
     MOST_CONDITIONS,
     N_GROUPS,
@@ -16,11 +15,11 @@ from neuromtm.plots.neurons import (
     SEEN_BEFORE,
     Example,
     by_rank,
-    examples_figure,
-    rates_figure,
+    examples_plot,
+    firing_rates_plot,
 )
-from neuromtm.plots.ordering import smooth
-from neuromtm.plots.tasks import TITLES
+from neuromtm.plots.style import SMOOTHING_S
+from neuromtm.smoothing import smooth
 
 NAN = float("nan")
 N_BINS, BIN_SIZE_S, WINDOW_S = 20, 0.05, (-0.25, 0.75)
@@ -62,7 +61,7 @@ def example(seed=0, n_trials=30, n_conditions=2):
 def drawn(n_conditions=2, n_examples=1, **changes):
     one, number = example(n_conditions=n_conditions)
     one = replace(one, **changes)
-    figure = examples_figure(
+    figure = examples_plot(
         eid="mouse",
         task="co_smoothing",
         examples=[one] * n_examples,
@@ -88,7 +87,9 @@ def test_averages_by_condition_are_observed_smoothed_and_predicted_in_spikes_per
     figure, one, number = drawn()
     lines = figure.axes[2].lines
     mean = one.counts[number == 0].mean(axis=0)[:, None]
-    np.testing.assert_allclose(lines[0].get_ydata(), smooth(mean, BIN_SIZE_S)[:, 0] / BIN_SIZE_S)
+    np.testing.assert_allclose(
+        lines[0].get_ydata(), smooth(mean, width_s=SMOOTHING_S, bin_size_s=BIN_SIZE_S)[:, 0] / BIN_SIZE_S
+    )
     for line, condition in ((lines[1], 0), (lines[3], 1)):
         np.testing.assert_allclose(line.get_ydata(), one.expected[number == condition].mean(axis=0) / BIN_SIZE_S)
     assert lines[1].get_linestyle() == "--"
@@ -116,8 +117,8 @@ def test_a_neuron_of_which_nothing_finite_is_predicted_is_drawn(bad):
 
 def test_each_task_is_named_as_everywhere():
     one, number = example()
-    for task, title in TITLES.items():
-        figure = examples_figure(
+    for task, title in TASK_TITLES.items():
+        figure = examples_plot(
             eid="mouse",
             task=task,
             examples=[one],
@@ -140,7 +141,7 @@ def test_a_constant_prediction_is_grey_and_the_highest_rates_are_within_the_scal
         "bin_size_s": BIN_SIZE_S,
         "window_s": WINDOW_S,
     }
-    image = examples_figure(eid="mouse", examples=[constant], **options).axes[1].images[0]
+    image = examples_plot(eid="mouse", examples=[constant], **options).axes[1].images[0]
     np.testing.assert_allclose(image.norm(image.get_array()), 0.5)
 
 
@@ -159,33 +160,32 @@ def test_a_column_a_neuron():
     assert len(drawn(n_examples=3)[0].axes) == 3 * (3 + 1)  # and a colour bar each
 
 
-def scores(n_neurons=40, **figures):
-    generator = torch.Generator().manual_seed(0)
-    values = {name: torch.rand(n_neurons, generator=generator).double() for name in NEURON_COLUMNS[3:]}
-    uuid = tuple(f"u{i}" for i in range(n_neurons))
-    return NeuronScores(eid="a", uuid=uuid, region=("LP",) * n_neurons, **(values | figures))
+def scores(n_neurons=40, seed=0):
+    """Task -> (neuron,) bits per spike, and (neuron,) firing rates."""
+    generator = np.random.default_rng(seed)
+    return {task: generator.random(n_neurons) for task in TASK_TITLES}, generator.random(n_neurons)
 
 
 def test_every_neuron_with_a_score_stands_at_its_firing_rate():
-    table = scores()
-    table.inter_region_bps[3] = NAN
-    figure = rates_figure([table, scores(n_neurons=5)])
+    bps, rate_hz = scores(n_neurons=45)
+    bps["inter_region"][3] = NAN
+    figure = firing_rates_plot(bps, rate_hz)
     figure.canvas.draw()
     points = figure.axes[0].collections[0].get_offsets()
-    np.testing.assert_allclose(points[:40, 0], table.firing_rate_hz)
+    np.testing.assert_allclose(points[:, 0], rate_hz)
+    np.testing.assert_allclose(points[:, 1], bps["co_smoothing"].clip(*figure.axes[0].get_ylim()))
     assert [len(axes.collections[0].get_offsets()) for axes in figure.axes] == [45, 45, 45, 44]
     assert "44 neurons" in figure.axes[3].get_title()
 
 
 def test_the_median_is_of_equal_groups_of_similar_rate():
-    rate = torch.logspace(-1, 2, 40).double()
-    step = torch.arange(40).div(40 // N_GROUPS, rounding_mode="floor").double() / 10
-    figure = rates_figure([scores(firing_rate_hz=rate, co_smoothing_bps=step)])
+    step = np.arange(40) // (40 // N_GROUPS) / 10
+    figure = firing_rates_plot(scores()[0] | {"co_smoothing": step}, np.logspace(-1, 2, 40))
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), np.arange(N_GROUPS) / 10)
 
 
 @pytest.mark.parametrize("n_neurons", [1, 3])
 def test_few_neurons_or_none_with_a_score_are_drawn(n_neurons):
-    nothing = torch.full((n_neurons,), NAN).double()
-    for table in (scores(n_neurons), scores(n_neurons, **dict.fromkeys(NEURON_COLUMNS[3:], nothing))):
-        rates_figure([table]).canvas.draw()
+    nothing = np.full(n_neurons, NAN)
+    for bps, rate_hz in (scores(n_neurons), (dict.fromkeys(TASK_TITLES, nothing), nothing)):
+        firing_rates_plot(bps, rate_hz).canvas.draw()

@@ -11,10 +11,17 @@ from einops import rearrange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuromtm.evaluation import ordering
-from neuromtm.plots.ordering import SMOOTHING_S, leaf_order, neuron_order, smooth
+from neuromtm.plots import ordering
+from neuromtm.plots.ordering import leaf_order, neuron_order
+from neuromtm.plots.style import SMOOTHING_S
+from neuromtm.smoothing import smooth
 
 BIN_SIZE_S = 0.02
+
+
+def smoothed(counts, bin_size_s):
+    """As the order is made from."""
+    return smooth(counts, width_s=SMOOTHING_S, bin_size_s=bin_size_s)
 
 
 def phases(n_neurons=12, n_trials=30, n_bins=50, seed=0):
@@ -66,10 +73,10 @@ def test_a_large_region_is_ordered_without_turning_its_branches(monkeypatch):
 
 
 def test_smoothing_keeps_a_constant_and_spreads_a_spike_by_its_width():
-    np.testing.assert_allclose(smooth(np.full((3, 30, 2), 0.7), 0.02), 0.7)
+    np.testing.assert_allclose(smoothed(np.full((3, 30, 2), 0.7), 0.02), 0.7)
     spike = np.zeros((101, 1))
     spike[50] = 1
-    spread = smooth(spike, 0.005)[:, 0]
+    spread = smoothed(spike, 0.005)[:, 0]
     time_s = 0.005 * (np.arange(101) - 50)
     assert spread.sum() == pytest.approx(1, rel=1e-3)
     assert np.sqrt((spread * time_s**2).sum()) == pytest.approx(SMOOTHING_S, rel=1e-2)
@@ -108,7 +115,7 @@ def test_rastermap_orders_the_session_at_once_and_each_region_keeps_its_part(sta
     assert order.how == "in the order of Rastermap over 30 trials"
     (options, data) = stand_in
     assert options["n_clusters"] == options["n_PCs"] == 11
-    activity = rearrange(smooth(phases().astype(float), BIN_SIZE_S), "trial bin neuron -> neuron (trial bin)")
+    activity = rearrange(smoothed(phases().astype(float), BIN_SIZE_S), "trial bin neuron -> neuron (trial bin)")
     np.testing.assert_allclose(np.corrcoef(data), np.corrcoef(activity), atol=1e-5)
 
 

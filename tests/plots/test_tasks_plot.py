@@ -1,21 +1,20 @@
-"""Figures show what they say: order, scale, marks, labels."""
+"""Plots show what they say: order, scale, marks, labels."""
 
 import matplotlib
 import numpy as np
 import pytest
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from neuromtm.evaluation.results import NEURON_COLUMNS, NeuronScores
-from neuromtm.plots.ordering import NeuronOrder, neuron_order, smooth
+from neuromtm.metrics.keys import TASK_TITLES
+from neuromtm.plots.ordering import NeuronOrder, neuron_order
+from neuromtm.plots.style import DISTINCT, SMOOTHING_S
 from neuromtm.plots.tasks import (
-    DISTINCT_COLOURS,
-    TITLES,
     TaskPanel,
-    scores_figure,
-    task_figure,
+    scores_plot,
+    task_plot,
     time_label,
 )
+from neuromtm.smoothing import smooth
 
 REGIONS = ["LP", "CA1", "root", "CA1", "LP", "CA1", "LP", "CA1"]
 N_BINS, N_NEURONS, BIN_SIZE_S, WINDOW_S = 40, 8, 0.05, (-0.5, 1.5)
@@ -47,7 +46,7 @@ ORDER = NeuronOrder(np.array([7, 5, 3, 1, 0, 4, 6, 2]), "in an order")
 
 @pytest.fixture(scope="module")
 def drawn():
-    figure = task_figure(
+    figure = task_plot(
         eid="mouse-1",
         counts=trial()[1],
         regions=REGIONS,
@@ -66,7 +65,7 @@ def texts(axes):
     return " ".join(text.get_text() for text in axes.texts)
 
 
-def test_a_figure_is_drawn_without_pyplot(drawn):
+def test_a_plot_is_drawn_without_pyplot(drawn):
     assert isinstance(drawn.canvas, FigureCanvasAgg)
     assert "mouse-1: 8 neurons, one test trial; within a region in an order" in drawn.get_suptitle()
     pyplot = getattr(matplotlib, "pyplot", None)
@@ -121,7 +120,9 @@ def test_the_means_below_are_over_the_neurons_that_the_task_predicts(drawn):
     rates, counts = trial()
     known = np.arange(N_NEURONS) != 2
     np.testing.assert_allclose(predicted, rates[:, known].mean(axis=1) / BIN_SIZE_S)
-    np.testing.assert_allclose(observed, smooth(counts, BIN_SIZE_S)[:, known].mean(axis=1) / BIN_SIZE_S)
+    np.testing.assert_allclose(
+        observed, smooth(counts, width_s=SMOOTHING_S, bin_size_s=BIN_SIZE_S)[:, known].mean(axis=1) / BIN_SIZE_S
+    )
 
 
 def test_the_event_is_called_what_it_is_and_an_unknown_one_by_its_name():
@@ -136,7 +137,7 @@ def test_the_legend_lies_over_no_panel(drawn):
 
 
 def test_no_two_regions_have_akin_colours():
-    lab = np.array([cielab(colour) for colour in DISTINCT_COLOURS])
+    lab = np.array([cielab(colour) for colour in DISTINCT])
     distance = np.linalg.norm(lab[:, None] - lab, axis=2)
     assert distance[~np.eye(len(lab), dtype=bool)].min() > 25
 
@@ -150,13 +151,13 @@ def cielab(colour):
 
 
 def draw_session(regions, *, bad=np.nan):
-    """The tasks' figure of silent neurons in such regions, of which the model predicts nothing but `bad`."""
+    """The tasks' plot of silent neurons in such regions, of which the model predicts nothing but `bad`."""
     counts = np.zeros((2, N_BINS, len(regions)))
-    figure = task_figure(
+    figure = task_plot(
         eid="x",
         counts=counts[0],
         regions=regions,
-        panels=[TaskPanel(task=task, predicted=np.full_like(counts[0], bad), bps=None) for task in TITLES],
+        panels=[TaskPanel(task=task, predicted=np.full_like(counts[0], bad), bps=None) for task in TASK_TITLES],
         order=neuron_order(counts, regions, bin_size_s=BIN_SIZE_S),
         bin_size_s=BIN_SIZE_S,
         window_s=(0.0, 2.0),
@@ -187,25 +188,22 @@ def test_sessions_of_any_size_without_a_prediction_are_drawn(regions, bad):
 # ---- scores ----
 
 
-def scores(eid, regions, seed=0, **figures):
+def scores(n_neurons, seed=0):
+    """Task -> (neuron,) bits per spike."""
     generator = np.random.default_rng(seed)
-    names = NEURON_COLUMNS[3:]
-    values = {name: torch.from_numpy(generator.normal(0.5, 0.3, len(regions))) for name in names}
-    return NeuronScores(
-        eid=eid, uuid=tuple(f"{eid}-{i}" for i in range(len(regions))), region=tuple(regions), **(values | figures)
-    )
+    return {task: generator.normal(0.5, 0.3, n_neurons) for task in TASK_TITLES}
 
 
 def test_the_scores_show_median_and_mean_of_each_task_and_every_region():
-    figure = scores_figure([scores("a", REGIONS), scores("b", ["CA1", "VISp"], seed=1)])
+    both, regions = scores(10), np.array([*REGIONS, "CA1", "VISp"])
+    figure = scores_plot(both, regions, whose="2 sessions")
     figure.canvas.draw()
     assert len(figure.axes) == 8
-    both = torch.cat([scores("a", REGIONS).co_smoothing_bps, scores("b", ["CA1", "VISp"], seed=1).co_smoothing_bps])
-    title = figure.axes[0].get_title()
-    negative = 100 * (both < 0).double().mean()
-    assert title == (
-        f"co-smoothing\nmedian {np.median(both):.2f}, mean {both.mean():.2f}\n{negative:.0f} % of 10 neurons below 0"
-    )
+    for axes, (task, values) in zip(figure.axes, both.items(), strict=False):
+        assert axes.get_title() == (
+            f"{TASK_TITLES[task]}\nmedian {np.median(values):.2f}, mean {values.mean():.2f}\n"
+            f"{100 * (values < 0).mean():.0f} % of 10 neurons below 0"
+        )
     assert {axes.get_xlim() for axes in figure.axes} == {figure.axes[0].get_xlim()}
     labels = [label.get_text() for label in figure.axes[4].get_yticklabels()]
     assert labels == ["CA1 (5)", "LP (3)", "VISp (1)", "root (1)"]
@@ -214,22 +212,20 @@ def test_the_scores_show_median_and_mean_of_each_task_and_every_region():
 
 
 def test_every_scored_neuron_is_in_the_histogram_even_far_ones():
-    far = torch.full((8,), -50.0, dtype=torch.float64)
-    far[2:] = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, float("nan")])
-    figure = scores_figure([scores("a", REGIONS, inter_region_bps=far)])
+    far = np.array([-50.0, -50.0, 0.1, 0.2, 0.3, 0.4, 0.5, np.nan])
+    figure = scores_plot(scores(8) | {"inter_region": far}, np.array(REGIONS), whose="a")
     assert sum(bar.get_height() for bar in figure.axes[3].patches) == 7
 
 
 def test_scores_without_any_neuron_in_a_task_say_so():
-    nothing = torch.full((8,), float("nan"), dtype=torch.float64)
-    figure = scores_figure([scores("a", REGIONS, **{f"{task}_bps": nothing for task in TITLES})])
+    figure = scores_plot(dict.fromkeys(TASK_TITLES, np.full(8, np.nan)), np.array(REGIONS), whose="a")
     figure.canvas.draw()
     assert all("no neuron scored" in axes.get_title() for axes in figure.axes[:4])
 
 
 def test_neurons_whose_rates_diverged_are_at_the_lower_end_and_below_0():
-    diverged = torch.tensor([-np.inf, -np.inf, *[0.5] * 6], dtype=torch.float64)
-    figure = scores_figure([scores("a", REGIONS, intra_region_bps=diverged)])
+    diverged = np.array([-np.inf, -np.inf, *[0.5] * 6])
+    figure = scores_plot(scores(8) | {"intra_region": diverged}, np.array(REGIONS), whose="a")
     figure.canvas.draw()
     assert "25 % of 8 neurons below 0" in figure.axes[2].get_title()
     assert next(bar.get_height() for bar in figure.axes[2].patches if bar.get_height()) == 2
@@ -237,7 +233,7 @@ def test_neurons_whose_rates_diverged_are_at_the_lower_end_and_below_0():
 
 @pytest.mark.parametrize("regions", [["root"], LONG, LONG * 113], ids=["one neuron", "15 regions", "1695 neurons"])
 def test_scores_of_sessions_of_any_size_are_drawn(regions):
-    figure = scores_figure([scores("a", regions)])
+    figure = scores_plot(scores(len(regions)), np.array(regions), whose="a")
     figure.canvas.draw()
     assert len(figure.axes[4].get_yticklabels()) == len(set(regions))
     assert all(label.get_window_extent().x0 >= 0 for label in figure.axes[4].get_yticklabels())

@@ -13,19 +13,25 @@ import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
-from tests.commands.test_compare import as_tested
 
 from neuromtm.commands.main import main
 from neuromtm.decoding.selection import Decoded, Tried, behavior_text, labels_of
 from neuromtm.decoding.targets import Target
 from neuromtm.errors import UserError
-from neuromtm.evaluation.results import BPS_KEYS, NEURON_COLUMNS, WHOLE_SESSION, metrics_text, read_metrics
-from neuromtm.metrics.keys import BEHAVIOR_FIGURES
 from neuromtm.evaluation.curves import read_scalars
+from neuromtm.evaluation.results import (
+    BPS_KEYS,
+    NEURON_COLUMNS,
+    WHOLE_SESSION,
+    metrics_text,
+    read_metrics,
+    read_regions,
+)
+from neuromtm.metrics.keys import BEHAVIOR_FIGURES
 from neuromtm.plots.curves import curves_plot
-from neuromtm.evaluation.results import read_regions
 from neuromtm.report.page import report_page
 from neuromtm.report.texts import BEHAVIOR, FIGURES, PAGE, STATISTICS
+from tests.commands.test_compare import as_tested
 from tests.running import refusal
 
 

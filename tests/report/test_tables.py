@@ -1,10 +1,22 @@
 """Runs side by side: readable in a log file, honest about what is missing."""
 
+import csv
 import io
 
 from rich.console import Console
 
-from neuromtm.report.tables import comparison_table, print_comparison, summary
+from neuromtm.evaluation.pairing import pair
+from neuromtm.report.tables import (
+    PAIRED_COLUMNS,
+    comparison_table,
+    paired_table,
+    paired_text,
+    print_comparison,
+    print_tables,
+    share_table,
+    summary,
+)
+from tests.evaluation.test_pairing import KEY, of_sessions
 
 FIGURES = {
     "co_smoothing_bps": 0.987,
@@ -91,3 +103,40 @@ def test_the_summary_is_the_means_by_run():
         "temporal": FIGURES,
         "mtm": {"whisker_r2": 0.5},
     }
+
+
+# ---- pairs of runs ----
+
+
+def printed_tables(*tables):
+    file = io.StringIO()
+    print_tables(tables, file)
+    return file.getvalue()
+
+
+def test_the_table_shows_difference_interval_and_sessions_won_and_says_what_was_resampled():
+    found = pair(of_sessions([0.0] * 6, [0.0] * 6), of_sessions([1.0] * 6, [0.5] * 6))
+    text = printed_tables(paired_table({"mtm[x]": found}, "base[y]"))
+    (row,) = (line for line in text.splitlines() if line.startswith("| mtm[x]"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == ["mtm[x]", "+0.75 [+0.75, +0.75] 2-0", "-", "-", "-"]
+    words = " ".join(text.split())
+    assert "Minus base[y]" in words
+    assert "Fewer than 5 sessions: the interval is a bootstrap over the neurons" in words
+
+
+def test_shares_are_in_percent_and_a_dash_where_undefined():
+    found = pair(of_sessions([2.0]), of_sessions([1.0]))
+    text = printed_tables(share_table({"mtm": found}, "ceiling"))
+    (row,) = (line for line in text.splitlines() if line.startswith("| mtm"))
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["mtm", "50 %", "-", "-", "-"]
+
+
+def test_the_table_for_programs_says_the_same():
+    found = pair(of_sessions([2.0, 4.0]), of_sessions([1.0, 2.0]))
+    (row,) = csv.DictReader(paired_text({("base", "mtm"): found}).splitlines())
+    assert tuple(row) == PAIRED_COLUMNS
+    assert (row["reference"], row["run"], row["figure"]) == ("base", "mtm", KEY)
+    assert (row["n_sessions"], row["n_neurons"], row["difference"], row["share"]) == ("1", "2", "-1.5", "0.5")
+    assert (row["low"], row["high"]) == ("", "")  # of two neurons
+    assert (row["sessions_won"], row["sessions_lost"], row["resampled"]) == ("0", "1", "neurons")

@@ -1,0 +1,23 @@
+"""The curves of a training are drawn as they were logged."""
+
+import numpy as np
+
+from neuromtm.plots.curves import curves_plot
+
+
+def test_curves_of_a_test_alone_are_no_curves_of_a_training():
+    assert curves_plot({"test/co_smoothing_bps": np.array([[3.0, 0.2]])}) is None
+
+
+def test_losses_stand_on_the_left_and_bits_per_spike_on_the_right():
+    scalars = {
+        "train/loss": np.stack([np.arange(60.0), np.linspace(2, 1, 60)], axis=1),
+        "val/loss": np.array([[3.0, 0.2], [4.0, 0.1]]),
+        "val/inter_region_bps": np.array([[4.0, 0.3]]),
+        "throughput/trials_per_s": np.array([[4.0, 9.0]]),
+    }
+    losses, bps = curves_plot(scalars).axes
+    assert [line.get_label() for line in losses.lines] == ["training", "validation"]
+    assert losses.lines[1].get_xdata().tolist() == [3, 4]
+    assert losses.lines[1].get_ydata().tolist() == [0.2, 0.1]
+    assert [(line.get_label(), line.get_ydata().tolist()) for line in bps.lines] == [("inter", [0.3])]
