@@ -24,6 +24,7 @@ from neuromtm.callbacks.plots import TaskPlots
 from neuromtm.callbacks.run_files import EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.throughput import Throughput
 from neuromtm.commands.main import LIGHTNING, users_own
+from neuromtm.commands.recipes import config_texts, with_shipped_recipes
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
 from neuromtm.training.checkpoint import WholeFileCheckpointIO, newest_checkpoint
@@ -53,11 +54,12 @@ class NeuromtmCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str] | None = None):
         self._resumes_from: str | None = None
-        self._decodes = names_a_target(sys.argv[1:] if args is None else args)
+        given = with_shipped_recipes(sys.argv[1:] if args is None else args)
+        self._decodes = names_a_target(given)
         super().__init__(
             BehaviorDecoding if self._decodes else MaskedModeling,
             SessionDataModule,
-            args=args,
+            args=given,
             parser_class=Parser,
             parser_kwargs={
                 "description": "Multi-task masked models of spiking neurons: train, fine-tune, test.",
@@ -171,13 +173,9 @@ def names_a_target(arguments: Sequence[str]) -> bool:
     """Whether a command line or one of its configuration files sets `model.target`: before the parser can be made."""
     if any(argument.partition("=")[0] == "--model.target" for argument in arguments):
         return True
-    following = [*arguments[1:], ""]
-    for argument, next_one in zip(arguments, following, strict=True):
-        option, joined, value = argument.partition("=")
-        if option not in ("--config", "-c"):
-            continue
+    for file in config_texts(arguments):
         try:
-            config = yaml.safe_load(Path(value if joined else next_one).read_text(encoding="utf-8"))
+            config = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
             if config["model"].get("target") is not None:
                 return True
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):

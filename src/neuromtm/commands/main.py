@@ -48,6 +48,10 @@ COMMANDS = {
         "Hold the predicted rates of simulated sessions against the true ones: R2, and a plot.",
         "neuromtm.commands.rates",
     ),
+    "recipes": Command(
+        "List the configurations that come with the package, or write them into a folder.",
+        "neuromtm.commands.recipes",
+    ),
     "report": Command("Write a run's numbers and plots, each explained, as one HTML page.", "neuromtm.commands.report"),
 }
 """commands beside them"""

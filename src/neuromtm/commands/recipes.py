@@ -1,0 +1,135 @@
+"""`neuromtm recipes`: the configurations of `conf/`, which come with the package; and how a command finds them."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from neuromtm.errors import ConfigError
+from neuromtm.files import write_whole
+
+CONFIG_OPTIONS = ("--config", "-c")
+
+
+def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """List the shipped recipes, or write them into a folder.
+
+    Args:
+        arguments: the command line behind the command's name.
+        parser: an empty one with the command's name.
+
+    Raises:
+        ConfigError: if the folder holds a file of the same name with other content; nothing is written then.
+    """
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        nargs="?",
+        type=Path,
+        help="folder to write the recipes into, e.g. conf; without it they are listed",
+    )
+    folder = parser.parse_args(arguments).folder
+    recipes = shipped()
+    if folder is not None:
+        _write(recipes, folder)
+        return
+    width = max(map(len, recipes))
+    for name, path in recipes.items():
+        print(f"{name.ljust(width)}  {_summary(path)}")
+    print("\nneuromtm fit --config NAME takes one by its name; neuromtm recipes DIR writes them all into a folder.")
+
+
+def shipped() -> dict[str, Path]:
+    """Name -> file of every shipped recipe, e.g. `model/tiny.yaml`; complete recipes first, then overlays."""
+    folder = _shipped_folder()
+    files = sorted(folder.rglob("*.yaml"), key=lambda path: (len(path.relative_to(folder).parts), path))
+    return {path.relative_to(folder).as_posix(): path for path in files}
+
+
+def _shipped_folder() -> Path:
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "recipes"  # setup.cfg puts conf/ there
+    # a checkout that is used where it lies, or installed by `pip install --editable`
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def with_shipped_recipes(arguments: Sequence[str]) -> list[str]:
+    """Replace the name of a shipped recipe by its file, wherever a command line names a configuration.
+
+    A file that exists is taken before a recipe of the same name. A recipe may be named with `conf/` before it.
+
+    Args:
+        arguments: a command line.
+
+    Raises:
+        ConfigError: if a name is neither that of a file nor that of a recipe.
+    """
+    replaced = list(arguments)
+    for place, value, prefix in _configs(arguments):
+        replaced[place] = f"{prefix}{_found(value)}"
+    return replaced
+
+
+def _configs(arguments: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Where in a command line a configuration stands, its text, and what stands before it in the same argument."""
+    for place, argument in enumerate(arguments):
+        option, joined, value = argument.partition("=")
+        if option not in CONFIG_OPTIONS:
+            continue
+        if joined:
+            yield place, value, f"{option}="
+        elif place + 1 < len(arguments):
+            yield place + 1, arguments[place + 1], ""
+
+
+def config_texts(arguments: Sequence[str]) -> list[str]:
+    """The configurations that a command line names, in their order: files, or YAML itself."""
+    return [value for _, value, _ in _configs(arguments)]
+
+
+def _found(value: str) -> str:
+    if _is_file(value) or _is_yaml(value):
+        return value
+    recipes = shipped()
+    path = recipes.get(value) or recipes.get(value.removeprefix("conf/"))
+    if path is None:
+        raise ConfigError(
+            f"--config {value}: no such file, and no recipe of this name. There are the recipes {', '.join(recipes)}."
+        )
+    return str(path)
+
+
+def _is_file(value: str) -> bool:
+    try:
+        return Path(value).exists()  # what is a folder or cannot be read, the parser says
+    except OSError:  # longer than a file's name can be
+        return False
+
+
+def _is_yaml(value: str) -> bool:
+    """Whether it is a configuration itself, as the parser takes it in the place of a file."""
+    try:
+        return isinstance(yaml.safe_load(value), dict)
+    except yaml.YAMLError:
+        return False
+
+
+def _summary(path: Path) -> str:
+    return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
+
+
+def _write(recipes: dict[str, Path], folder: Path) -> None:
+    texts = {folder / name: path.read_text(encoding="utf-8") for name, path in recipes.items()}
+    there = {path for path in texts if path.exists()}
+    other = [path for path in there if not path.is_file() or path.read_bytes() != texts[path].encode()]
+    if other:
+        names = ", ".join(sorted(str(path.relative_to(folder)) for path in other))
+        raise ConfigError(
+            f"{folder}: has other files of the same name: {names}. Nothing was written. Name another folder, or move "
+            "these files away first."
+        )
+    for path, text in texts.items():
+        if path not in there:
+            write_whole(path, text)
+    print(f"Recipes: {folder} ({len(texts) - len(there)} written, {len(there)} there already)")
