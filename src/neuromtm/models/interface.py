@@ -6,17 +6,21 @@ A new architecture is one file with a subclass of `Backbone`; `model.backbone.cl
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
 from neuromtm.batch import Scheme
 
 
-class SessionInput(NamedTuple):
+Stitcher = TypeVar("Stitcher", bound=nn.Module)
+"""the class of an architecture's stitchers"""
+
+
+class SessionInput(NamedTuple, Generic[Stitcher]):
     """Some trials of one session, as the model sees them."""
 
-    stitcher: nn.Module
+    stitcher: Stitcher
     """the session's own weights, made by `Backbone.make_stitcher`"""
     visible: Tensor
     """(trial, bin, neuron) counts with the hidden entries set to 0"""
@@ -35,8 +39,8 @@ class Output(NamedTuple):
     """a scalar that the architecture adds to the reconstruction loss (a KL term), if it has one"""
 
 
-class Backbone(nn.Module, ABC):
-    """The shared part of a model.
+class Backbone(nn.Module, ABC, Generic[Stitcher]):
+    """The shared part of a model. A subclass says the class of its stitchers: `class NDT1(Backbone[LinearStitcher])`.
 
     Every constructor argument of a subclass is keyword-only, of a plain type, and kept as an attribute of the
     same name: `options` reads them back, and a checkpoint rebuilds the architecture from them.
@@ -46,7 +50,7 @@ class Backbone(nn.Module, ABC):
     """neurons in a token, where a token is a group of neurons: what the scheme `random_token` must hide whole"""
 
     @abstractmethod
-    def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> nn.Module:
+    def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> Stitcher:
         """Make the weights of one session.
 
         Args:
@@ -56,7 +60,7 @@ class Backbone(nn.Module, ABC):
         """
 
     @abstractmethod
-    def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
+    def forward(self, inputs: Sequence[SessionInput[Stitcher]], scheme: Scheme) -> Output:
         """Predict the rates of several sessions' trials at once; all have the same number of bins.
 
         Args:
@@ -79,7 +83,7 @@ class Backbone(nn.Module, ABC):
         """Whether new sessions' stitchers start from trial averages, by `start_from_averages`."""
         return False
 
-    def start_from_averages(self, stitchers: Sequence[nn.Module], averages: Sequence[Tensor]) -> None:
+    def start_from_averages(self, stitchers: Sequence[Stitcher], averages: Sequence[Tensor]) -> None:
         """Give stitchers their first weights by what their sessions do on the average trial.
 
         Args:
@@ -97,7 +101,7 @@ class Backbone(nn.Module, ABC):
         """
         return True
 
-    def left_out(self, session: SessionInput, scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
+    def left_out(self, session: SessionInput[Stitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
         """Predict neurons in trials, each with only itself hidden in addition.
 
         This plain version runs a pass over all outputs for each neuron. An architecture may override it by something

@@ -35,7 +35,7 @@ class Unrolled(NamedTuple):
     """(trial,) weighted cost of the posteriors in nats, while training"""
 
 
-class LFADS(Backbone):
+class LFADS(Backbone[FactorStitcher]):
     """An initial condition and inputs are inferred from the counts; a recurrent generator makes rates of them.
 
     Two bidirectional GRUs read the trial. One gives the posterior of the generator's initial condition, the other
@@ -90,6 +90,10 @@ class LFADS(Backbone):
     Raises:
         ConfigError: if an option is out of its range.
     """
+
+    components: Tensor
+    n_component_bins: Tensor
+    n_steps: Tensor
 
     def __init__(
         self,
@@ -192,7 +196,7 @@ class LFADS(Backbone):
         for stitcher, average in zip(stitchers, averages, strict=True):
             stitcher.start_from(average, self.components[:n_bins])
 
-    def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
+    def forward(self, inputs: Sequence[SessionInput[FactorStitcher]], scheme: Scheme) -> Output:
         n_trials = [len(session.visible) for session in inputs]
         # no autocast: a recurrence adds up the rounding of all bins, and its steps are too small to gain from it
         with _full_precision(inputs[0].visible):
@@ -207,7 +211,7 @@ class LFADS(Backbone):
             self.n_steps += 1
         return Output(log_rates, [own.mean(dim=0) for own in of_session], own_loss)
 
-    def _shown(self, session: SessionInput) -> tuple[Tensor, Tensor]:
+    def _shown(self, session: SessionInput[FactorStitcher]) -> tuple[Tensor, Tensor]:
         """The counts and what is hidden of them, after coordinated dropout."""
         visible, hidden = session.visible, session.hidden
         if not self.training or self.coordinated_dropout == 0:
@@ -287,7 +291,7 @@ class LFADS(Backbone):
         inputs = torch.randn(n_bins, self.n_samples, self.n_inputs, generator=generator).to(drive)
         return start, repeat(inputs, "bin sample latent -> bin (sample trial) latent", trial=n_trials)
 
-    def left_out(self, session: SessionInput, scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
+    def left_out(self, session: SessionInput[FactorStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
         # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
         # computed. Many rows are unrolled as one batch.
         stitcher, visible, hidden = session

@@ -21,7 +21,7 @@ from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.stitching import LinearStitcher
 
 
-class NDT1(Backbone):
+class NDT1(Backbone[LinearStitcher]):
     """A transformer over time bins.
 
     Args:
@@ -99,7 +99,7 @@ class NDT1(Backbone):
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> LinearStitcher:
         return LinearStitcher(width=self.width, mean_counts=mean_counts, mask_input=self.mask_input)
 
-    def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
+    def forward(self, inputs: Sequence[SessionInput[LinearStitcher]], scheme: Scheme) -> Output:
         drive = torch.cat([session.stitcher.drive(session.visible, session.hidden) for session in inputs])
         n_trials = [len(session.visible) for session in inputs]
         tokens = [
@@ -126,14 +126,14 @@ class NDT1(Backbone):
         if not self.rope:
             x = x + self.position.weight[:n_bins]
         x = self.embed_dropout(x)
-        prefix = [self.prompts[scheme]] if self.prompt else []
+        prefix: list[Tensor] = [self.prompts[scheme]] if self.prompt else []
         prefix += [session_token] if self.session_token else []
         sees = prefix_attention_mask(len(prefix), n_bins, causal=attends_causally(scheme), device=drive.device)
         # the prefix shares the place of the first bin; its own learned vectors tell it apart
         position = token_bins(len(prefix), n_bins, device=drive.device).clamp(min=0) if self.rope else None
         return self.encoder(prepend(prefix, x), sees, position)[:, len(prefix) :]
 
-    def left_out(self, session: SessionInput, scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
+    def left_out(self, session: SessionInput[LinearStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
         # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
         # computed. Many rows go through the encoder as one batch.
         stitcher, visible, hidden = session

@@ -55,6 +55,8 @@ class GroupStitcher(nn.Module):
         region_codes: (group, 256) mean of the codes of the regions of each group's neurons; None without.
     """
 
+    region_codes: Tensor | None
+
     def __init__(
         self,
         *,
@@ -127,7 +129,7 @@ def by_neuron(weight: Tensor) -> Tensor:
     return rearrange(weight, "group member width -> (group member) width")
 
 
-class NDT2(Backbone):
+class NDT2(Backbone[GroupStitcher]):
     """A transformer over (time bin, group of neighbouring neurons).
 
     The last group of a session is filled up with zeros, whose outputs are cut off. Under causal attention a token
@@ -161,6 +163,8 @@ class NDT2(Backbone):
     Raises:
         ConfigError: if an option is out of its range or the sizes do not fit together.
     """
+
+    neurons_per_token: int
 
     def __init__(
         self,
@@ -245,7 +249,7 @@ class NDT2(Backbone):
             region_codes=codes,
         )
 
-    def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
+    def forward(self, inputs: Sequence[SessionInput[GroupStitcher]], scheme: Scheme) -> Output:
         log_rates, states = [], []
         # sessions differ in their number of groups: each goes by itself, so that none is padded to another's
         for stitcher, visible, hidden in inputs:
@@ -272,7 +276,7 @@ class NDT2(Backbone):
         if not self.rope:
             x = x + rearrange(self.time.weight[:n_bins], "bin width -> bin 1 width")
         tokens = rearrange(self.embed_dropout(x), "trial bin group width -> trial (bin group) width")
-        prefix = [self.prompts[scheme]] if self.prompt else []
+        prefix: list[Tensor] = [self.prompts[scheme]] if self.prompt else []
         prefix += [stitcher.token] if self.session_token else []
         shape = {"tokens_per_bin": n_groups, "device": drive.device}
         sees = prefix_attention_mask(len(prefix), n_bins, causal=attends_causally(scheme), **shape)
@@ -281,7 +285,7 @@ class NDT2(Backbone):
         encoded = self.encoder(prepend(prefix, tokens), sees, position)[:, len(prefix) :]
         return rearrange(encoded, "trial (bin group) width -> trial bin group width", group=n_groups)
 
-    def left_out(self, session: SessionInput, scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
+    def left_out(self, session: SessionInput[GroupStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
         # The read-in is linear: a neuron is taken out of its group by subtracting its own share. Many rows go through
         # the encoder as one batch, and only the neurons' own outputs are computed.
         stitcher, visible, hidden = session

@@ -130,7 +130,7 @@ class SpikeStitcher(nn.Module):
             self.read_out.bias.copy_(mean_counts.log())
 
 
-class SpikeTokens(Backbone):
+class SpikeTokens(Backbone[SpikeStitcher]):
     """A transformer over a few latents a time step, which read that step's spikes.
 
     Every visible spike is a token: the vector of its neuron, at the position of its bin. A hidden entry has no token.
@@ -203,7 +203,7 @@ class SpikeTokens(Backbone):
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> SpikeStitcher:
         return SpikeStitcher(width=self.width, mean_counts=mean_counts)
 
-    def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
+    def forward(self, inputs: Sequence[SessionInput[SpikeStitcher]], scheme: Scheme) -> Output:
         n_trials, n_bins = [len(session.visible) for session in inputs], inputs[0].visible.shape[1]
         read, prefixes = [], []
         for session, n in zip(inputs, n_trials, strict=True):
@@ -215,13 +215,13 @@ class SpikeTokens(Backbone):
 
     def prefix(self, stitcher: SpikeStitcher, scheme: Scheme) -> Tensor:
         """(token, width) what is visible everywhere."""
-        tokens = [self.silence]
+        tokens: list[Tensor] = [self.silence]
         tokens += [self.prompts[scheme]] if self.prompt else []
         tokens += [stitcher.token] if self.session_token else []
         return torch.stack(tokens)
 
     def read_spikes(
-        self, session: SessionInput, prefix: Tensor, scheme: Scheme, without: Tensor | None = None
+        self, session: SessionInput[SpikeStitcher], prefix: Tensor, scheme: Scheme, without: Tensor | None = None
     ) -> Tensor:
         """Let the latents and the bins of each step read the step's spikes.
 
@@ -304,7 +304,7 @@ class SpikeTokens(Backbone):
         bins = bins + self.decode(bins, bin_position, self.decode.keys_and_values(latents, position), weight)
         return self.norm(bins + self.mlp(bins))
 
-    def left_out(self, session: SessionInput, scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
+    def left_out(self, session: SessionInput[SpikeStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
         # A neuron left out is one whose spikes are not read: the rows of a trial share its list of spikes. Many rows
         # go through as one batch, of which only the neurons' own outputs are computed.
         stitcher, n_bins = session.stitcher, session.visible.shape[1]
