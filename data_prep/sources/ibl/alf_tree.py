@@ -120,6 +120,10 @@ def _trials_table(recording: Recording) -> Any:
     import pandas as pd
 
     trials = recording.trials
+    # a simulated session has them
+    assert trials.stimulus_onset_s is not None
+    assert trials.feedback_s is not None
+    assert trials.feedback_type is not None
     return pd.DataFrame(
         {
             "stimOn_times": trials.stimulus_onset_s,

@@ -5,7 +5,7 @@ The probes are merged, and the regions are those of the Beryl atlas.
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -111,7 +111,7 @@ def _atlas() -> Any:
 
 
 @contextmanager
-def _reading(what: str) -> Iterator[None]:
+def _reading(what: str) -> Generator[None]:
     """Turn every error of a missing or unreadable file into one sentence."""
     from one.alf.exceptions import ALFError, ALFWarning
 

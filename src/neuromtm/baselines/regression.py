@@ -199,8 +199,8 @@ def fit_factors(gram: np.ndarray, n_samples: int, *, n_factors: int) -> Factors:
         n_factors: fewer than there are neurons that vary.
     """
     varies = np.diagonal(gram) > 0
-    gram = spectrum(gram[np.ix_(varies, varies)] / n_samples)
-    root = (gram.vectors * np.sqrt(gram.values)).T
+    own = spectrum(gram[np.ix_(varies, varies)] / n_samples)
+    root = (own.vectors * np.sqrt(own.values)).T
     # the likelihood knows the data by their covariance only: these few rows have mean 0 and the very same
     rows = np.concatenate([root, -root]) * np.sqrt(len(root))
     tolerance = FACTORS_TOLERANCE * len(rows) / n_samples

@@ -66,7 +66,7 @@ def score_baseline(data: SessionDataModule, kind: BaselineKind) -> Iterator[Base
                 bin_size_s=data.bin_size_s,
             )
         yield BaselineScores(
-            SessionScores(eid=eid, **activity_means(neurons)),
+            SessionScores(eid=eid, behavior={}, **activity_means(neurons)),
             neurons,
             {task: one.setting for task, one in fitted.items() if isinstance(one, Predictor)},
             {task: one.reason for task, one in fitted.items() if isinstance(one, Absent)},

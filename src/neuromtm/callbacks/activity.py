@@ -6,6 +6,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from neuromtm.batch import Batch, Scheme, SessionGroup
+from neuromtm.data.datamodule import data_of
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.psth import Conditions, task_conditions
 from neuromtm.evaluation.scores import NeuronScores, activity_means, psth_scores
@@ -54,7 +55,7 @@ class ActivityTasks(lightning.Callback):
         self._require_trained_prompt(module)
         # every rank has room for every session: the sums of all ranks add up
         self._offsets, total = {}, 0
-        for eid, session in module.trainer.datamodule.sessions.items():
+        for eid, session in data_of(module.trainer).sessions.items():
             self._offsets[eid] = total
             total += session.n_neurons
         self._bps = {task: BitsPerSpike(total).to(module.device) for task in TASKS}
@@ -64,7 +65,7 @@ class ActivityTasks(lightning.Callback):
         }
         self.conditions, self.psths, self._averages = {}, {}, {}
         if testing:  # a validation shows no averages
-            data = module.trainer.datamodule
+            data = data_of(module.trainer)
             for eid, header in data.headers.items():
                 conditions = task_conditions(header.trials.choice, header.trials.contrast, header.splits["test"])
                 averages = ConditionAverages(len(conditions.names), data.n_bins, data.sessions[eid].n_neurons)
@@ -76,7 +77,7 @@ class ActivityTasks(lightning.Callback):
                 neurons = None if every_neuron else self._val_neurons(module, group.eid)
                 for task in TASKS:
                     for held_out in predict_task(
-                        task, module.model, module.objective, group, neurons, prompt=self.prompt
+                        task, module.built_model, module.known_objective, group, neurons, prompt=self.prompt
                     ):
                         places = held_out.neurons + self._offsets[group.eid]
                         self._bps[task].update(held_out.log_rates, held_out.counts, neurons=places)
@@ -93,7 +94,7 @@ class ActivityTasks(lightning.Callback):
             )
 
     def _val_neurons(self, module: MaskedModeling, eid: str) -> Tensor:
-        n_neurons = module.model.sessions[eid].n_neurons
+        n_neurons = module.built_model.sessions[eid].n_neurons
         order = torch.randperm(n_neurons, generator=generator_for(module.seed, "validation neurons", eid))
         return order[: self.n_val_neurons].sort().values.to(module.device)
 
@@ -103,10 +104,10 @@ class ActivityTasks(lightning.Callback):
         for eid, metric in self._averages.items():
             self.psths[eid] = Psth(*(part.cpu() for part in metric.compute()))
         self._averages = {}
-        bin_size_s = module.trainer.datamodule.bin_size_s
+        bin_size_s = data_of(module.trainer).bin_size_s
         self.scores = []
         for eid, offset in self._offsets.items():
-            session = module.model.sessions[eid]
+            session = module.built_model.sessions[eid]
             own = slice(offset, offset + session.n_neurons)
             self.scores.append(
                 NeuronScores(
@@ -132,7 +133,7 @@ class ActivityTasks(lightning.Callback):
         self._finish(pl_module)
         means = [activity_means(scores) for scores in self.scores]
         for task in TASKS:
-            values = [mean[f"{task}_bps"] for mean in means if mean[f"{task}_bps"] is not None]
+            values = [value for mean in means if (value := mean[f"{task}_bps"]) is not None]
             if values:
                 # the same on every rank; `sync_dist` keeps Lightning from doubting it
                 pl_module.log(f"val/{task}_bps", sum(values) / len(values), sync_dist=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
@@ -10,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from neuromtm.batch import Scheme
 from neuromtm.callbacks.plots import save_plot, show_plot
-from neuromtm.data.datamodule import SessionDataModule, Split
+from neuromtm.data.datamodule import SessionDataModule, Split, data_of
 from neuromtm.decoding.counts import add_reduced_rank, pooled, smoothed_counts
 from neuromtm.decoding.linear import Splits
 from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, Labels, decode, figures_of, labels_of
@@ -46,7 +47,7 @@ class BehaviorReadout(lightning.Callback):
 
     def setup(self, trainer: lightning.Trainer, pl_module: MaskedModeling, stage: str) -> None:
         """Refuse a name that no session has, before anything is trained; the default ones may be absent."""
-        data: SessionDataModule = trainer.datamodule
+        data = data_of(trainer)
         for target in self.targets:
             if target not in DEFAULT_TARGETS:
                 target_of(data, next(iter(data.sessions)), target)
@@ -54,7 +55,7 @@ class BehaviorReadout(lightning.Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if not self.validate or trainer.sanity_checking:
             return
-        prompt = pl_module.objective.stand_in(PROMPTS["co_smoothing"])
+        prompt = pl_module.known_objective.stand_in(PROMPTS["co_smoothing"])
         splits: tuple[Split, ...] = ("train", "val", "val")
         mine = {}
         for eid in self._mine(trainer):
@@ -68,14 +69,14 @@ class BehaviorReadout(lightning.Callback):
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         rank_zero_info("All neurons scored; behaviour is decoded next, then figures are drawn.")
-        prompts = list(dict.fromkeys(pl_module.objective.stand_in(prompt) for prompt in PROMPTS.values()))
+        prompts = list(dict.fromkeys(pl_module.known_objective.stand_in(prompt) for prompt in PROMPTS.values()))
         splits: tuple[Split, ...] = ("train", "val", "test")
         mine = {}
         for eid in self._mine(trainer):
             labels = self._labels(trainer, eid, splits)
             mine[eid] = decode(eid, labels, self._candidates(pl_module, eid, prompts, splits))
             if self.baselines and labels:
-                mine |= add_reduced_rank({eid: mine[eid]}, {eid: _pooled(trainer.datamodule, eid)}, name="counts_rrr")
+                mine |= add_reduced_rank({eid: mine[eid]}, {eid: _pooled(data_of(trainer), eid)}, name="counts_rrr")
         self.scores = _gathered(trainer, mine)
         if self.baselines:
             self.scores = self._over_sessions(trainer)
@@ -96,17 +97,17 @@ class BehaviorReadout(lightning.Callback):
             rank_zero_info(f"{n} behaviour to decode, so no read-out of counts is shared over sessions.")
             return self.scores
         if trainer.is_global_zero:
-            counts = {eid: _pooled(trainer.datamodule, eid) for eid in decoded}
+            counts = {eid: _pooled(data_of(trainer), eid) for eid in decoded}
             decoded = add_reduced_rank(decoded, counts, name="counts_rrr_all_sessions")
         return self.scores | trainer.strategy.broadcast(decoded)
 
     def _mine(self, trainer: lightning.Trainer) -> list[str]:
         """The sessions of this rank."""
-        return list(trainer.datamodule.sessions)[trainer.global_rank :: trainer.world_size]
+        return list(data_of(trainer).sessions)[trainer.global_rank :: trainer.world_size]
 
     def _labels(self, trainer: lightning.Trainer, eid: str, splits: tuple[Split, ...]) -> list[Labels]:
         """The behaviours that the session has."""
-        data: SessionDataModule = trainer.datamodule
+        data = data_of(trainer)
         trials = [data.headers[eid].splits[split] for split in splits]
         there = target_names(data.headers[eid])
         targets = (target_of(data, eid, name) for name in self.targets if name in there)
@@ -118,7 +119,7 @@ class BehaviorReadout(lightning.Callback):
         for prompt in prompts:
             yield from _of_the_model(module, eid, prompt, splits)
         if self.baselines:
-            data = module.trainer.datamodule
+            data = data_of(module.trainer)
             yield from smoothed_counts(Splits(*(_counts(data, eid, split) for split in splits)), data.bin_size_s)
 
 
@@ -136,12 +137,12 @@ def _of_the_model(module: MaskedModeling, eid: str, prompt: Scheme, splits: tupl
 
 def _predicted(module: MaskedModeling, eid: str, prompt: Scheme, split: Split) -> tuple[np.ndarray, np.ndarray]:
     """(trial, bin, neuron) expected spikes per bin and (trial, bin, state) of a split, which may be empty."""
-    data = module.trainer.datamodule
+    data = data_of(module.trainer)
     rates = [torch.empty(0, data.n_bins, data.sessions[eid].n_neurons)]
-    states = [torch.empty(0, data.n_bins, module.model.backbone.state_size)]
+    states = [torch.empty(0, data.n_bins, module.built_model.backbone.state_size)]
     with module.trainer.precision_plugin.forward_context():
         for group in data.groups(eid, split):
-            found = features_of(module.model, prompt, group.to(module.device))
+            found = features_of(module.built_model, prompt, group.to(module.device))
             rates.append(found.rates.cpu())
             states.append(found.states.cpu())
     return torch.cat(rates).numpy(), torch.cat(states).numpy()
@@ -161,7 +162,7 @@ def _gathered(trainer: lightning.Trainer, mine: dict[str, list[Decoded]]) -> dic
     """The sessions of all ranks, in order."""
     if trainer.world_size == 1:
         return mine
-    gathered = [None] * trainer.world_size
+    gathered: list[Any] = [None] * trainer.world_size
     torch.distributed.all_gather_object(gathered, mine)
     everyone = {eid: decoded for part in gathered for eid, decoded in part.items()}
-    return {eid: everyone[eid] for eid in trainer.datamodule.sessions}
+    return {eid: everyone[eid] for eid in data_of(trainer).sessions}

@@ -29,6 +29,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the least loss so far, also in a run directory that was moved since."""
+        assert self.dirpath is not None  # it was given
         best = Path(self.dirpath) / "best.ckpt"
         if not best.exists():  # the checkpoint is of another run, whose best one is not here
             return
@@ -74,7 +75,8 @@ class LastCheckpoint(Checkpoint):
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
         stops = trainer.should_stop or trainer.global_step == trainer.max_steps
-        last = trainer.fit_loop.epoch_progress.current.processed == trainer.max_epochs
+        processed = trainer.fit_loop.epoch_progress.current.processed  # ty: ignore[missing-attribute]  # Lightning's own
+        last = processed == trainer.max_epochs
         if stops or last or self._is_old(trainer):
             self._save(trainer)
 
@@ -89,7 +91,8 @@ class LastCheckpoint(Checkpoint):
         return old if trainer.world_size == 1 else trainer.strategy.broadcast(old)
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        if self._saved_step == trainer.global_step or trainer.fast_dev_run:
+        quick = trainer.fast_dev_run  # ty: ignore[missing-attribute]  # Lightning sets it, and its class does not say so
+        if self._saved_step == trainer.global_step or quick:
             return
         trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
         self._saved_step, self._saved_at_s = trainer.global_step, time.monotonic()

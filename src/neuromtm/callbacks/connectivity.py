@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from neuromtm.batch import SessionInfo
 from neuromtm.callbacks.plots import save_plot, show_plot
+from neuromtm.data.datamodule import data_of
 from neuromtm.evaluation.connectivity import (
     CONNECTIVITY_FILE,
     MEAN_FILE,
@@ -44,7 +45,7 @@ class RegionConnectivity(lightning.Callback):
         if pl_module.objective is None or pl_module.objective.region_dropout == 0:  # None: the module refuses the test
             return
         # every rank has room for every session: the sums of all ranks add up
-        for eid, session in trainer.datamodule.sessions.items():
+        for eid, session in data_of(trainer).sessions.items():
             n_regions = len(session.region_names)
             if n_regions < 2:
                 rank_zero_info(f"{eid}: no functional connectivity, as it has fewer than two known regions.")
@@ -55,11 +56,13 @@ class RegionConnectivity(lightning.Callback):
             self._bps = BitsPerSpike(total).to(pl_module.device)
 
     def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        if self._bps is None:
+            return
         with trainer.precision_plugin.forward_context():
             for group in batch.groups:
                 if group.eid not in self._offsets:
                     continue
-                for source, held_out in predict_from_each(pl_module.model, pl_module.objective, group):
+                for source, held_out in predict_from_each(pl_module.built_model, pl_module.known_objective, group):
                     row = source % self._n_rows[group.eid]
                     places = self._offsets[group.eid] + row * group.counts.shape[2] + held_out.neurons
                     self._bps.update(held_out.log_rates, held_out.counts, neurons=places)
@@ -70,7 +73,7 @@ class RegionConnectivity(lightning.Callback):
         bps = self._bps.compute().cpu().numpy()
         self._bps = None
         if trainer.is_global_zero:
-            sessions = {eid: self._pairs(trainer.datamodule.sessions[eid], bps) for eid in self._offsets}
+            sessions = {eid: self._pairs(data_of(trainer).sessions[eid], bps) for eid in self._offsets}
             _write(trainer, {eid: pairs for eid, pairs in sessions.items() if pairs})
 
     def _pairs(self, session: SessionInfo, bps: np.ndarray) -> list[Pair]:

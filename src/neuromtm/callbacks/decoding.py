@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import h5py
 import lightning
@@ -10,6 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from neuromtm.batch import Batch
+from neuromtm.data.datamodule import data_of
 from neuromtm.decoding.end_to_end import DECODING_FILE, DecoderScores, decoded_text, score_decoded
 from neuromtm.decoding.targets import target_of
 from neuromtm.evaluation.results import METRICS_FILE, Metrics, metrics_text
@@ -37,13 +39,13 @@ class DecodingResults(lightning.Callback):
 
     def _gather(self, trainer: lightning.Trainer) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Eid -> sorted trial numbers and what was predicted of them, on all ranks."""
-        parts = [self._predicted]
+        parts: list[Any] = [self._predicted]
         if trainer.world_size > 1:
             parts = [None] * trainer.world_size
             torch.distributed.all_gather_object(parts, self._predicted)
         self._clear()
         gathered = {}
-        for eid in trainer.datamodule.sessions:
+        for eid in data_of(trainer).sessions:
             by_trial = {trial: value for part in parts for trial, value in part.get(eid, {}).items()}
             if by_trial:
                 trials = np.array(sorted(by_trial))
@@ -51,7 +53,7 @@ class DecodingResults(lightning.Callback):
         return gathered
 
     def _score(self, trainer: lightning.Trainer, module: BehaviorDecoding) -> dict[str, DecoderScores]:
-        data, scores = trainer.datamodule, {}
+        data, scores = data_of(trainer), {}
         for eid, (trials, predicted) in self._gather(trainer).items():
             target = target_of(data, eid, module.target)
             train = data.headers[eid].splits["train"]
@@ -79,7 +81,7 @@ class DecodingResults(lightning.Callback):
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: BehaviorDecoding) -> None:
         scores = self._score(trainer, pl_module)
-        for eid in trainer.datamodule.sessions:
+        for eid in data_of(trainer).sessions:
             if eid not in scores:
                 rank_zero_info(f"{eid}: not scored: no known {pl_module.target}, or one class in train.")
                 continue

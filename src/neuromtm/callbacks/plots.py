@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from torch import Tensor
 
 from neuromtm.batch import Scheme, SessionGroup
 from neuromtm.callbacks.activity import ActivityTasks
+from neuromtm.data.datamodule import Split, data_of
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.results import REGIONS_FILE, WHOLE_SESSION, RegionRow, read_regions
 from neuromtm.evaluation.scores import activity_means, pooled
@@ -50,7 +52,7 @@ class TaskPlots(lightning.Callback):
         eids, run_dir = _with_trials(trainer, "test"), Path(trainer.default_root_dir)
         rank_zero_info(f"Figures of {len(eids)} session{'s' * (len(eids) != 1)}: {run_dir / 'figures'}")
         scores = _activity(trainer).scores
-        of_tasks = {task: pooled(scores, f"{task}_bps") for task in TASKS}
+        of_tasks: dict[str, np.ndarray] = {task: pooled(scores, f"{task}_bps") for task in TASKS}
         regions = np.concatenate([table.region for table in scores])
         whose = scores[0].eid if len(scores) == 1 else f"{len(scores)} sessions"
         for name, plot in (
@@ -65,8 +67,8 @@ class TaskPlots(lightning.Callback):
                 if (figure := self._draw_neurons(trainer, pl_module, eid, task)) is not None:
                     _keep(trainer, f"{eid}.{task}", figure)
 
-    def _draw(self, trainer: lightning.Trainer, module: MaskedModeling, eid: str, *, split: str) -> Figure:
-        activity, data = _activity(trainer), trainer.datamodule
+    def _draw(self, trainer: lightning.Trainer, module: MaskedModeling, eid: str, *, split: Split) -> Figure:
+        activity, data = _activity(trainer), data_of(trainer)
         group = next(data.groups(eid, split))
         first = SessionGroup(
             eid=eid,
@@ -103,7 +105,7 @@ class TaskPlots(lightning.Callback):
     @staticmethod
     def _draw_neurons(trainer: lightning.Trainer, module: MaskedModeling, eid: str, task: Task) -> Figure | None:
         """A good, a typical and a bad neuron in the task; None if no neuron has a score."""
-        activity, data = _activity(trainer), trainer.datamodule
+        activity, data = _activity(trainer), data_of(trainer)
         scores = next(scores for scores in activity.scores if scores.eid == eid)
         bps = getattr(scores, f"{task}_bps")
         chosen = by_rank(bps.numpy())
@@ -151,8 +153,8 @@ def _region_means(rows: Sequence[RegionRow]) -> dict[str, dict[str, Means]]:
     return sessions
 
 
-def _with_trials(trainer: lightning.Trainer, split: str) -> list[str]:
-    return [eid for eid, trials in trainer.datamodule.trials(split).items() if len(trials)]
+def _with_trials(trainer: lightning.Trainer, split: Split) -> list[str]:
+    return [eid for eid, trials in data_of(trainer).trials(split).items() if len(trials)]
 
 
 def _predicted(
@@ -162,13 +164,15 @@ def _predicted(
     n_bins = group.counts.shape[1]
     rates = torch.full(group.counts.shape, torch.nan, device=module.device)
     bins = slice(n_bins - n_forward_bins(n_bins), n_bins) if task == "forward_prediction" else slice(None)
-    for held_out in predict_task(task, module.model, module.objective, group, neurons, prompt=prompt):
+    for held_out in predict_task(task, module.built_model, module.known_objective, group, neurons, prompt=prompt):
         rates[:, bins, held_out.neurons] = held_out.log_rates.float().exp()
     return rates
 
 
 def _activity(trainer: lightning.Trainer) -> ActivityTasks:
-    return next(callback for callback in trainer.callbacks if isinstance(callback, ActivityTasks))
+    # Lightning sets it, and its class does not say so
+    callbacks = trainer.callbacks  # ty: ignore[missing-attribute]
+    return next(callback for callback in callbacks if isinstance(callback, ActivityTasks))
 
 
 def show_plot(trainer: lightning.Trainer, tag: str, figure: Figure) -> None:
@@ -191,6 +195,8 @@ def _keep(trainer: lightning.Trainer, name: str, figure: Figure) -> None:
 
 def _pixels(figure: Figure) -> np.ndarray:
     """(row, column, colour) uint8; drawn once for all who ask, since drawing takes about a second."""
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)  # as `neuromtm.plots.style` makes it
     if figure.stale:
-        figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

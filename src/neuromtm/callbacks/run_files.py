@@ -15,6 +15,7 @@ from torch import Tensor
 from neuromtm.batch import Batch
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.behavior import BehaviorReadout
+from neuromtm.data.datamodule import data_of
 from neuromtm.decoding.selection import Decoded, behavior_text, figures_of
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.results import write_results
@@ -133,7 +134,7 @@ class RatePredictions(lightning.Callback):
             by_trial = self._rates.setdefault(group.eid, {})
             by_trial.update(zip(group.trial.tolist(), rates.cpu(), strict=True))
             # one session after the other: only one is held in memory
-            if len(by_trial) == len(trainer.datamodule.headers[group.eid].splits["test"]):
+            if len(by_trial) == len(data_of(trainer).headers[group.eid].splits["test"]):
                 self._write(trainer, pl_module, group.eid)
 
     def on_predict_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
@@ -142,7 +143,7 @@ class RatePredictions(lightning.Callback):
         rank_zero_info(f"Rates: {Path(trainer.default_root_dir) / 'predictions'}")
 
     def _write(self, trainer: lightning.Trainer, module: MaskedModeling, eid: str) -> None:
-        by_trial, session, data = self._rates.pop(eid), module.model.sessions[eid], trainer.datamodule
+        by_trial, session, data = self._rates.pop(eid), module.built_model.sessions[eid], data_of(trainer)
         path = Path(trainer.default_root_dir) / "predictions" / f"{eid}.h5"
         trials, text = sorted(by_trial), h5py.string_dtype()
         keep_previous(path)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import yaml
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, Namespace
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
@@ -81,7 +81,9 @@ class NeuromtmCLI(LightningCLI):
 
     def setup_parser(self, *args, **kwargs) -> None:
         super().setup_parser(*args, **kwargs)
-        for choice in self.parser._subcommands_action._choices_actions:
+        commands = self.parser._subcommands_action
+        assert commands is not None
+        for choice in commands._choices_actions:
             choice.help = LIGHTNING[choice.dest]  # Lightning gives its own docstrings, cut in mid-sentence
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -103,16 +105,22 @@ class NeuromtmCLI(LightningCLI):
         # Lightning would lay options stored in a checkpoint over those of the command line. Ours stores none.
         pass
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Sequence[str] | None) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
         seed = self.config[self.config["subcommand"]].get("seed_everything")
         if not 0 <= int(seed or 0) < 2**32:  # before Lightning sets it
             raise ConfigError(f"seed_everything is {seed}, not between 0 and {2**32 - 1}.")
 
+    @property
+    def _command(self) -> str:
+        """The command that is carried out: the parser refuses a command line without one."""
+        assert self.subcommand is not None
+        return self.subcommand
+
     def before_instantiate_classes(self) -> None:
         run_dir = Path(self._get(self.config, "run_dir"))
         _require_writable(run_dir)
-        options = self.config[self.subcommand]
+        options = self.config[self._command]
         if options.get("ckpt_path") in ("last", "best"):
             options["ckpt_path"] = _named_checkpoint(options["ckpt_path"], run_dir)
             if options["ckpt_path"] is None and self.subcommand == "fit":
@@ -122,7 +130,8 @@ class NeuromtmCLI(LightningCLI):
             # not into config.yaml: a later test with it must not take the checkpoint that training went on from
             self._resumes_from, options["ckpt_path"] = options["ckpt_path"], None
             goes_on = self._resumes_from is not None and _lies_in(Path(self._resumes_from), run_dir)
-            if rank_zero_only.rank == 0 and not goes_on:
+            rank = rank_zero_only.rank  # ty: ignore[missing-attribute]  # Lightning hangs it on the function
+            if rank == 0 and not goes_on:
                 _require_free(run_dir)
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
@@ -133,7 +142,7 @@ class NeuromtmCLI(LightningCLI):
         kwargs["plugins"] = [*_listed(options["plugins"]), WholeFileCheckpointIO()]
         callbacks = [
             *_listed(options["callbacks"]),
-            RunConfig(self._parser(self.subcommand), self.config[self.subcommand]),
+            RunConfig(self._parser(self.subcommand), self.config[self._command]),
             Throughput(),
         ]
         if options["enable_checkpointing"] is not False:

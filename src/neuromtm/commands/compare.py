@@ -103,7 +103,8 @@ def _write_comparison(
     markdown = io.StringIO()
     print_tables(tables, markdown)
     every = {(reference, name): paired for name, paired in pairs.items()}
-    every |= {(ceiling_name, name): paired for name, paired in shares.items()}
+    if ceiling_name is not None:
+        every |= {(ceiling_name, name): paired for name, paired in shares.items()}
     for name, text in (("comparison.csv", paired_text(every)), ("comparison.md", markdown.getvalue())):
         keep_previous(folder / name)
         write_whole(folder / name, text)

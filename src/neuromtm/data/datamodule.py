@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import lightning
 import numpy as np
@@ -22,15 +22,20 @@ from neuromtm.randomness import numpy_generator_for
 Split = Literal["train", "val", "test"]
 
 
-class ResumableLoader(DataLoader):
+class ResumableLoader(DataLoader[Batch]):
     """A loader that can start an epoch at a later batch: Lightning keeps its state in the checkpoint."""
 
     def __init__(self, dataset: SessionDataset, sampler: SessionBatchSampler, **options):
         super().__init__(dataset, batch_size=None, sampler=sampler, **options)
         self._given = 0
 
-    def __iter__(self) -> Iterator[Batch]:
-        self._given = self.sampler.first_batch
+    @property
+    def _plans(self) -> SessionBatchSampler:
+        return cast(SessionBatchSampler, self.sampler)  # torch's own type is that of any sampler
+
+    # torch's own type is that of its private iterators
+    def __iter__(self) -> Iterator[Batch]:  # ty: ignore[incompatible-method-override]
+        self._given = self._plans.first_batch
         try:
             for batch in super().__iter__():
                 self._given += 1
@@ -42,14 +47,14 @@ class ResumableLoader(DataLoader):
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its batches have been given out."""
-        return {"epoch": self.sampler.epoch, "given": self._given}
+        return {"epoch": self._plans.epoch, "given": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on behind those batches; at the end of an epoch, with the next one."""
         self._given = state["given"]
-        self.sampler.set_epoch(state["epoch"])
-        if state["given"] < len(self.sampler):
-            self.sampler.resume(epoch=state["epoch"], first_batch=state["given"])
+        self._plans.set_epoch(state["epoch"])
+        if state["given"] < len(self._plans):
+            self._plans.resume(epoch=state["epoch"], first_batch=state["given"])
 
 
 class SessionDataModule(lightning.LightningDataModule):
@@ -158,7 +163,13 @@ class SessionDataModule(lightning.LightningDataModule):
 
     def teardown(self, stage: str) -> None:
         """Close the shards: other programs may want to open them in their own way."""
-        self._dataset.close()
+        self._opened.close()
+
+    @property
+    def _opened(self) -> SessionDataset:
+        """What reads the sessions, once `setup` has chosen them."""
+        assert self._dataset is not None
+        return self._dataset
 
     def _chosen(self, entries: list[SessionEntry]) -> list[SessionEntry]:
         by_eid = {entry.eid: entry for entry in entries}
@@ -238,7 +249,7 @@ class SessionDataModule(lightning.LightningDataModule):
         trials = self.headers[eid].splits[split]
         for start in range(0, len(trials), self.eval_batch_size):
             chosen = trials[start : start + self.eval_batch_size]
-            yield self._dataset.read(GroupPlan(eid, tuple(int(t) for t in chosen)))
+            yield self._opened.read(GroupPlan(eid, tuple(int(t) for t in chosen)))
 
     def choice(self, eid: str) -> np.ndarray:
         """(trial,) int8 choice of all trials of a session: -1, +1; 0 unknown."""
@@ -253,7 +264,7 @@ class SessionDataModule(lightning.LightningDataModule):
 
     def path(self, eid: str) -> Path:
         """The shard of a session."""
-        return self._dataset.sources[eid].path
+        return self._opened.sources[eid].path
 
     def n_train_batches(self, n_ranks: int) -> int:
         """Batches a rank and epoch."""
@@ -274,7 +285,7 @@ class SessionDataModule(lightning.LightningDataModule):
     def _loader(self, split: Split) -> ResumableLoader:
         rank, n_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return ResumableLoader(
-            self._dataset,
+            self._opened,
             # by keyword: for a prediction Lightning builds the loader again, with this argument replaced
             sampler=self._sampler(split, rank=rank, n_ranks=n_ranks),
             num_workers=self.n_workers,
@@ -296,6 +307,11 @@ class SessionDataModule(lightning.LightningDataModule):
             rank=rank,
             n_ranks=n_ranks,
         )
+
+
+def data_of(trainer: lightning.Trainer) -> SessionDataModule:
+    """The data module that a trainer was started with."""
+    return trainer.datamodule  # ty: ignore[missing-attribute]  # Lightning sets it, and its class does not say so
 
 
 def _check_names(root: Path, entries: list[SessionEntry], headers: dict[str, ShardHeader]) -> None:

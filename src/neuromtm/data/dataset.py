@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,8 @@ class SessionDataset(Dataset[Batch]):
         self._arrays: dict[tuple[str, str], np.ndarray] = {}
         self._process = os.getpid()
 
-    def __getitem__(self, plan: BatchPlan) -> Batch:
+    # torch gives the plan by its position
+    def __getitem__(self, plan: BatchPlan) -> Batch:  # ty: ignore[lost-keyword-for-regular-parameter]
         return Batch(tuple(self.read(group) for group in plan))
 
     def read(self, plan: GroupPlan) -> SessionGroup:
@@ -76,7 +77,7 @@ class SessionDataset(Dataset[Batch]):
             },
         )
 
-    def _values(self, eid: str, name: str, trials: Sequence[int]) -> np.ndarray:
+    def _values(self, eid: str, name: str, trials: np.ndarray) -> np.ndarray:
         if (eid, name) in self._arrays:
             return self._arrays[eid, name][trials]
         dataset = self._file(eid)[name]

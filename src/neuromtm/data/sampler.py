@@ -22,7 +22,7 @@ BatchPlan = tuple[GroupPlan, ...]
 
 
 def plan_epoch(
-    trials: Mapping[str, Sequence[int]],
+    trials: Mapping[str, Sequence[int] | np.ndarray],
     *,
     batch_size: int,
     sessions_per_batch: int,
@@ -112,7 +112,7 @@ class SessionBatchSampler(Sampler[BatchPlan]):
 
     def __init__(
         self,
-        trials: Mapping[str, Sequence[int]],
+        trials: Mapping[str, Sequence[int] | np.ndarray],
         *,
         batch_size: int,
         sessions_per_batch: int = 1,

@@ -14,7 +14,7 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,7 +164,7 @@ def _write_per_trial(file: h5py.File, name: str, values: np.ndarray) -> None:
 
 
 @contextmanager
-def open_shard(path: Path) -> Iterator[h5py.File]:
+def open_shard(path: Path) -> Generator[h5py.File]:
     """Open a shard for reading, without a file lock (cluster file systems), format checked.
 
     Raises:
@@ -178,7 +178,7 @@ def open_shard(path: Path) -> Iterator[h5py.File]:
 
 
 @contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
+def _damage_named(path: Path) -> Generator[None]:
     """Name the file in whatever HDF5 says of damaged content."""
     try:
         yield
@@ -226,11 +226,12 @@ def _header(file: h5py.File) -> ShardHeader:
         **{name: file[f"neurons/{name}"].asstr()[()].astype(str) for name in NEURON_TEXT},
         **{name: file[f"neurons/{name}"][()] for name in NEURON_NUMBERS},
     )
+    start_s, end_s = file.attrs["window_s"]
     trials = Trials(**{name: file[f"trials/{name}"][()] for name in ("choice", "index", *TRIAL_NUMBERS)})
     return ShardHeader(
         **{name: file.attrs[name] for name in ATTRIBUTES if name not in ("window_s", "bin_size_s")},
         bin_size_s=float(file.attrs["bin_size_s"]),
-        window_s=tuple(float(v) for v in file.attrs["window_s"]),
+        window_s=(float(start_s), float(end_s)),
         neurons=neurons,
         trials=trials,
         splits={name: file[f"splits/{name}"][()] for name in SPLITS},
@@ -251,7 +252,7 @@ def read_shard(path: Path) -> Shard:
         )
 
 
-def read_trials(dataset: h5py.Dataset, trials: Sequence[int]) -> np.ndarray:
+def read_trials(dataset: h5py.Dataset, trials: Sequence[int] | np.ndarray) -> np.ndarray:
     """Read some trials of a dataset whose first axis is trials, one by one.
 
     A list of trials as HDF5 index is about a hundred times slower than single reads of a chunk.
@@ -296,7 +297,7 @@ def _structure_problems(file: h5py.File, name: Path) -> list[str]:
         problems.append(
             f"{name}: spikes/counts has {found} bins, but window_s and bin_size_s give {expected}. Prepare it again."
         )
-    sizes = {f"neurons/{n}": (n_neurons,) for n in NEURON_TEXT + NEURON_NUMBERS}
+    sizes: dict[str, tuple[int, ...]] = {f"neurons/{n}": (n_neurons,) for n in NEURON_TEXT + NEURON_NUMBERS}
     sizes |= {f"trials/{n}": (n_trials,) for n in ("choice", "index", *TRIAL_NUMBERS)}
     sizes |= {f"behavior/{n}": (n_trials, found) for n in file.get("behavior", ())}
     if "truth/rates" in file:

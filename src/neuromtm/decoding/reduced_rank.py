@@ -46,16 +46,24 @@ class ReducedRank(NamedTuple):
     """penalty as a share of the largest useful one"""
 
 
+class _Parts(NamedTuple):
+    """The same quantity of a session's train, validation and test trials, as `Splits` in tensors."""
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+
+
 @dataclass(frozen=True)
 class _Session:
     """One session as the fit takes it."""
 
-    inputs: Splits
-    """Tensors (trial, bin, neuron), standardised"""
-    targets: Splits
-    """Tensors (trial, output) of trace values or 1 for the class of the trial; 0 where unknown"""
-    known: Splits
-    """Tensors (trial, output), 1 where known, else 0"""
+    inputs: _Parts
+    """(trial, bin, neuron), standardised"""
+    targets: _Parts
+    """(trial, output) of trace values or 1 for the class of the trial; 0 where unknown"""
+    known: _Parts
+    """(trial, output), 1 where known, else 0"""
     offset: Tensor
     """(output,) what the null says: the log of the classes' shares, or 0"""
     mean: np.ndarray | float
@@ -106,7 +114,9 @@ def fit_reduced_rank(counts: Mapping[str, Splits], labels: Mapping[str, Labels])
     Returns:
         eid -> what it predicts, for every session with labels.
     """
-    absent = {eid: Absent(reason) for eid, one in labels.items() if (reason := _unfit(one)) is not None}
+    absent: dict[str, ReducedRank | Absent] = {
+        eid: Absent(reason) for eid, one in labels.items() if (reason := _unfit(one)) is not None
+    }
     eids = [eid for eid in labels if eid not in absent]
     if not eids:
         return absent
@@ -138,7 +148,7 @@ def _unfit(labels: Labels) -> str | None:
 
 def _session(counts: Splits, labels: Labels, classes: np.ndarray) -> _Session:
     standard = standardise(counts.train)
-    inputs = Splits(*(torch.from_numpy(standard(part)) for part in counts))
+    inputs = _Parts(*(torch.from_numpy(standard(part)) for part in counts))
     mean, scale = 0.0, 1.0
     if labels.is_trace:
         train = labels.values.train
@@ -155,8 +165,8 @@ def _session(counts: Splits, labels: Labels, classes: np.ndarray) -> _Session:
         offset = np.log(shares / shares.sum())
     return _Session(
         inputs=inputs,
-        targets=Splits(*(torch.from_numpy(np.nan_to_num(part, nan=0.0)).float() for part in targets)),
-        known=Splits(*(torch.from_numpy(~np.isnan(part)).float() for part in targets)),
+        targets=_Parts(*(torch.from_numpy(np.nan_to_num(part, nan=0.0)).float() for part in targets)),
+        known=_Parts(*(torch.from_numpy(~np.isnan(part)).float() for part in targets)),
         offset=torch.from_numpy(offset).float(),
         mean=mean,
         scale=scale,
@@ -189,8 +199,8 @@ def _best(sessions: Sequence[_Session], *, is_trace: bool) -> tuple[int, float, 
             if loss > before:
                 break  # weaker penalties take the longest, and would go on in this direction
             before = loss
-    _, *best = min(tried, key=lambda one: one[0])
-    return tuple(best)
+    _, rank, share, factors = min(tried, key=lambda one: one[0])
+    return rank, share, factors
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -50,7 +50,8 @@ class Labels:
     @property
     def n_trials(self) -> tuple[int, int, int]:
         """Trials used of each split."""
-        return tuple(int(_used(values).sum()) for values in self.values)
+        train, val, test = (int(_used(values).sum()) for values in self.values)
+        return train, val, test
 
     @property
     def chance(self) -> float | None:
@@ -91,7 +92,9 @@ def labels_of(target: Target, trials: Sequence[np.ndarray]) -> Labels:
 
 def _used(values: np.ndarray) -> np.ndarray:
     """(trial,) bool, trials of which something is known."""
-    return ~np.isnan(values.reshape(len(values), -1)).all(axis=1) if values.size else np.zeros(len(values), bool)
+    if not values.size:
+        return np.zeros(len(values), bool)
+    return np.asarray(~np.isnan(values.reshape(len(values), -1)).all(axis=1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +220,7 @@ def _predict(readout: ClassReadout | TraceReadout, components: np.ndarray, label
     return readout.predict(components) if len(components) else labels
 
 
-def score_readout(labels: Labels, *, validation: np.ndarray, test: np.ndarray, **about: object) -> Tried | Absent:
+def score_readout(labels: Labels, *, validation: np.ndarray, test: np.ndarray, **about: Any) -> Tried | Absent:
     """Score predictions.
 
     Args:

@@ -47,7 +47,7 @@ class SessionScores:
     def figures(self) -> dict[str, float]:
         """What there is, by its key in metrics.json."""
         tasks = {key: getattr(self, key) for key in BPS_KEYS}
-        return {key: float(value) for key, value in (tasks | self.behavior).items() if value is not None}
+        return {key: float(value) for key, value in {**tasks, **self.behavior}.items() if value is not None}
 
 
 def activity_means(neurons: NeuronScores) -> dict[str, float | None]:

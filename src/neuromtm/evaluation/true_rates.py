@@ -71,6 +71,7 @@ def decoded_latents(rates: Rates) -> np.ndarray:
     features = np.concatenate([features, np.ones_like(features[..., :1])], axis=-1)
     fitted = slice(0, None, 2)
     flat = features[fitted].reshape(-1, features.shape[-1])
+    assert rates.latents is not None  # whoever asks has looked
     weights, *_ = np.linalg.lstsq(flat, rates.latents[fitted].reshape(len(flat), -1), rcond=None)
     return features @ weights
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from neuromtm.batch import Scheme
 
-
 Stitcher = TypeVar("Stitcher", bound=nn.Module)
 """the class of an architecture's stitchers"""
 

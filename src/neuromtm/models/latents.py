@@ -44,7 +44,7 @@ class PosteriorHead(nn.Linear):
             self.bias.zero_()
             self.bias[n_latents:] = math.log(variance)
 
-    # a linear layer only in what it computes and in the names of its weights: nobody takes it for one that gives a tensor
+    # a linear layer in what it computes and in the names of its weights: nobody takes it for one that gives a tensor
     def forward(self, x: Tensor) -> Posterior:  # ty: ignore[incompatible-method-override]
         return Posterior.of(super().forward(x))
 

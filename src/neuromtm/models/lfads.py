@@ -291,7 +291,9 @@ class LFADS(Backbone[FactorStitcher]):
         inputs = torch.randn(n_bins, self.n_samples, self.n_inputs, generator=generator).to(drive)
         return start, repeat(inputs, "bin sample latent -> bin (sample trial) latent", trial=n_trials)
 
-    def left_out(self, session: SessionInput[FactorStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
+    def left_out(
+        self, session: SessionInput[FactorStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor
+    ) -> Tensor:
         # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
         # computed. Many rows are unrolled as one batch.
         stitcher, visible, hidden = session

@@ -102,7 +102,7 @@ class NDT1(Backbone[LinearStitcher]):
     def forward(self, inputs: Sequence[SessionInput[LinearStitcher]], scheme: Scheme) -> Output:
         drive = torch.cat([session.stitcher.drive(session.visible, session.hidden) for session in inputs])
         n_trials = [len(session.visible) for session in inputs]
-        tokens = [
+        tokens: list[Tensor] = [
             repeat(session.stitcher.token, "width -> trial width", trial=n)
             for session, n in zip(inputs, n_trials, strict=True)
         ]
@@ -133,7 +133,9 @@ class NDT1(Backbone[LinearStitcher]):
         position = token_bins(len(prefix), n_bins, device=drive.device).clamp(min=0) if self.rope else None
         return self.encoder(prepend(prefix, x), sees, position)[:, len(prefix) :]
 
-    def left_out(self, session: SessionInput[LinearStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
+    def left_out(
+        self, session: SessionInput[LinearStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor
+    ) -> Tensor:
         # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
         # computed. Many rows go through the encoder as one batch.
         stitcher, visible, hidden = session

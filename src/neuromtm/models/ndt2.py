@@ -164,7 +164,7 @@ class NDT2(Backbone[GroupStitcher]):
         ConfigError: if an option is out of its range or the sizes do not fit together.
     """
 
-    neurons_per_token: int
+    neurons_per_token: int  # ty: ignore[incompatible-mutable-override]  # never None here, and nobody changes it
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Plots of runs held against each other: a point a session, or a point a neuron."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -44,7 +44,8 @@ def points_plot(
     return figure
 
 
-def _panels(n_rows: int, n_columns: int) -> tuple[Figure, Sequence[Sequence[Axes]]]:
+def _panels(n_rows: int, n_columns: int) -> tuple[Figure, np.ndarray]:
+    """An empty plot, and its (row, column) axes."""
     figure = canvas(PANEL_IN * n_columns, PANEL_IN * n_rows + 0.9)
     return figure, figure.subplots(n_rows, n_columns, squeeze=False)
 

@@ -80,7 +80,8 @@ def task_plot(
     names = [regions[i] for i in order.places]
     predicted = [np.asarray(panel.predicted, np.float64)[:, order.places] / bin_size_s for panel in panels]
     # a square root: rates of neurons span two orders of magnitude
-    norm = PowerNorm(0.5, vmin=0, vmax=_upper([observed, *predicted]), clip=True)
+    upper = _upper([observed, *predicted])
+    norm = PowerNorm(0.5, vmin=0, vmax=upper, clip=True)
     time_s = window_s[0] + bin_size_s * (np.arange(len(observed)) + 0.5)
 
     figure = canvas(2.6 * (len(panels) + 1) + 1.6, float(np.clip(3.5 + 0.02 * len(names), 4.5, 9)))
@@ -106,7 +107,7 @@ def task_plot(
         axes.set_xlabel(time_label(align_event), fontsize=LABEL)
         axes.set_ylim(bottom=0)
         axes.tick_params(labelsize=TICK)
-    ticks = [rate for rate in COLOUR_TICKS if rate <= norm.vmax]
+    ticks = [rate for rate in COLOUR_TICKS if rate <= upper]
     bar = figure.colorbar(image, ax=maps, extend="max", pad=0.01, fraction=0.04, ticks=ticks)
     bar.set_label("spikes/s (square-root scale)", fontsize=LABEL)
     bar.ax.tick_params(labelsize=TICK)
@@ -174,20 +175,20 @@ def _heat_map(
 ) -> AxesImage:
     """Draw (bin, neuron) rates; where bins are not predicted, what the model saw of them, in grey."""
     n_neurons = rates.shape[1]
-    place = {"aspect": "auto", "extent": (*window_s, n_neurons, 0), "norm": norm}
+    extent = (*window_s, n_neurons, 0)
     axes.set_facecolor(EMPTY)
     axes.tick_params(bottom=False)
     predicted_bins = np.isfinite(rates).any(axis=1)
     if seen is not None and predicted_bins.any() and not predicted_bins.all():
-        context = np.where(predicted_bins[:, None], np.nan, seen)
-        axes.imshow(context.T, cmap=SEEN_COLOURS.with_extremes(bad=EMPTY), **place)
+        context = np.where(np.expand_dims(predicted_bins, axis=1), np.nan, seen)
+        axes.imshow(context.T, cmap=SEEN_COLOURS.with_extremes(bad=EMPTY), aspect="auto", extent=extent, norm=norm)
         start_s = np.interp(predicted_bins.argmax(), (0, len(rates)), window_s)
         axes.axvline(start_s, color=ACCENT, linewidth=1.2)
         bracket = {"arrowstyle": "|-|,widthA=0.25,widthB=0.25", "color": ACCENT, "shrinkA": 0, "shrinkB": 0}
         across = axes.get_xaxis_transform()
         axes.annotate("", (start_s, -0.02), (window_s[1], -0.02), across, across, arrowprops=bracket)
         axes.text(start_s, -0.02, "seen (grey)  ", ha="right", va="center", fontsize=TICK, transform=across)
-    return axes.imshow(rates.T, cmap=RATE_COLOURS, **place)
+    return axes.imshow(rates.T, cmap=RATE_COLOURS, aspect="auto", extent=extent, norm=norm)
 
 
 def _mean_over_predicted(axes: Axes, time_s: np.ndarray, observed: np.ndarray, rates: np.ndarray) -> None:
@@ -219,7 +220,7 @@ def _mark_regions(maps: Sequence[Axes], names: Sequence[str]) -> None:
 
 
 def _histogram(axes: Axes, title: str, values: np.ndarray, low: float, high: float) -> None:
-    axes.hist(values.clip(low, high), bins=np.linspace(low, high, 31), color="0.7")
+    axes.hist(values.clip(low, high), bins=np.linspace(low, high, 31).tolist(), color="0.7")
     axes.tick_params(labelsize=TICK)
     summary = "no neuron scored"
     if len(values):

@@ -95,7 +95,8 @@ def _scores_table(metrics: Metrics) -> str:
     titles = {column.key: column.title for column in columns}
 
     def cell(figures: Mapping[str, float], key: str) -> str:
-        beside = f" ({figures[chance[key]]:.2f})" if chance[key] in figures else ""
+        of_chance = chance[key]
+        beside = f" ({figures[of_chance]:.2f})" if of_chance is not None and of_chance in figures else ""
         return f"{figures[key]:.3f}{beside}" if key in figures else "-"
 
     rows = [[eid, *(cell(figures, key) for key in keys)] for eid, figures in metrics["sessions"].items()]

@@ -164,7 +164,7 @@ def _print(table: Table, file: TextIO | None) -> None:
 def _figure(means: Mapping[str, float], column: Column) -> str:
     if column.key not in means:
         return ABSENT
-    chance = f" ({means[column.chance]:.2f})" if column.chance in means else ""
+    chance = f" ({means[column.chance]:.2f})" if column.chance is not None and column.chance in means else ""
     return f"{means[column.key]:.2f}{chance}"
 
 

@@ -134,7 +134,7 @@ class BehaviorDecoding(StitchedModule):
                 )
         if self.pretrained is None:
             # no prompt has been learned yet
-            self.objective = Objective(schemes=(self.prompt,)).for_tokens(self.model.backbone.neurons_per_token)
+            self.objective = Objective(schemes=(self.prompt,)).for_tokens(self.built_model.backbone.neurons_per_token)
         self._make_heads(data.n_bins)
 
     def _read_targets(self, data: SessionDataModule) -> dict[str, Target | None]:
@@ -143,11 +143,11 @@ class BehaviorDecoding(StitchedModule):
         return self._targets
 
     def _make_heads(self, n_bins: int) -> None:
-        self.heads = nn.ModuleDict({self.head_key(eid): self._make_head(n_bins) for eid in self.model.sessions})
-        self.model.requires_grad_(not self.frozen)
+        self.heads = nn.ModuleDict({self.head_key(eid): self._make_head(n_bins) for eid in self.built_model.sessions})
+        self.built_model.requires_grad_(not self.frozen)
 
     def _make_head(self, n_bins: int) -> nn.Module:
-        state_size = self.model.backbone.state_size
+        state_size = self.built_model.backbone.state_size
         if self.kind == "trace":
             return BinHead(state_size=state_size)
         n_outputs = len(self.classes) if self.kind == "classes" else 1
@@ -222,12 +222,13 @@ class BehaviorDecoding(StitchedModule):
 
     def on_train_epoch_start(self) -> None:
         if self.frozen:
-            self.model.eval()  # no dropout beneath the head either
+            self.built_model.eval()  # no dropout beneath the head either
 
     def _cost(self, groups: tuple[SessionGroup, ...]) -> tuple[Tensor, Tensor]:
         """Sum of the cost over the known values, and their number."""
         outputs = self._outputs(groups)
-        total = sum(output.sum() * 0.0 for output in outputs)  # without a known value there is a gradient, of 0
+        # without a known value there is a gradient, of 0
+        total = sum((output.sum() * 0.0 for output in outputs), torch.zeros((), device=self.device))
         n_known = torch.zeros((), device=self.device)
         for group, output in zip(groups, outputs, strict=True):
             values = self.values(group)
@@ -245,9 +246,11 @@ class BehaviorDecoding(StitchedModule):
 
     def _outputs(self, groups: tuple[SessionGroup, ...]) -> list[Tensor]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            scheme = self.objective.stand_in(self.prompt)
-            states = self.model([VisibleGroup(g.eid, g.counts) for g in groups], scheme).states
-        return [self.heads[self.head_key(g.eid)](s).float() for g, s in zip(groups, states, strict=True)]
+            scheme = self.known_objective.stand_in(self.prompt)
+            states = self.built_model([VisibleGroup(g.eid, g.counts) for g in groups], scheme).states
+        heads = self.heads
+        assert heads is not None  # `begin` or `restore` made them
+        return [heads[self.head_key(g.eid)](s).float() for g, s in zip(groups, states, strict=True)]
 
     # ---- validation, test and prediction: the callbacks score and write
 

@@ -1,7 +1,7 @@
 """The LightningModule that pretrains: draws a masking scheme a batch and learns to fill in what it hides."""
 
 from collections.abc import Iterator
-from typing import get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +66,8 @@ class MaskedModeling(StitchedModule):
         place = (self.current_epoch, self.global_rank, batch_idx)
         generator = generator_for(self.seed, "masking", *place)
         torch.manual_seed(seed_from(self.seed, "dropout", *place))  # so that a resumed run draws the same
-        scheme = self.objective.draw_scheme([group.region for group in batch.groups], generator)
-        masked = [self.objective.hide(scheme, g.counts, g.region, generator) for g in batch.groups]
+        scheme = self.known_objective.draw_scheme([group.region for group in batch.groups], generator)
+        masked = [self.known_objective.hide(scheme, g.counts, g.region, generator) for g in batch.groups]
         total, n_targets, own_loss = self._nll(batch.groups, masked, scheme)
         loss = total / n_targets
         self.require_finite(loss, batch, f"{scheme} masking")
@@ -80,7 +80,7 @@ class MaskedModeling(StitchedModule):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Sum of the cost over the targets, their number, and the architecture's own loss."""
         visible = [VisibleGroup(g.eid, m.visible, m.hidden) for g, m in zip(groups, masked, strict=True)]
-        output = self.model(visible, scheme)
+        output = self.built_model(visible, scheme)
         total = n_targets = torch.zeros((), device=self.device)
         for group, m, log_rates in zip(groups, masked, output.log_rates, strict=True):
             total = total + poisson_nll(log_rates, group.counts).masked_fill(~m.target, 0.0).sum()
@@ -92,21 +92,24 @@ class MaskedModeling(StitchedModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         for scheme, group, masked in self._fixed_masks(batch):
             total, n_targets, _ = self._nll((group,), [masked], scheme)
-            self.val_losses[scheme].update(total, n_targets)
+            self._val_loss(scheme).update(total, n_targets)
+
+    def _val_loss(self, scheme: Scheme) -> MeanCost:
+        return cast(MeanCost, self.val_losses[scheme])
 
     def _fixed_masks(self, batch: Batch) -> Iterator[tuple[Scheme, SessionGroup, Masked]]:
         for group in batch.groups:
-            for scheme in applicable(self.objective.schemes, [group.region]):
+            for scheme in applicable(self.known_objective.schemes, [group.region]):
                 each = []
                 for trial, counts in zip(group.trial.tolist(), group.counts, strict=True):
                     generator = generator_for(self.seed, "validation", scheme, group.eid, trial)
-                    each.append(self.objective.hide(scheme, counts[None], group.region, generator))
+                    each.append(self.known_objective.hide(scheme, counts[None], group.region, generator))
                 yield scheme, group, Masked(*(torch.cat(parts) for parts in zip(*each, strict=True)))
 
     def on_validation_epoch_end(self) -> None:
         losses = {}
-        for scheme in self.objective.schemes:
-            metric = self.val_losses[scheme]
+        for scheme in self.known_objective.schemes:
+            metric = self._val_loss(scheme)
             loss = metric.compute()
             metric.reset()
             if not loss.isnan():  # a scheme that no session allows has none
@@ -123,5 +126,5 @@ class MaskedModeling(StitchedModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
         """For each group, (trial, bin, neuron) expected spikes per bin with nothing hidden."""
-        prompt = self.objective.stand_in(PROMPTS["co_smoothing"])
-        return [rates_of(self.model, prompt, group) for group in batch.groups]
+        prompt = self.known_objective.stand_in(PROMPTS["co_smoothing"])
+        return [rates_of(self.built_model, prompt, group) for group in batch.groups]

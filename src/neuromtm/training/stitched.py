@@ -7,7 +7,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from neuromtm.batch import Batch, SessionInfo
-from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.data.datamodule import SessionDataModule, data_of
 from neuromtm.errors import CheckpointError, ConfigError, TrainingError
 from neuromtm.masking.objective import Objective
 from neuromtm.models.interface import Backbone
@@ -58,6 +58,18 @@ class StitchedModule(lightning.LightningModule):
         self.schedule, self.warmup_fraction, self.seed = schedule, warmup_fraction, seed
         self.model = StitchedModel(backbone) if backbone is not None else None
 
+    @property
+    def built_model(self) -> StitchedModel:
+        """The model: `setup` or a checkpoint builds it, and until then there may be none."""
+        assert self.model is not None
+        return self.model
+
+    @property
+    def known_objective(self) -> Objective:
+        """The objective: from `setup` or a checkpoint on there is one."""
+        assert self.objective is not None
+        return self.objective
+
     # ---- sessions and checkpoints
 
     def setup(self, stage: str) -> None:
@@ -66,7 +78,7 @@ class StitchedModule(lightning.LightningModule):
         if stage != "fit" or self.trainer.ckpt_path is not None:
             return
         if self.pretrained is not None:
-            self._load_pretrained(data)
+            self._load_pretrained(self.pretrained, data)
         if self.objective is None:
             self.objective = Objective()
         if self.model is None:
@@ -101,21 +113,21 @@ class StitchedModule(lightning.LightningModule):
             )
 
     def _data(self) -> SessionDataModule:
-        data = self.trainer.datamodule
+        data = data_of(self.trainer)
         if not isinstance(data, SessionDataModule):
             raise ConfigError(f"{type(self).__name__} needs a SessionDataModule: trainer.fit(model, datamodule=...).")
         return data
 
-    def _load_pretrained(self, data: SessionDataModule) -> None:
-        checkpoint = load_checkpoint(self.pretrained)
-        record = CheckpointRecord.from_checkpoint(checkpoint, name=self.pretrained)
+    def _load_pretrained(self, pretrained: str, data: SessionDataModule) -> None:
+        checkpoint = load_checkpoint(pretrained)
+        record = CheckpointRecord.from_checkpoint(checkpoint, name=pretrained)
         if self.model is None:
-            self.model = StitchedModel(record.build_backbone(name=self.pretrained))
-        record.require_backbone(self.model.backbone, name=self.pretrained)
+            self.model = StitchedModel(record.build_backbone(name=pretrained))
+        record.require_backbone(self.model.backbone, name=pretrained)
         if self.objective is None:
             self.objective = record.objective
-        _check_bin_size(record, data, name=self.pretrained)
-        load_backbone(self.model.backbone, checkpoint, name=self.pretrained)
+        _check_bin_size(record, data, name=pretrained)
+        load_backbone(self.model.backbone, checkpoint, name=pretrained)
         known = {session.eid: session for session in record.sessions}
         for eid, session in data.sessions.items():
             if eid in known:
@@ -134,8 +146,8 @@ class StitchedModule(lightning.LightningModule):
         if session != known:
             rank_zero_info(f"{eid}: {self.pretrained} knows it with other neurons, so its own weights begin anew.")
             return
-        self.model.add_session(session)
-        load_stitcher(self.model, eid, checkpoint, name=self.pretrained)
+        self.built_model.add_session(session)
+        load_stitcher(self.built_model, eid, checkpoint, name=str(self.pretrained))
         self.pretrained_sessions.add(eid)
         rank_zero_info(f"{eid}: its own weights go on from {self.pretrained}.")
 
@@ -143,10 +155,10 @@ class StitchedModule(lightning.LightningModule):
         """Write the record that lets the checkpoint be opened without the data."""
         data = self._data()
         record = CheckpointRecord.of(
-            self.model,
+            self.built_model,
             n_bins=data.n_bins,
             bin_size_s=data.bin_size_s,
-            objective=self.objective,
+            objective=self.known_objective,
             trials={eid: data.fingerprint(eid) for eid in data.sessions},
             batches=self._batches(),
             decoder=self.decoder(),
@@ -240,7 +252,8 @@ class StitchedModule(lightning.LightningModule):
 
     # ---- optimiser
 
-    def configure_optimizers(self) -> dict:
+    # a dictionary, which Lightning types as one of its own
+    def configure_optimizers(self) -> dict:  # ty: ignore[incompatible-method-override]
         return make_optimizer(
             self,
             lr=self.lr,
@@ -274,7 +287,9 @@ class StitchedModule(lightning.LightningModule):
         Raises:
             TrainingError: on all ranks or none; one that stopped alone would leave the others waiting.
         """
-        if self.global_step % self.trainer.log_every_n_steps:
+        # Lightning sets it, and its class does not say so
+        every_n_steps = self.trainer.log_every_n_steps  # ty: ignore[missing-attribute]
+        if self.global_step % every_n_steps:
             return
         if self.trainer.strategy.reduce_boolean_decision(not loss.isfinite(), all=False):
             eids = ", ".join(dict.fromkeys(group.eid for group in batch.groups))
