@@ -19,15 +19,20 @@ TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env test lint demo demo-mtm demo-temporal demo-folder-is-new ablation ablation-settings clean
+.PHONY: help env test lint types coverage wheel hooks demo demo-mtm demo-temporal demo-folder-is-new ablation ablation-settings clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    simulate sessions, pretrain, fine-tune on held-out animals, compare (minutes on two CPU cores)"
 	@echo "make ablation DATA=DIR"
 	@echo "             train and test every variant of conf/ablation/ on prepared sessions; the paper's tables"
-	@echo "make test    all tests, the lint and import rules among them"
-	@echo "make lint    the lint and import rules only"
+	@echo "make test    all tests, those of make lint and make wheel among them"
+	@echo "make lint    only what is read and not run: ruff, import rules, types, recipes"
+	@echo "make types   the type checker alone"
+	@echo "make coverage"
+	@echo "             all tests, and which lines of src/ none of them runs: $(UNCOVERED)"
+	@echo "make wheel   build dist/*.whl, which holds the programs and the recipes"
+	@echo "make hooks   check each commit by ruff and ty (pre-commit)"
 	@echo "make env     only build $(VENV), with the versions of constraints.txt"
 	@echo "make clean   remove caches and build leftovers; $(VENV) and runs/ stay"
 	@echo "Variables: PYTHON=$(PYTHON)  DEMO=$(DEMO)  TESTS=$(TESTS)"
@@ -57,13 +62,34 @@ $(INSTALLED): setup.cfg constraints.txt | $(BIN)/pip
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
 
-lint: $(INSTALLED)
+lint: types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/python -m tests.e2e.recipes
+
+types: $(INSTALLED)
+	$(BIN)/ty check
+
+# The processes that tests start are measured too. pytest prints the total; TESTS works as for `make test`.
+COVERAGE := .coverage
+UNCOVERED := $(COVERAGE)/uncovered.txt
+
+coverage: $(INSTALLED)
+	@mkdir -p $(COVERAGE)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered $(TESTS)
+	@$(BIN)/coverage report --include 'src/*' --skip-covered --show-missing > $(UNCOVERED)
+
+# build/ may hold files of an earlier build, which setuptools would pack as well
+wheel: $(INSTALLED)
+	rm -rf build
+	$(BIN)/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+hooks: $(INSTALLED)
+	$(BIN)/pre-commit install
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(COVERAGE)
 	find src data_prep tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- demo ----

@@ -41,6 +41,70 @@ def test_imports_keep_the_contracts(root):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def check_types(folder: Path) -> subprocess.CompletedProcess[str]:
+    return run("ty", "check", "--python", sys.prefix, "--output-format", "concise", folder=folder)
+
+
+def test_the_type_checker_finds_nothing(root):
+    result = check_types(root)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "rule"),
+    [
+        ("src/neuromtm/planted.py", 'n_bins: int = "three"', "invalid-assignment"),
+        ("data_prep/planted.py", "import numpy as np\nnp.no_such_function()", "missing-attribute"),
+        ("src/neuromtm/callbacks/planted.py", "import lightning\nlightning.Trainer().datamodule", "missing-attribute"),
+        ("src/neuromtm/data/planted.py", "from neuromtm.batch import Bach", "missing-module-member"),
+    ],
+)
+def test_the_type_checker_sees_a_planted_fault(root, tmp_path, file, line, rule):
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(root / "src" / "neuromtm", tmp_path / "src" / "neuromtm", ignore=ignore)
+    shutil.copytree(root / "data_prep", tmp_path / "data_prep", ignore=ignore)
+    shutil.copy(root / "pyproject.toml", tmp_path)
+    (tmp_path / file).write_text(f"{line}\n")
+    result = check_types(tmp_path)
+    assert result.returncode == 1
+    (found,) = [line for line in result.stdout.splitlines() if file in line]
+    assert f"[{rule}]" in found
+
+
+def test_the_hooks_of_a_commit_find_nothing(root, tmp_path):
+    tracked_files(root)  # a checkout
+    environment = {"PRE_COMMIT_HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    result = run("pre-commit", "run", "--all-files", folder=root, **environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Failed" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "hook"),
+    [
+        ("a = 1 \n", "blanks-at-line-end"),
+        ("a = 1", "newline-at-end"),
+        ("a = 1\n\n", "newline-at-end"),
+        ("<<<<<<< ours\n", "merge-conflict"),
+        ("import os\n", "ruff-check"),
+        ("a=1\n", "ruff-format"),
+    ],
+)
+def test_a_hook_stops_a_commit(root, tmp_path, text, hook):
+    environment = {"PRE_COMMIT_HOME": str(tmp_path / "home"), "GIT_CONFIG_GLOBAL": os.devnull}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    shutil.copy(root / ".pre-commit-config.yaml", checkout)
+    shutil.copy(root / "pyproject.toml", checkout)
+    (checkout / "planted.py").write_text(text)
+    subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
+    subprocess.run(["git", "add", "."], cwd=checkout, check=True)
+    result = run("pre-commit", "run", hook, folder=checkout, **environment)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "Failed" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("importer", "imported"),
     [

@@ -9,6 +9,7 @@ import yaml
 from neuromtm.commands.cli import NeuromtmCLI
 from neuromtm.masking.objective import Objective
 from tests.conftest import ROOT
+from tests.e2e.recipes import Parsed, problems
 
 CONF = ROOT / "conf"
 RECIPES = sorted(CONF.glob("*.yaml"))
@@ -23,19 +24,6 @@ def name_of(path: Path | None) -> str:
 
 class Instantiated(NeuromtmCLI):
     """Stops before it runs anything."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        pass
-
-
-class Parsed(NeuromtmCLI):
-    """Stops before it instantiates anything, so that a machine without a GPU reads the recipe for one."""
-
-    def before_instantiate_classes(self) -> None:
-        pass
-
-    def instantiate_classes(self) -> None:
-        pass
 
     def _run_subcommand(self, subcommand: str) -> None:
         pass
@@ -120,6 +108,20 @@ def test_what_a_recipe_sets_arrives(recipe, tmp_path):
 def test_a_recipe_and_its_baseline_have_the_same_seed_for_data_and_model(tmp_path):
     cli = Instantiated([*command(CONF / "pretrain.yaml", run_dir=tmp_path), "--seed_everything", "7"])
     assert (cli.model.seed, cli.datamodule.seed) == (7, 7)
+
+
+def test_what_the_parser_refuses_is_named(tmp_path):
+    """`make lint` reads all of conf/ so."""
+    conf = tmp_path / "conf"
+    (conf / "model").mkdir(parents=True)
+    (conf / "pretrain.yaml").write_text((CONF / "pretrain.yaml").read_text())
+    assert not list(problems(conf))
+    (conf / "wrong.yaml").write_text("model:\n  learning_rate: 0.1\n")
+    (conf / "model" / "wrong.yaml").write_text("model:\n  backbone:\n    class_path: neuromtm.models.ndt1.NDT3\n")
+    (conf / "empty.yaml").write_text("# nothing\n")
+    (conf / "broken.yaml").write_text("model: [\n")
+    found = [sentence.partition(": ")[0] for sentence in problems(conf)]
+    assert found == ["conf/broken.yaml", "conf/empty.yaml", "conf/model/wrong.yaml", "conf/wrong.yaml"]
 
 
 def test_the_list_of_options_is_the_committed_one():
