@@ -1,4 +1,4 @@
-"""What travels from the data to the model: trials of one or several sessions, never padded over neurons."""
+"""Batches that go from the data to the model: trials of one or several sessions, never padded over neurons."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 
 Scheme = Literal["temporal", "neuron", "causal", "intra_region", "inter_region", "random_token"]
-"""What is hidden from the model, and so what it is asked for; `masking.schemes` says what each hides."""
+"""What is hidden from the model, which then predicts it; `masking.schemes` says what each scheme hides."""
 
 UNKNOWN_REGIONS = frozenset({"root", "void"})
-"""Acronyms of neurons that lie in no known region. They are input like any other neuron, but no region task
+"""Acronyms of neurons that lie in no known region. The model reads these neurons like all others, but no region task
 draws or scores them."""
 
 
 def attends_causally(scheme: Scheme) -> bool:
-    """Whether a bin sees itself and the past only."""
+    """Whether a bin sees only itself and earlier bins under this scheme."""
     return scheme == "causal"
 
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """Who is recorded in a session, in the order of its counts' neuron axis."""
+    """The neurons recorded in a session, in the order of the counts' neuron axis."""
 
     eid: str
     neurons: tuple[str, ...]
@@ -38,11 +38,11 @@ class SessionInfo:
 
     @property
     def region_names(self) -> tuple[str, ...]:
-        """The session's known regions, sorted; `SessionGroup.region` counts in this order."""
+        """The session's known regions, sorted. `SessionGroup.region` holds positions in this tuple."""
         return tuple(sorted(set(self.regions) - UNKNOWN_REGIONS))
 
     def region_index(self) -> Tensor:
-        """(neuron,) int64: number of each neuron's region in `region_names`, -1 where unknown."""
+        """(neuron,) int64 position of each neuron's region in `region_names`; -1 where unknown."""
         number = {name: i for i, name in enumerate(self.region_names)}
         return torch.tensor([number.get(name, -1) for name in self.regions], dtype=torch.int64)
 
@@ -53,13 +53,13 @@ class SessionGroup:
 
     eid: str
     counts: Tensor
-    """(trial, bin, neuron) spikes per bin; uint8, or int32 where a count needs it"""
+    """(trial, bin, neuron) spikes per bin; uint8, or int32 where a count does not fit in uint8"""
     region: Tensor
     """(neuron,) int64, see `SessionInfo.region_index`"""
     trial: Tensor
-    """(trial,) int64, the trials' numbers in the shard"""
+    """(trial,) int64, number of each trial in the shard"""
     choice: Tensor
-    """(trial,) int8: -1, +1; 0 unknown"""
+    """(trial,) int8: -1 or +1; 0 where unknown"""
     behavior: dict[str, Tensor]
     """name -> (trial, bin) float32, NaN where missing"""
 
@@ -82,7 +82,7 @@ class SessionGroup:
 
 @dataclass(frozen=True)
 class Batch:
-    """One or several session groups. Lightning moves it with `to` and the loader pins it."""
+    """One or several session groups. Lightning moves a batch with `to`; the loader pins it with `pin_memory`."""
 
     groups: tuple[SessionGroup, ...]
 

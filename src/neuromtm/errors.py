@@ -1,8 +1,8 @@
-"""What goes wrong on the user's side: one sentence that says what, where, and how to mend it."""
+"""Errors that the user can mend. Each message says what is wrong, where, and how to mend it."""
 
 
 class UserError(Exception):
-    """A problem the user can mend. The command line prints the one line and exits with code 2."""
+    """A problem that the user can mend. The command line prints the message in one line and exits with code 2."""
 
 
 class ConfigError(UserError):
@@ -10,7 +10,7 @@ class ConfigError(UserError):
 
 
 class ShardError(UserError):
-    """A shard that is damaged, of another format, or inconsistent with itself."""
+    """A shard that is damaged, has another format, or has parts that do not fit together."""
 
 
 class ManifestError(UserError):
@@ -18,15 +18,15 @@ class ManifestError(UserError):
 
 
 class DataError(UserError):
-    """Sessions that exist but cannot be used as asked: wrong eid, differing bins, no trials."""
+    """Sessions that cannot be used as asked: an unknown eid, different bins, no trials."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint of another model, of other sessions, or not one of ours."""
+    """A checkpoint of another model or of other sessions, or a file that is no checkpoint of neuromtm."""
 
 
 class TrainingError(UserError):
-    """A training that cannot go on: its loss is not a finite number."""
+    """A training that cannot continue because its loss is not a finite number."""
 
 
 class SourceError(UserError):

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: temporary name, flush, rename; and one writer at a time."""
+"""Files that are either whole or absent, a lock for one writer at a time, hashes, and CSV tables."""
 
 import csv
 import fcntl
@@ -20,7 +20,7 @@ from neuromtm.errors import UserError
 def whole_file(path: Path) -> Generator[Path]:
     """Give a temporary path in the same folder; rename it to `path` if the block ends without error.
 
-    Whoever sees `path` sees a complete file; a process killed half-way leaves only a `.tmp` file behind.
+    A file at `path` is therefore always complete. A process that is killed half-way leaves only a `.tmp` file behind.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,21 +33,21 @@ def whole_file(path: Path) -> Generator[Path]:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private; give it the usual permissions
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes a private file; give it the usual permissions
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is either the old one or the new one, never half of it."""
+    """Write a text file. At every moment `path` holds the whole old text or the whole new text."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Hold the folder's lock, so that two processes do not change its manifest at once."""
+    """Hold the folder's lock, so that two processes do not change its manifest at the same time."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -69,24 +69,24 @@ def require_file(option: str, path: Path | None) -> None:
     """Refuse a folder where a file is to be written.
 
     Args:
-        option: that names it, for the message.
-        path: as given; None where it was not.
+        option: name of the option that gives the path, for the message.
+        path: the path; None if the option was not given.
 
     Raises:
-        UserError: if it is a folder.
+        UserError: if the path is a folder.
     """
     if path is not None and path.is_dir():
         raise UserError(f"{option} {path}: a folder. Name a file to write, e.g. {path / 'NAME'}.")
 
 
 def keep_previous(path: Path) -> Path | None:
-    """Rename an earlier result after the time (UTC) it was written, e.g. `metrics.2026-11-21T07-40-12.json`.
+    """Put the time (UTC) of writing into an earlier result's name, e.g. `metrics.2026-11-21T07-40-12.json`.
 
     Returns:
         The new name; None if there was no earlier result.
 
     Raises:
-        UserError: if it is a folder, or anything else that is no regular file.
+        UserError: if the path is no regular file, e.g. a folder.
     """
     if not path.exists():
         return None
@@ -94,38 +94,38 @@ def keep_previous(path: Path) -> Path | None:
         raise UserError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}. Name a file to write.")
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H-%M-%S")
     kept, number = path.with_name(f"{path.stem}.{written}{path.suffix}"), 1
-    while kept.exists():  # two tests in one second
+    while kept.exists():  # two results written within one second
         number += 1
         kept = path.with_name(f"{path.stem}.{written}-{number}{path.suffix}")
     return path.rename(kept)
 
 
 FORMULA_SIGNS = tuple("=+-@\t\r")
-"""a spreadsheet takes a cell that begins so for a formula, and runs it"""
+"""A spreadsheet runs a cell as a formula if it begins with one of these."""
 
 
 def table_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """The text of a CSV file: numbers with six digits, an empty field for None and NaN.
 
-    Text that a spreadsheet would run as a formula gets an apostrophe in front; `read_table` takes it away again.
+    Text that a spreadsheet would run as a formula gets an apostrophe in front; `read_table` removes it.
 
     Args:
-        columns: names, the first line.
-        rows: text, numbers and None.
+        columns: names, written as the first line.
+        rows: text, numbers and None; one value for each column.
     """
     return "".join(_line([_cell(value) for value in row]) for row in [columns, *rows])
 
 
 def _line(cells: Sequence[object]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow(cells)  # quotes what it ends lines with: both signs
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # with this line end the writer quotes both signs
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: object) -> object:
     if isinstance(value, str):
         return f"'{value}" if _looks_like_a_formula(value) else value
-    if isinstance(value, float):  # numpy's float64 is one
+    if isinstance(value, float):  # numpy's float64 is a float too
         return "" if math.isnan(value) else f"{value:.6g}"
     return "" if value is None else value
 
@@ -135,11 +135,11 @@ def _looks_like_a_formula(text: str) -> bool:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file that `table_text` made: a row each, column -> text.
+    """Read a CSV file that `table_text` made. Each row maps column -> text.
 
     Raises:
-        csv.Error: if it is no CSV, or a row has more or fewer fields than there are columns.
-        OSError, UnicodeDecodeError: if it cannot be read.
+        csv.Error: if the file is no CSV, or a row has more or fewer fields than there are columns.
+        OSError, UnicodeDecodeError: if the file cannot be read.
     """
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file, strict=True)

@@ -1,4 +1,4 @@
-"""Every draw has an owner: a generator made from names and numbers, the same in every run."""
+"""Random generators made from names and numbers. The same names and numbers give the same draws in every run."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def generator_for(*parts: int | str) -> torch.Generator:
 
 
 def numpy_generator_for(*parts: int | str) -> np.random.Generator:
-    """A NumPy generator seeded likewise."""
+    """A NumPy generator, seeded in the same way as that of `generator_for`."""
     return np.random.default_rng(seed_from(*parts))

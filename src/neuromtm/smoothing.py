@@ -1,24 +1,24 @@
-"""Smoothing over the bins of a trial: the one place where a Gaussian is laid over counts."""
+"""Gaussian smoothing over the bins of a trial. All smoothing of counts happens here."""
 
 from typing import Literal
 
 import numpy as np
 
 Edges = Literal["renormalise", "repeat"]
-"""What stands beyond the ends of a trial: nothing, so that the weights within are scaled up to 1; or the outermost
-bin again and again."""
+"""What is assumed beyond the ends of a trial. `renormalise`: nothing, and the weights inside the trial are scaled up
+to a sum of 1. `repeat`: the first or the last bin, repeated."""
 
 
 def gaussian_weights(n_bins: int, *, width_s: float, bin_size_s: float) -> np.ndarray:
-    """Weights of a Gaussian around each bin; they add up to 1 at the ends of the trial as well.
+    """Weights of a Gaussian around each bin. For each bin they sum to 1, also at the ends of the trial.
 
     Args:
-        n_bins: bins a trial.
-        width_s: standard deviation; 0 leaves everything as it is.
-        bin_size_s: width of a bin.
+        n_bins: bins per trial.
+        width_s: standard deviation in seconds; 0 means no smoothing.
+        bin_size_s: width of a bin in seconds.
 
     Returns:
-        (bin, bin') weights.
+        (bin, bin') weight of bin' in the smoothed value of bin.
     """
     if width_s == 0:
         return np.eye(n_bins)
@@ -32,13 +32,13 @@ def smooth(values: np.ndarray, *, width_s: float, bin_size_s: float, edges: Edge
 
     Args:
         values: (..., bin, neuron) e.g. spikes per bin.
-        width_s: standard deviation; 0 leaves everything as it is.
-        bin_size_s: width of a bin.
-        edges: what stands beyond the ends of a trial. With `repeat` the Gaussian is cut off at four standard
+        width_s: standard deviation in seconds; 0 means no smoothing.
+        bin_size_s: width of a bin in seconds.
+        edges: what is assumed beyond the ends of a trial. With `repeat` the Gaussian is cut off at four standard
             deviations and the result has the type of `values`.
 
     Returns:
-        Of the shape of `values`.
+        (..., bin, neuron) smoothed values.
     """
     if edges == "renormalise":
         return gaussian_weights(values.shape[-2], width_s=width_s, bin_size_s=bin_size_s) @ values
