@@ -1,4 +1,4 @@
-"""Multi-task masking: which scheme a batch gets, and what it hides of each session."""
+"""Multi-task masking: draw a scheme for each batch and apply it to each session."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from neuromtm.masking import schemes as s
 from neuromtm.masking.schemes import MTM, Masked
 
 NEURONS_PER_TOKEN = 128
-"""as NDT2 has in the paper"""
+"""as in the paper's NDT2"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,19 +21,20 @@ class Objective:
     """The masking schemes a model is trained with.
 
     Attributes:
-        schemes: one of them is drawn a batch, uniformly over those that the batch's sessions allow.
+        schemes: one of them is drawn for each batch, uniformly among those that the batch's sessions allow.
         temporal_ratio: share of the bins hidden by `temporal`.
         neuron_ratio: share of the neurons hidden by `neuron`.
         causal_ratio: share of the bins hidden by `causal`.
         intra_region_ratio: share of the drawn region's neurons hidden by `intra_region`.
-        region_dropout: probability by which `inter_region` shows one known region alone instead, or nothing, each
-            drawn as often as the others, and scores all other known regions. This trains just what functional
-            connectivity asks for at test, a region alone and nothing to hold it against: where regions are many,
-            hiding each by itself would seldom leave one alone, and scoring one of the others at a time would seldom
-            meet a pair. A session of one known region is left as it is.
+        region_dropout: probability that `inter_region` uses region drop-out. It then shows one known region alone, or
+            nothing, and scores all other known regions. Each known region and "nothing" are equally likely. This
+            trains what functional connectivity asks for at test: a prediction from one region alone, and one from
+            nothing to compare it with. With many regions, hiding each at random would seldom leave one alone, and
+            scoring one other region at a time would seldom meet a given pair. Drop-out does not apply to a session
+            with one known region.
         token_ratio: share of the tokens hidden by `random_token`.
-        neurons_per_token: neurons in a token of `random_token`; left out, as many as in the model's own tokens, or 128
-            if its tokens are not of neurons.
+        neurons_per_token: neurons in a token of `random_token`. By default as many as in the model's own tokens, or 128
+            if the model's tokens are not groups of neurons.
     """
 
     schemes: tuple[Scheme, ...] = MTM
@@ -50,7 +51,7 @@ class Objective:
         problems = [] if self.schemes else ["schemes is empty; name at least one."]
         problems += [f"{name!r} is no scheme." for name in self.schemes if name not in get_args(Scheme)]
         if len(set(self.schemes)) != len(self.schemes):
-            problems.append("schemes names one twice.")
+            problems.append("schemes names a scheme twice.")
         ratios = ("temporal_ratio", "neuron_ratio", "causal_ratio", "intra_region_ratio", "token_ratio")
         problems += [
             f"{name} is {getattr(self, name)}, not above 0 and below 1."
@@ -65,7 +66,7 @@ class Objective:
             raise ConfigError("model.objective: " + " ".join(problems))
 
     def for_tokens(self, neurons_per_token: int | None) -> "Objective":
-        """The objective of a model whose tokens have so many neurons; None if they are not of neurons."""
+        """The objective of a model with so many neurons in a token; None if its tokens are not groups of neurons."""
         if self.neurons_per_token is not None:
             return self
         return replace(self, neurons_per_token=neurons_per_token or NEURONS_PER_TOKEN)
@@ -95,7 +96,7 @@ class Objective:
             scheme: which one.
             counts: (trial, bin, neuron) spikes per bin.
             region: (neuron,) region numbers, -1 unknown.
-            generator: source of every draw, on the CPU, so that all devices draw alike.
+            generator: source of every draw; on the CPU, so that the draws are the same on all devices.
         """
         match scheme:
             case "temporal":
@@ -123,7 +124,7 @@ class Objective:
         )
 
     def _drops(self, generator: torch.Generator) -> bool:
-        # nothing is drawn without drop-out, so that such runs keep the masks they always had
+        # without drop-out nothing is drawn here, so that the masks of such runs do not change
         return self.region_dropout > 0 and bool(torch.rand((), generator=generator) < self.region_dropout)
 
     @staticmethod
@@ -132,9 +133,10 @@ class Objective:
         return regions[int(torch.randint(len(regions), (1,), generator=generator))]
 
     def stand_in(self, scheme: Scheme) -> Scheme:
-        """The scheme whose prompt and attention serve a task at test.
+        """The scheme whose prompt and attention the model uses for a task at test.
 
-        A model that was never trained with the task's own scheme (a temporal baseline) has an untrained prompt
-        token for it, and has not met its attention: it is asked as it was trained.
+        This is the task's own scheme if the model was trained with it, else the first scheme of its training. For
+        example, a temporal baseline has an untrained prompt token for other schemes and was not trained with their
+        attention.
         """
         return scheme if scheme in self.schemes else self.schemes[0]

@@ -1,7 +1,7 @@
-"""Masking schemes as pure functions: counts, regions and a generator in, a `Masked` out; nothing is changed.
+"""Masking schemes as pure functions. They take counts, regions and a generator, and return a `Masked`.
 
-Source: MtM, NeurIPS 2024, section 3 (neuron, causal, intra-region, inter-region masking); temporal masking is
-the objective of NDT (Ye & Pandarinath 2021), random tokens that of NDT2 (Ye et al. 2023).
+Source: MtM, NeurIPS 2024, section 3 (neuron, causal, intra-region, inter-region masking). Temporal masking is the
+objective of NDT (Ye & Pandarinath 2021); masking of random tokens is the objective of NDT2 (Ye et al. 2023).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ MTM: tuple[Scheme, ...] = ("neuron", "causal", "intra_region", "inter_region")
 
 
 class Masked(NamedTuple):
-    """What a scheme makes of a session's trials."""
+    """A session's trials after a scheme was applied."""
 
     visible: Tensor
     """(trial, bin, neuron) counts, hidden entries set to 0"""
@@ -33,21 +33,21 @@ def mask(counts: Tensor, hidden: Tensor, target: Tensor | None = None) -> Masked
     Args:
         counts: (trial, bin, neuron) spikes per bin.
         hidden: bool, broadcastable to `counts`.
-        target: bool, likewise; by default every hidden entry.
+        target: bool, broadcastable to `counts`; by default every hidden entry.
     """
     hidden = hidden.expand_as(counts)
     return Masked(counts.masked_fill(hidden, 0), hidden, hidden if target is None else target.expand_as(counts))
 
 
 def hide_bins(counts: Tensor, *, ratio: float, generator: torch.Generator) -> Masked:
-    """Hide each (trial, bin) with all its neurons with probability `ratio`: schemes `temporal` and `causal`."""
+    """Hide all neurons of each (trial, bin) with probability `ratio`: schemes `temporal` and `causal`."""
     trial, bin_, _ = counts.shape
     drawn = draw((trial, bin_), ratio=ratio, generator=generator)
     return mask(counts, rearrange(drawn, "trial bin -> trial bin 1").to(counts.device))
 
 
 def hide_neurons(counts: Tensor, *, ratio: float, generator: torch.Generator) -> Masked:
-    """Hide each (trial, neuron) with all its bins with probability `ratio`: scheme `neuron`."""
+    """Hide all bins of each (trial, neuron) with probability `ratio`: scheme `neuron`."""
     trial, _, neuron = counts.shape
     drawn = draw((trial, neuron), ratio=ratio, generator=generator)
     return mask(counts, rearrange(drawn, "trial neuron -> trial 1 neuron").to(counts.device))
@@ -67,7 +67,7 @@ def hide_within_region(
 ) -> Masked:
     """Show one region only, and hide each (trial, neuron) of it with probability `ratio`: `intra_region`.
 
-    The loss scores the hidden neurons of the region, not what lies outside it.
+    The loss scores the hidden neurons of the region. Neurons outside the region are hidden but not scored.
 
     Args:
         counts: (trial, bin, neuron) spikes per bin.
@@ -90,12 +90,12 @@ def hide_region(counts: Tensor, region: Tensor, *, drawn_region: int) -> Masked:
 
 
 def show_one_region(counts: Tensor, region: Tensor, *, shown_region: int | None) -> Masked:
-    """Show one region alone, or nothing, and score all others of known place: `inter_region` with region drop-out.
+    """Show one region alone, or nothing, and score all other known regions: `inter_region` with region drop-out.
 
     Args:
         counts: (trial, bin, neuron) spikes per bin.
         region: (neuron,) number of each neuron's region, -1 unknown.
-        shown_region: the region shown; None hides all of them.
+        shown_region: the region shown; None hides all neurons.
     """
     shown = torch.zeros_like(region, dtype=torch.bool) if shown_region is None else region == shown_region
     target = (region >= 0) & ~shown
@@ -110,7 +110,7 @@ def hide_last_bins(counts: Tensor, *, n_bins: int) -> Masked:
 
 
 def draw(shape: tuple[int, ...], *, ratio: float, generator: torch.Generator) -> Tensor:
-    """Independent draws with probability `ratio`; never none at all, so that a loss always has a target."""
+    """Draw each entry independently with probability `ratio`; at least one is drawn, so that a loss has a target."""
     drawn = torch.rand(shape, generator=generator) < ratio
     if not drawn.any():
         drawn.view(-1)[torch.randint(drawn.numel(), (1,), generator=generator)] = True
@@ -118,15 +118,15 @@ def draw(shape: tuple[int, ...], *, ratio: float, generator: torch.Generator) ->
 
 
 def known_regions(region: Tensor) -> list[int]:
-    """The numbers of the known regions that a session has neurons of, in order."""
+    """The numbers of a session's known regions, in ascending order."""
     return [int(r) for r in region.unique() if r >= 0]
 
 
 def regions_for(scheme: Scheme, region: Tensor) -> list[int]:
-    """The regions that a region scheme can draw, in order.
+    """The regions that a region scheme can draw, in ascending order.
 
-    `intra_region` needs two neurons of a region (one to hide, one to see), `inter_region` a neuron outside it
-    (known or not) that can be seen. Neurons of unknown region (-1) are never drawn.
+    `intra_region` needs two neurons in the region: one to hide and one to show. `inter_region` needs a neuron outside
+    the region to show; the region of that neuron may be unknown. Neurons of unknown region (-1) are never drawn.
     """
     found = known_regions(region)
     if scheme == "intra_region":
@@ -137,6 +137,6 @@ def regions_for(scheme: Scheme, region: Tensor) -> list[int]:
 
 
 def applicable(schemes: Sequence[Scheme], regions: Sequence[Tensor]) -> list[Scheme]:
-    """The schemes that every one of the sessions allows: a session of one region has no `inter_region`."""
+    """The schemes that all of the sessions allow. A session of one region, for example, has no `inter_region`."""
     needs_region = ("intra_region", "inter_region")
     return [s for s in schemes if s not in needs_region or all(regions_for(s, region) for region in regions)]
