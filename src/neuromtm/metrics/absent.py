@@ -1,10 +1,10 @@
-"""A metric that the data does not allow."""
+"""The mark of a metric that the data does not allow."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Absent:
-    """Stands in the place of a metric, and says why there is none."""
+    """Stands in place of a metric and says why it is missing."""
 
     reason: str

@@ -1,4 +1,4 @@
-"""How well behaviour is decoded, and what chance gives; None, never NaN, where the data defines no figure."""
+"""Scores of decoded behaviour, and their chance levels. A score that the data does not define is None, never NaN."""
 
 import warnings
 
@@ -6,35 +6,37 @@ import numpy as np
 
 
 def accuracy(predicted: np.ndarray, true: np.ndarray) -> float | None:
-    """Share of the trials of known class that are predicted right; None if no class is known.
+    """Share of the trials with a known class that are predicted correctly; None if no class is known.
 
     Args:
         predicted: (trial,) classes.
-        true: (trial,) classes; NaN unknown. A class that no train trial has cannot be predicted: such a trial is wrong.
+        true: (trial,) classes; NaN where unknown. A class without a train trial cannot be predicted, so a trial of this
+            class counts as wrong.
     """
     known = ~np.isnan(true)
     return float(np.mean(predicted[known] == true[known])) if known.any() else None
 
 
 def balanced_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | None:
-    """Mean over the classes of the accuracy on the trials of each: however rare, a class counts as much as another.
+    """Mean over the classes of the accuracy on the trials of each class: rare and common classes count equally.
 
-    Always saying one class gives 1 / (number of classes), whatever their shares. Brodersen et al. 2010.
+    Always predicting the same class gives 1 / (number of classes), whatever the shares of the classes. Source:
+    Brodersen et al. 2010.
 
     Args:
         predicted: (trial,) classes.
-        true: (trial,) classes; NaN unknown.
+        true: (trial,) classes; NaN where unknown.
     """
     classes = np.unique(true[~np.isnan(true)])
     return float(np.mean([np.mean(predicted[true == c] == c) for c in classes])) if len(classes) else None
 
 
 def majority_class_accuracy(train: np.ndarray, test: np.ndarray) -> float | None:
-    """Chance level of classes: the test accuracy of always saying the train trials' most frequent class.
+    """Chance level of classes: the test accuracy of always predicting the most frequent class of the train trials.
 
     Args:
-        train: (trial,) classes; NaN unknown.
-        test: likewise.
+        train: (trial,) classes; NaN where unknown.
+        test: (trial,) classes; NaN where unknown.
 
     Returns:
         The accuracy; None if no train or no test trial has a known class.
@@ -48,14 +50,14 @@ def majority_class_accuracy(train: np.ndarray, test: np.ndarray) -> float | None
 def r2(predicted: np.ndarray, true: np.ndarray) -> float | None:
     """Share of a trace's variance, over all trials and bins at once, that the prediction explains.
 
-    The null is one number, the mean of the true entries, so that the trial average already scores above 0.
+    The null is one number, the mean of the true entries. The trial average therefore already scores above 0.
 
     Args:
         predicted: (trial, bin) predicted trace.
         true: (trial, bin) trace, NaN where missing; missing entries are left out.
 
     Returns:
-        R2; None if no entry is there or the trace does not vary.
+        R2; None if no entry is known or the trace does not vary.
     """
     there = np.isfinite(true) & np.isfinite(predicted)
     predicted, true = predicted[there].astype(np.float64), true[there].astype(np.float64)
@@ -65,14 +67,14 @@ def r2(predicted: np.ndarray, true: np.ndarray) -> float | None:
 
 
 def trial_average_r2(train_trace: np.ndarray, test_trace: np.ndarray) -> float | None:
-    """Chance level of a trace: R2 of the train trials' average, the same for every test trial.
+    """Chance level of a trace: R2 of predicting the train trials' average for every test trial.
 
     Args:
         train_trace: (trial, bin) trace, NaN where missing.
-        test_trace: likewise.
+        test_trace: (trial, bin) trace, NaN where missing.
     """
     with warnings.catch_warnings():
-        # a bin that no train trial has is NaN in the average, and `r2` leaves it out
+        # a bin that is missing in all train trials is NaN in the average, and `r2` leaves it out
         warnings.filterwarnings("ignore", message="Mean of empty slice", category=RuntimeWarning)
         average = np.nanmean(train_trace, axis=0, dtype=np.float64)
     return r2(np.broadcast_to(average, test_trace.shape), test_trace)

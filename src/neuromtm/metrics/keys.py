@@ -1,4 +1,4 @@
-"""The keys of metrics.json: the activity tasks', and those of each behaviour, `<behaviour>_<figure>`."""
+"""The keys of metrics.json: those of the activity tasks, and `<behaviour>_<metric>` for each behaviour."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -9,14 +9,14 @@ TASK_TITLES = {
     "intra_region": "intra-region",
     "inter_region": "inter-region",
 }
-"""the activity tasks -> what plots and pages call them; `<task>_bps` is the key of metrics.json"""
+"""activity task -> its name in plots and pages; its key in metrics.json is `<task>_bps`"""
 BPS_KEYS = ("co_smoothing_bps", "forward_prediction_bps", "intra_region_bps", "inter_region_bps")
-"""of the activity tasks, in bits per spike"""
+"""keys of the activity tasks, in bits per spike"""
 
 SCORES = ("accuracy", "r2")
-"""what a behaviour is scored by: classes, or a trace"""
+"""the scores of a behaviour: `accuracy` of classes, `r2` of a trace or a number"""
 BASELINES = ("counts", "rrr")
-"""the read-outs of raw counts beside a score: `<behaviour>_<score>_<baseline>`"""
+"""the read-outs of raw counts; the key of their score is `<behaviour>_<score>_<baseline>`"""
 BEHAVIOR_FIGURES = (
     "balanced_accuracy",
     *(f"{score}_{baseline}" for score in SCORES for baseline in BASELINES),
@@ -25,25 +25,25 @@ BEHAVIOR_FIGURES = (
 )
 
 SHORT_NAMES = {"whisker_motion_energy": "whisker"}
-"""name of a behaviour in the shards -> in the keys, where it is another"""
+"""name of a behaviour in the shards -> its name in the keys, if that differs"""
 
 
 class BehaviorKey(NamedTuple):
-    """A key of a behaviour, in its two parts."""
+    """The key of a behaviour's metric, in its two parts."""
 
     behavior: str
-    """as the keys call it"""
+    """name of the behaviour in the keys"""
     figure: str
     """one of `BEHAVIOR_FIGURES`"""
 
 
 def short_name(target: str) -> str:
-    """What the keys call a behaviour."""
+    """The name of a behaviour in the keys."""
     return SHORT_NAMES.get(target, target)
 
 
 def behavior_key(key: str) -> BehaviorKey | None:
-    """Take a key apart; None if it is not one of a behaviour."""
+    """Split a key into its parts; None if it is not the key of a behaviour."""
     for figure in BEHAVIOR_FIGURES:  # `balanced_accuracy` before `accuracy`, which it ends with
         if key.endswith(f"_{figure}") and key not in BPS_KEYS:
             return BehaviorKey(key.removesuffix(f"_{figure}"), figure)
@@ -51,7 +51,7 @@ def behavior_key(key: str) -> BehaviorKey | None:
 
 
 def behaviors(keys: Iterable[str]) -> dict[str, str]:
-    """The behaviours that these keys have a score of -> which, `accuracy` or `r2`, in their order."""
+    """Behaviour -> its score, `accuracy` or `r2`, for each behaviour that has one among these keys, in their order."""
     found = (behavior_key(key) for key in keys)
     return {one.behavior: one.figure for one in found if one is not None and one.figure in SCORES}
 
@@ -61,7 +61,7 @@ class Column(NamedTuple):
 
     title: str
     key: str
-    """in metrics.json"""
+    """key in metrics.json"""
     chance: str | None = None
     """key of its chance level"""
 
@@ -74,18 +74,18 @@ COLUMNS = (
     Column("choice accuracy", "choice_accuracy", "choice_chance"),
     Column("whisker R2", "whisker_r2", "whisker_chance"),
 )
-"""what every table shows, whether or not a run has it"""
+"""the columns of every table, whether or not a run has these metrics"""
 SHORT_TITLES = {column.key: column.title for column in COLUMNS}
 SCORE_NAMES = {"accuracy": "accuracy", "r2": "R2"}
-"""a score of a behaviour -> in words"""
+"""score of a behaviour -> its name in words"""
 
 
 def columns_of(keys: Iterable[str], *, balanced: bool = False) -> tuple[Column, ...]:
-    """The columns that these keys need: `COLUMNS`, and further behaviours.
+    """The columns that these keys need: `COLUMNS`, and one for the score of each further behaviour.
 
     Args:
-        keys: of metrics.json, of all runs that are shown.
-        balanced: whether classes have a column of their balanced accuracy too.
+        keys: those of metrics.json, of all runs that are shown.
+        balanced: whether behaviours of classes also have a column for their balanced accuracy.
     """
     found = behaviors(keys)
     columns = [

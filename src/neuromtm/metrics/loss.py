@@ -1,4 +1,4 @@
-"""The training objective's mean cost, kept as sums over batches and ranks."""
+"""Mean cost of the training objective, kept as sums over batches and ranks."""
 
 import torch
 from torch import Tensor
@@ -6,10 +6,10 @@ from torchmetrics import Metric
 
 
 class MeanCost(Metric):
-    """Mean cost of the target entries seen, on all ranks.
+    """Mean cost of all target entries seen on all ranks.
 
-    In float64, so that ranks and batches of any size add up to the same figure. (torchmetrics' MeanMetric leaves
-    out NaN, and forgets the weights when told not to.)
+    The sums are float64, so that the mean does not depend on the number of ranks or the size of batches.
+    (torchmetrics' MeanMetric leaves out NaN; told not to, by `nan_strategy="disable"`, it ignores the weights.)
     """
 
     full_state_update = False
@@ -27,13 +27,13 @@ class MeanCost(Metric):
         """Add entries.
 
         Args:
-            total: sum of their cost in nats.
-            n_targets: how many they are.
+            total: sum of the entries' cost in nats.
+            n_targets: number of entries.
         """
         self.total = self.total + total.detach().double()
         self.n_targets = self.n_targets + n_targets
 
     def compute(self) -> Tensor:
-        """The mean in nats; NaN if there was no target, infinite if a cost was NaN: the rates diverged."""
+        """The mean in nats; NaN if there was no target, infinite if a cost was NaN because the rates diverged."""
         total = torch.where(self.total.isnan(), torch.inf, self.total)
         return torch.where(self.n_targets > 0, total / self.n_targets, torch.nan)

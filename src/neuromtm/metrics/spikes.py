@@ -1,6 +1,6 @@
 """How well rates predict spikes: Poisson cost, bits per spike, deviance, R2, kept as sums over batches and ranks.
 
-Source of the bits per spike: Pei et al. 2021, Neural Latents Benchmark, section 3.2 ("co-bps"); of the deviance
+Source of the bits per spike: Pei et al. 2021, Neural Latents Benchmark, section 3.2 ("co-bps"). Source of the deviance
 explained: Cameron and Windmeijer 1996, R-squared measures for count data regression models (their deviance R2).
 """
 
@@ -16,7 +16,7 @@ def poisson_nll(log_rates: Tensor, counts: Tensor) -> Tensor:
     """Cost of each entry in nats, without the constant log(count!).
 
     Args:
-        log_rates: (trial, bin, neuron) log of the expected spikes per bin; half precision is widened.
+        log_rates: (trial, bin, neuron) log of the expected spikes per bin; half precision is converted to single.
         counts: (trial, bin, neuron) spikes per bin.
 
     Returns:
@@ -33,13 +33,13 @@ def null_nll(spikes: Tensor, entries: Tensor) -> Tensor:
 
     Args:
         spikes: (neuron,) sum of the counts.
-        entries: (neuron,) number of (trial, bin) entries they were summed over.
+        entries: (neuron,) number of (trial, bin) entries in that sum.
     """
     return spikes - torch.xlogy(spikes, spikes / entries.clamp(min=1))
 
 
 def bits_per_spike(model_nll: Tensor, spikes: Tensor, entries: Tensor) -> Tensor:
-    """Bits per spike by which a model beats each neuron's own mean count over the same entries.
+    """Bits per spike that a model gains over predicting each neuron's own mean count on the same entries.
 
     Args:
         model_nll: (neuron,) sum of `poisson_nll` over the entries.
@@ -47,8 +47,8 @@ def bits_per_spike(model_nll: Tensor, spikes: Tensor, entries: Tensor) -> Tensor
         entries: (neuron,) number of entries.
 
     Returns:
-        (neuron,) bits per spike. NaN for a neuron without a spike, which has none; -inf where the model's
-        cost is NaN, so that rates that diverged are never left out of a mean as if the neuron were silent.
+        (neuron,) bits per spike. NaN for a neuron without a spike, where they are not defined. -inf where the model's
+        cost is NaN: a mean must not leave out rates that diverged as it leaves out silent neurons.
     """
     model_nll = torch.where(model_nll.isnan(), torch.inf, model_nll)
     gain_nats = null_nll(spikes, entries) - model_nll
@@ -56,7 +56,7 @@ def bits_per_spike(model_nll: Tensor, spikes: Tensor, entries: Tensor) -> Tensor
 
 
 def saturated_nll(counts: Tensor) -> Tensor:
-    """Cost in nats of the prediction that no other beats, the counts themselves; 0 where there is no spike.
+    """Cost in nats of the best possible prediction, the counts themselves; 0 where there is no spike.
 
     Args:
         counts: (trial, bin, neuron) spikes per bin.
@@ -72,17 +72,18 @@ def mean_over_neurons(values: Tensor) -> float | None:
     """Mean of the neurons that have a value (not NaN); None if none has.
 
     Args:
-        values: (neuron,) one figure a neuron.
+        values: (neuron,) a metric of each neuron.
     """
     known = values[~values.isnan()]
     return float(known.double().mean()) if len(known) else None
 
 
 class _NeuronSums(Metric):
-    """Float64 sums over the scored entries of each neuron, one place a neuron in every state.
+    """Float64 sums over the scored entries of each neuron. Every state has one place for each neuron.
 
-    The neurons of several sessions can stand one after the other in one metric; `neurons` says which.
-    The states exist from the start and add up, so ranks may see different numbers of batches.
+    One metric can hold the neurons of several sessions, one session after the other; `neurons` gives the places of a
+    session's neurons. The states exist from the start and are added over ranks, so ranks may see different numbers of
+    batches.
     """
 
     full_state_update = False
@@ -93,10 +94,10 @@ class _NeuronSums(Metric):
     """names of the states"""
 
     def __init__(self, n_neurons: int):
-        """Make room for neurons.
+        """Start with sums of 0.
 
         Args:
-            n_neurons: number of neurons, of all sessions together.
+            n_neurons: number of neurons of all sessions together.
         """
         super().__init__()
         self.n_neurons = n_neurons
@@ -121,14 +122,14 @@ class _NeuronSums(Metric):
         """
         for name, values in self._entries(log_rates.detach(), counts).items():
             if scored is not None:
-                # not a product: what is not scored may be NaN or infinite
+                # not multiplied by 0: an entry that is not scored may be NaN or infinite
                 values = torch.where(scored, values, 0)
             total = values.sum(dim=(0, 1), dtype=torch.float64)
             state = getattr(self, name)
             setattr(self, name, state + total if neurons is None else state.index_add(0, neurons, total))
 
     def _entries(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
-        """(trial, bin, neuron) what each entry adds to the state of each name."""
+        """State -> (trial, bin, neuron) what each entry adds to it."""
         raise NotImplementedError
 
 
@@ -171,7 +172,7 @@ class RateR2(_NeuronSums):
 
     def compute(self) -> Tensor:
         """(neuron,) R2 against the neuron's mean; NaN where counts do not vary, -inf where rates are NaN."""
-        # times the number of entries, so that sums of whole numbers stay exact and no variance is exactly 0
+        # times the number of entries: so sums of whole numbers stay exact, and counts that do not vary give exactly 0
         variation = self.entries * self.squared_counts - self.spikes.square()
         error = torch.where(self.squared_error.isnan(), torch.inf, self.squared_error)
         return torch.where(variation > 0, 1 - self.entries * error / variation, torch.nan)
@@ -180,7 +181,8 @@ class RateR2(_NeuronSums):
 class DevianceExplained(_NeuronSums):
     """Share of the null's Poisson deviance that a model removes: 1 for the counts themselves, 0 for their mean.
 
-    The deviance of a prediction is twice its cost above that of the counts themselves (`saturated_nll`).
+    The deviance of a prediction is twice the difference between its cost and the cost of the counts themselves
+    (`saturated_nll`).
     """
 
     model_nll: Tensor
@@ -203,7 +205,7 @@ class DevianceExplained(_NeuronSums):
 
     def compute(self) -> Tensor:
         """(neuron,) share explained; NaN where counts do not vary, -inf where rates are NaN."""
-        # sums of whole numbers, hence exact: a null without deviance must not become a tiny one by rounding
+        # sums of whole numbers are exact: rounding must not turn a null deviance of 0 into a tiny one
         varies = self.entries * self.squared_counts > self.spikes.square()
         null = null_nll(self.spikes, self.entries) - self.saturated_nll
         model = torch.where(self.model_nll.isnan(), torch.inf, self.model_nll) - self.saturated_nll
@@ -216,22 +218,23 @@ class Psth(NamedTuple):
     observed: Tensor
     """(condition, bin, neuron) mean counts; NaN where there is no trial"""
     expected: Tensor
-    """(condition, bin, neuron) mean expected counts; likewise"""
+    """(condition, bin, neuron) mean expected counts; NaN where there is no trial"""
     trials: Tensor
-    """(condition, bin, neuron) how many trials they are the mean of, the same at every bin"""
+    """(condition, bin, neuron) number of trials in each mean, the same at every bin"""
 
     def r2(self) -> Tensor:
         """(neuron,) share of the variance of the observed averages that the expected ones explain.
 
-        Each condition weighs as much as it has trials. A condition a trial gives the single-trial R2, one
-        condition in all that of the trial average. NaN where the averages do not vary, -inf where rates are NaN.
+        Each condition is weighted by its number of trials. If each trial is a condition of its own, this is the
+        single-trial R2; if all trials have one condition, it is the R2 of the trial average. NaN where the averages do
+        not vary, -inf where rates are NaN.
         """
         seen = self.trials > 0
         spikes = torch.where(seen, self.trials * self.observed, 0).sum(dim=(0, 1))
         deviation = torch.where(seen, self.observed - spikes / self.trials.sum(dim=(0, 1)), 0)
         variation = (self.trials * deviation.square()).sum(dim=(0, 1))
         error = torch.where(seen, self.trials * (self.observed - self.expected).square(), 0).sum(dim=(0, 1))
-        # averages are rounded fractions: what varies by no more than their rounding does not vary
+        # averages are rounded fractions: variation no larger than their rounding counts as none
         varies = variation > 1e-26 * spikes.square()
         return torch.where(varies, 1 - torch.where(error.isnan(), torch.inf, error) / variation, torch.nan)
 
@@ -246,11 +249,11 @@ class ConditionAverages(Metric):
     trials: Tensor
 
     def __init__(self, n_conditions: int, n_bins: int, n_neurons: int):
-        """Make room for them.
+        """Start with sums of 0.
 
         Args:
             n_conditions: number of conditions.
-            n_bins: bins a trial.
+            n_bins: bins per trial.
             n_neurons: number of neurons.
         """
         super().__init__()
@@ -278,5 +281,5 @@ class ConditionAverages(Metric):
             setattr(self, name, state + added if neurons is None else state.index_add(2, neurons, added))
 
     def compute(self) -> Psth:
-        """The averages."""
+        """The trial averages."""
         return Psth(self.spikes / self.trials, self.expected / self.trials, self.trials.expand_as(self.spikes))
