@@ -364,7 +364,7 @@ def test_trials_of_other_lengths_are_refused():
     (first, _), _ = two_animals()
     stitcher = LFADS(**SMALL).make_stitcher(first.mean(0), ["CA1"] * 9)
     model.backbone.start_from_averages([stitcher], [first])
-    with pytest.raises(ConfigError, match=r"40, as those.* data have 39"):
+    with pytest.raises(ConfigError, match=r"must have 40 bins, as in the model's training, but the data have 39"):
         model.backbone.start_from_averages([stitcher], [first[1:]])
     with pytest.raises(ConfigError, match="at most 1024"):
         LFADS(**SMALL, pcr=True).start_from_averages([stitcher], [first.repeat(30, 1)])

@@ -12,9 +12,9 @@ from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError
 
 TOKENS_PER_PASS = 2**13
-"""Leaving neurons out in turn works on so many tokens at once: what a CPU's cache takes."""
+"""Leaving neurons out in turn works on so many tokens at once, to fit in a CPU's cache."""
 GPU_PASS = 8
-"""times as many on a GPU, to fill it"""
+"""On a GPU, so many times as many tokens, to keep it busy."""
 
 
 def require_sizes(
@@ -36,8 +36,8 @@ def require_sizes(
     problems += [f"{name} is {share}, not from 0 to below 1." for name, share in shares.items() if not 0 <= share < 1]
     if n_heads > 0 and (width % n_heads or (rope and width // n_heads % 2)):
         problems.append(
-            f"width {width} in {n_heads} heads gives {width / n_heads:g} a head; it must be a whole number, and "
-            "an even one with rope."
+            f"width {width} in {n_heads} heads gives {width / n_heads:g} for each head; this must be a whole number, "
+            "and with rope an even one."
         )
     if problems:
         raise ConfigError("model.backbone: " + " ".join(problems))
@@ -46,7 +46,7 @@ def require_sizes(
 def make_prompts(width: int) -> nn.ParameterDict:
     """A learned token for each scheme.
 
-    One parameter each, so that the ones a run never asks for get no gradient and stay as they are.
+    Each token is a parameter of its own, so that tokens that a run never uses get no gradient and do not change.
     """
     return nn.ParameterDict(
         {scheme: nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02)) for scheme in get_args(Scheme)}
@@ -54,15 +54,15 @@ def make_prompts(width: int) -> nn.ParameterDict:
 
 
 def in_passes(trials: Tensor, neurons: Tensor, *, n_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Split trials and the neurons that are left out of them into as many at once as a pass should take.
+    """Split rows, each a trial and the neuron that is left out of it, into passes of a suitable size.
 
     Args:
         trials: (row,) int64, on the device where the passes run.
         neurons: (row,) int64.
-        n_tokens: tokens of a row.
+        n_tokens: tokens per row.
 
     Yields:
-        Rows of both.
+        The trials and the neurons of one pass.
     """
     most = TOKENS_PER_PASS * (1 if trials.device.type == "cpu" else GPU_PASS)
     n_rows = max(1, most // n_tokens)
@@ -87,10 +87,10 @@ def rotate(x: Tensor, position: Tensor) -> Tensor:
 def prefix_attention_mask(
     n_prefix: int, n_bins: int, *, tokens_per_bin: int = 1, causal: bool, device: torch.device
 ) -> Tensor | None:
-    """(token, token) bool, True where the row's token sees the column's; None where every token sees all.
+    """(token, token) bool, True where the row's token sees the column's; None if every token sees all.
 
-    Under causal attention a bin's tokens see the prefix, their own bin and the past. The prefix sees only itself: if
-    it saw the bins, a later layer would carry the future through it into the past.
+    Under causal attention a bin's tokens see the prefix, their own bin and the past. The prefix sees only itself. If
+    it saw the bins, a later layer would carry the future through the prefix into the past.
     """
     if not causal:
         return None
@@ -110,7 +110,7 @@ class Attention(nn.Module):
     Args:
         width: size of a token.
         n_heads: number of heads; divides `width`.
-        dropout: on the attention weights, while training.
+        dropout: dropout probability on the attention weights.
     """
 
     def __init__(self, *, width: int, n_heads: int, dropout: float):
@@ -137,7 +137,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a two-layer perceptron, each behind a LayerNorm and beside a residual path."""
+    """Attention and a two-layer perceptron, each with a LayerNorm before it and a residual path around it."""
 
     def __init__(self, *, width: int, n_heads: int, mlp_width: int, dropout: float):
         super().__init__()
@@ -156,7 +156,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A stack of blocks with a closing LayerNorm."""
+    """A stack of blocks and a LayerNorm after them."""
 
     def __init__(self, *, width: int, n_layers: int, n_heads: int, mlp_width: int, dropout: float):
         super().__init__()
@@ -173,7 +173,7 @@ class Encoder(nn.Module):
 
 
 def prepend(prefix: list[Tensor], tokens: Tensor) -> Tensor:
-    """Put one token for each of `prefix` before (trial, token, width) tokens.
+    """Put the tokens of `prefix` before other tokens.
 
     Args:
         prefix: each (width,) for all trials, or (trial, width).

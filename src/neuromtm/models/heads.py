@@ -6,15 +6,15 @@ from torch import Tensor, nn
 
 
 class TrialHead(nn.Module):
-    """One prediction a trial from all of its bins.
+    """One prediction per trial from all of its bins.
 
-    The many inputs are divided by the square root of their number, so that one step of an optimiser like Adam, which
-    moves every weight alike, does not move the output out of proportion.
+    The inputs are divided by the square root of their number. An optimiser like Adam moves every weight by about the
+    same amount, and with many inputs one step would otherwise move the output too far.
 
     Args:
-        n_bins: of a trial.
-        state_size: of the architecture.
-        n_outputs: classes, or 1 for a number.
+        n_bins: bins per trial.
+        state_size: `Backbone.state_size` of the architecture.
+        n_outputs: number of classes, or 1 for a number.
     """
 
     def __init__(self, *, n_bins: int, state_size: int, n_outputs: int):
@@ -28,12 +28,12 @@ class TrialHead(nn.Module):
 
 
 class BinHead(nn.Module):
-    """One prediction a bin from that bin's state, the same map for every bin.
+    """One prediction per bin from that bin's state, by the same map for every bin.
 
-    The state has seen the whole trial, where the prompt's attention allows it.
+    The state depends on the whole trial, unless the attention is causal.
 
     Args:
-        state_size: of the architecture.
+        state_size: `Backbone.state_size` of the architecture.
     """
 
     def __init__(self, *, state_size: int):
@@ -46,7 +46,7 @@ class BinHead(nn.Module):
 
 
 def _untrained(n_inputs: int, n_outputs: int) -> nn.Linear:
-    """A linear map that begins at chance: every class alike, every trace its mean."""
+    """A linear map that starts at chance: all classes are equally likely, and every trace is at its mean."""
     linear = nn.Linear(n_inputs, n_outputs)
     with torch.no_grad():
         linear.weight.zero_()

@@ -24,36 +24,36 @@ class SessionInput(NamedTuple, Generic[Stitcher]):
     visible: Tensor
     """(trial, bin, neuron) counts with the hidden entries set to 0"""
     hidden: Tensor
-    """(trial, bin, neuron) bool, the entries that are hidden: a visible 0 is not one of them"""
+    """(trial, bin, neuron) bool, True where an entry is hidden; False for a visible count of 0"""
 
 
 class Output(NamedTuple):
-    """What a model makes of its inputs."""
+    """What a model computes from its inputs."""
 
     log_rates: list[Tensor]
     """for each input, (trial, bin, neuron) log of the expected spikes per bin"""
     states: list[Tensor]
-    """for each input, (trial, bin, state_size) what the read-out reads: the model's own view of a bin"""
+    """for each input, (trial, bin, state_size) the model's description of each bin, which the read-out reads"""
     own_loss: Tensor | None = None
     """a scalar that the architecture adds to the reconstruction loss (a KL term), if it has one"""
 
 
 class Backbone(nn.Module, ABC, Generic[Stitcher]):
-    """The shared part of a model. A subclass says the class of its stitchers: `class NDT1(Backbone[LinearStitcher])`.
+    """The shared part of a model. A subclass names the class of its stitchers: `class NDT1(Backbone[LinearStitcher])`.
 
     Every constructor argument of a subclass is keyword-only, of a plain type, and kept as an attribute of the
-    same name: `options` reads them back, and a checkpoint rebuilds the architecture from them.
+    same name: `options` reads these attributes, and a checkpoint rebuilds the architecture from them.
     """
 
     neurons_per_token: int | None = None
-    """neurons in a token, where a token is a group of neurons: what the scheme `random_token` must hide whole"""
+    """Neurons in a token, if a token is a group of neurons; else None. `random_token` must hide whole tokens."""
 
     @abstractmethod
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> Stitcher:
         """Make the weights of one session.
 
         Args:
-            mean_counts: (neuron,) mean spikes per bin over the training trials: before any training the model
+            mean_counts: (neuron,) mean spikes per bin over the training trials. Before any training the model
                 predicts these rates.
             regions: acronym of each neuron, see `SessionInfo.regions`.
         """
@@ -70,11 +70,11 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
     @property
     @abstractmethod
     def state_size(self) -> int:
-        """Numbers that describe a bin in `Output.states`: what behaviour is decoded from."""
+        """How many numbers describe a bin in `Output.states`. Behaviour is decoded from them."""
 
     @property
     def max_n_bins(self) -> int | None:
-        """The longest trial it can take, in bins; None for any."""
+        """The longest trial that the model can take, in bins; None if there is no limit."""
         return None
 
     @property
@@ -83,33 +83,33 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
         return False
 
     def start_from_averages(self, stitchers: Sequence[Stitcher], averages: Sequence[Tensor]) -> None:
-        """Give stitchers their first weights by what their sessions do on the average trial.
+        """Set the first weights of stitchers from their sessions' trial averages.
 
         Args:
-            stitchers: as `make_stitcher` made them, of all sessions that are new.
-            averages: for each, (bin, neuron) mean spikes per bin over the training trials.
+            stitchers: those of all new sessions, as `make_stitcher` made them.
+            averages: for each stitcher, (bin, neuron) mean spikes per bin over the training trials.
         """
         raise NotImplementedError(f"{type(self).__name__} wants no averages.")
 
     @property
     def reads_mask(self) -> bool:
-        """Whether what is predicted depends on `SessionInput.hidden`, and not on the visible counts alone.
+        """Whether predictions depend on `SessionInput.hidden`, and not on the visible counts alone.
 
-        Where it does not, a neuron without a visible spike in a trial is as good as hidden there, and leaving it out
-        takes no pass of its own. An architecture that never reads `hidden` in evaluation may say so by False.
+        If they do not, hiding a neuron changes nothing in trials where it has no visible spike, and leaving it out
+        there needs no pass of its own. An architecture that never reads `hidden` in evaluation may return False.
         """
         return True
 
     def left_out(self, session: SessionInput[Stitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
-        """Predict neurons in trials, each with only itself hidden in addition.
+        """Predict neurons in trials. In each row only that row's neuron is hidden in addition.
 
-        This plain version runs a pass over all outputs for each neuron. An architecture may override it by something
-        quicker that gives the same numbers.
+        This plain version runs a pass over all outputs for each neuron. An architecture may override it with a quicker
+        version that gives the same numbers.
 
         Args:
             session: one session's trials.
-            scheme: the prompt.
-            trials: (row,) int64, places in the session's trials.
+            scheme: selects the prompt token and whether attention is causal.
+            trials: (row,) int64, position of each row's trial among the session's trials.
             neurons: (row,) int64, the neuron that is left out of this trial.
 
         Returns:
@@ -131,5 +131,5 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
 
     @property
     def class_path(self) -> str:
-        """The class by its full name."""
+        """The full name of the class."""
         return f"{type(self).__module__}.{type(self).__qualname__}"

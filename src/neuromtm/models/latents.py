@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 MIN_VARIANCE = 1e-4
-"""of a posterior: one that shrinks to a point would have an infinite cost"""
+"""Smallest variance of a posterior. The cost of a posterior that shrinks to a point would be infinite."""
 
 
 class Posterior(NamedTuple):
@@ -20,7 +20,7 @@ class Posterior(NamedTuple):
 
     @classmethod
     def of(cls, parameters: Tensor) -> "Posterior":
-        """From what a network says: (..., 2 latent), the means and then the logarithms of the variances."""
+        """Make one from a network's output: (..., 2 latent), first the means, then the logarithms of the variances."""
         mean, log_variance = parameters.chunk(2, dim=-1)
         return cls(mean, log_variance.exp() + MIN_VARIANCE)
 
@@ -33,9 +33,9 @@ class PosteriorHead(nn.Linear):
     """A linear map to a posterior that is narrow before training.
 
     Args:
-        in_size: numbers it reads.
+        in_size: size of the input.
         n_latents: components of the posterior.
-        variance: of each of them, about, before training.
+        variance: approximate variance of each component before training.
     """
 
     def __init__(self, in_size: int, n_latents: int, *, variance: float):
@@ -44,7 +44,7 @@ class PosteriorHead(nn.Linear):
             self.bias.zero_()
             self.bias[n_latents:] = math.log(variance)
 
-    # a linear layer in what it computes and in the names of its weights: nobody takes it for one that gives a tensor
+    # it computes like a linear layer and names its weights like one, but it returns a posterior
     def forward(self, x: Tensor) -> Posterior:  # ty: ignore[incompatible-method-override]
         return Posterior.of(super().forward(x))
 
@@ -52,12 +52,12 @@ class PosteriorHead(nn.Linear):
 def gaussian_kl(posterior: Posterior, mean: Tensor | float, variance: Tensor | float) -> Tensor:
     """Kullback-Leibler divergence of a Gaussian with independent components from another, in nats.
 
-    In single precision at least: it is a difference of numbers that are nearly equal.
+    Computed in single precision at least, because it is a difference of nearly equal numbers.
 
     Args:
-        posterior: with components along its last axis.
-        mean: of the prior, broadcastable.
-        variance: of the prior, broadcastable.
+        posterior: a Gaussian with its components along the last axis.
+        mean: mean of the prior, broadcastable.
+        variance: variance of the prior, broadcastable.
 
     Returns:
         (...) summed over the components.
@@ -75,7 +75,7 @@ class AutoregressivePrior(nn.Module):
     Pandarinath et al. 2018, online methods, equations of the inferred inputs' prior.
 
     Args:
-        n_latents: components.
+        n_latents: number of components.
         time_constant_bins: tau before training.
         variance: v before training.
     """
@@ -86,12 +86,12 @@ class AutoregressivePrior(nn.Module):
         self.log_variance = nn.Parameter(torch.full((n_latents,), math.log(variance)))
 
     def kl(self, posterior: Posterior, drawn: Tensor) -> Tensor:
-        """Divergence of a posterior that was drawn from bin by bin, in nats.
+        """Divergence from this prior, in nats, of a posterior that was drawn from bin by bin.
 
-        That of each bin given the draw of the bin before is exact, so that only the draws are noise.
+        Each bin's divergence is exact given the draw of the bin before, so that only the draws add noise.
 
         Args:
-            posterior: (trial, bin, latent) parts; each bin's may depend on the draws before it.
+            posterior: (trial, bin, latent) mean and variance; those of a bin may depend on earlier draws.
             drawn: (trial, bin, latent) draws of that posterior.
 
         Returns:
@@ -100,7 +100,7 @@ class AutoregressivePrior(nn.Module):
         dtype = torch.promote_types(drawn.dtype, torch.float32)
         memory = (-(-self.log_time_constant.to(dtype)).exp()).exp()
         stationary = self.log_variance.to(dtype).exp()
-        # the first bin has none before it
+        # there is no bin before the first
         first = gaussian_kl(Posterior(*(part[:, 0] for part in posterior)), 0.0, stationary)
         later = gaussian_kl(
             Posterior(*(part[:, 1:] for part in posterior)),

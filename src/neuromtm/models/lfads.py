@@ -17,75 +17,76 @@ from neuromtm.models.latents import AutoregressivePrior, Posterior, PosteriorHea
 from neuromtm.randomness import generator_for
 
 INITIAL_VARIANCE = 0.1
-"""of the posteriors and of the inputs' prior, before training"""
+"""Variance of the posteriors and of the inputs' prior, before training."""
 INPUT_MEMORY_BINS = 10.0
-"""time constant of the inputs' prior, before training"""
+"""Time constant of the inputs' prior, before training."""
 MOST_BINS = 1024
-"""of a trial, with pcr"""
+"""Largest number of bins per trial with pcr."""
 BINS_PER_PASS = 2**16
-"""Leaving neurons out in turn works on so many bins, of all rows together, at once: what a CPU's memory takes."""
+"""Leaving neurons out in turn works on so many bins at once, in all rows together, to fit in a CPU's memory."""
 
 
 class Unrolled(NamedTuple):
-    """What the generator makes of some trials."""
+    """The generator's output for some trials."""
 
     factors: Tensor
     """(sample, trial, bin, factor)"""
     kl: Tensor | None
-    """(trial,) weighted cost of the posteriors in nats, while training"""
+    """(trial,) weighted cost of the posteriors in nats while training; else None"""
 
 
 class LFADS(Backbone[FactorStitcher]):
-    """An initial condition and inputs are inferred from the counts; a recurrent generator makes rates of them.
+    """An initial condition and inputs are inferred from the counts; a recurrent generator turns them into rates.
 
-    Two bidirectional GRUs read the trial. One gives the posterior of the generator's initial condition, the other
-    is read by the controller, a GRU that sees the factors of the bin before and gives the posterior of the bin's
-    input. The generator is a GRU; factors are linear in its state, log-rates linear in the factors. The initial
-    condition's prior is a standard normal (the linear map behind it makes any other of it), the inputs' is
-    autoregressive with learned time constants and variances.
+    Two bidirectional GRUs read the trial. The first gives the posterior of the generator's initial condition. The
+    controller reads the second; it is a GRU that also sees the factors of the bin before, and gives the posterior of
+    the bin's input. The generator is a GRU. Factors are linear in its state, and log-rates are linear in the factors.
+    The initial condition's prior is a standard normal; the linear map after it can turn it into any other normal. The
+    inputs' prior is autoregressive, with learned time constants and variances.
 
-    **Objective.** The training loss is a mean over target entries, each of which the model does not see. As these are
-    drawn from the trial's entries, the mean stands for that over all of them, and the negative evidence lower bound
-    of a trial, divided by its bins x neurons, is that mean plus KL / (bins x neurons). This is what `own_loss` is at
-    weights of 1; several sessions pool their KL and their entries.
+    **Objective.** The training loss is a mean over target entries, which are all hidden from the model. The targets are
+    drawn from the trial's entries, so this mean stands for the mean over all entries. The negative evidence lower
+    bound of a trial, divided by its bins x neurons, is then this mean plus KL / (bins x neurons). `own_loss` is the
+    second term, if the weights are 1. Several sessions pool their KL and their entries.
 
-    **Causal scheme.** A bin may not depend on later ones, so the initial condition is the prior's mean and the
-    controller reads the forward encoder only: the counts come in through the inferred inputs alone. Without inputs
-    (`n_inputs` 0) nothing of the trial does, and what is predicted is one course for all trials of a session.
+    **Causal scheme.** A bin may not depend on later bins. The initial condition is therefore the prior's mean, and the
+    controller reads only the forward encoder. The counts enter through the inferred inputs alone. Without inputs
+    (`n_inputs` 0) no counts enter, and all trials of a session get the same predicted time course.
 
-    **Coordinated dropout** (Keshtkaran & Pandarinath 2019) keeps the auto-encoder from copying its input: what is
-    shown is not scored. Here masking does that already, as a target is always hidden. The option hides a share of
-    the shown entries in addition and scales up the rest, so that no single spike is relied on; targets stay those of
-    the masking scheme.
+    **Coordinated dropout** (Keshtkaran & Pandarinath 2019) keeps the auto-encoder from copying its input: entries that
+    are shown are not scored. Masking already does this here, because a target is always hidden. The option hides a
+    share of the shown entries in addition and scales up the rest, so that the model relies on no single spike. The
+    targets stay those of the masking scheme.
 
-    **Stitchers by principal-component regression** (`factor_stitching`, Pandarinath et al. 2018): the first
-    `min(width, n_factors)` numbers that neurons are read into, and factors that they are read out from, are the
-    components that the sessions' trial averages share. The factors of an untrained generator are 0 then, so that the
-    model still predicts mean rates. The components are kept: a session that is added to a trained model is regressed
-    on them, if its trials have as many bins.
+    **Stitchers by principal-component regression** (`factor_stitching`, Pandarinath et al. 2018). Neurons are read into
+    `width` numbers and out from `n_factors` factors; the first `min(width, n_factors)` of both are the components that
+    the sessions' trial averages share. The factors of an untrained generator are then 0, so that the model still
+    predicts mean rates. The components are kept. A session that is added to a trained model is regressed on them; its
+    trials must have the same number of bins.
 
     **Evaluation** averages the rates over draws of the posterior. The draws are the same for each trial and each
     call, so that no result depends on what else is in the batch.
 
     Args:
-        width: numbers a bin that a session's neurons are read into.
-        initial_encoder_size: of the GRU behind the initial condition, each direction.
-        input_encoder_size: of the GRU behind the inputs, each direction.
-        controller_size: of the controller.
-        generator_size: of the generator.
+        width: numbers per bin that a session's neurons are read into.
+        initial_encoder_size: state size, in each direction, of the GRU that infers the initial condition.
+        input_encoder_size: state size, in each direction, of the GRU that infers the inputs.
+        controller_size: state size of the controller.
+        generator_size: state size of the generator.
         initial_size: components of the initial condition.
-        n_inputs: inferred inputs a bin; 0 for an autonomous generator, without controller.
-        n_factors: numbers a bin that rates are read out from.
-        dropout: on what the encoders read and give, and on the states of controller and generator that are read out.
+        n_inputs: inferred inputs per bin; 0 for an autonomous generator without controller.
+        n_factors: numbers per bin that rates are read out from.
+        dropout: dropout probability on the inputs and outputs of the encoders, and on the states of controller and
+            generator that are read out.
         coordinated_dropout: share of the shown entries that is hidden in addition while training.
-        kl_initial: weight of the initial condition's KL; 1 is the evidence lower bound.
+        kl_initial: weight of the initial condition's KL; 1 gives the evidence lower bound.
         kl_inputs: weight of the inputs' KL.
-        kl_warmup_steps: training steps over which both weights rise from 0. They are counted in the checkpoint: a
-            fine-tuning of a trained model starts where that one was.
-        n_samples: posterior draws that are averaged in evaluation; 0 takes the posterior's mean in their place.
+        kl_warmup_steps: training steps over which both weights rise from 0. The checkpoint keeps their count, so that
+            fine-tuning continues where the pretraining ended.
+        n_samples: posterior draws that are averaged in evaluation; 0 uses the posterior's mean instead.
         pcr: whether stitchers start from a principal-component regression.
         prompt: whether a learned vector of the masking scheme is added to what is read in.
-        mask_input: whether the model is told which entries are hidden, beside the counts.
+        mask_input: whether the model also reads which entries are hidden.
 
     Raises:
         ConfigError: if an option is out of its range.
@@ -152,11 +153,11 @@ class LFADS(Backbone[FactorStitcher]):
                 n_inputs, time_constant_bins=INPUT_MEMORY_BINS, variance=INITIAL_VARIANCE
             )
         self.to_generator = nn.Linear(initial_size, generator_size)
-        # without inputs it is driven by a constant, its bias
+        # without inputs the generator is driven by a constant, its bias
         self.generator = nn.GRUCell(n_inputs, generator_size)
         self.to_factors = nn.Linear(generator_size, n_factors, bias=False)
         if pcr:
-            # of one size whatever the data, so that a checkpoint's weights fit
+            # the size does not depend on the data, so that a checkpoint's weights fit
             self.register_buffer("components", torch.zeros(MOST_BINS, min(width, n_factors)))
             self.register_buffer("n_component_bins", torch.zeros((), dtype=torch.int64))
         if prompt:
@@ -183,9 +184,9 @@ class LFADS(Backbone[FactorStitcher]):
     def start_from_averages(self, stitchers: Sequence[FactorStitcher], averages: Sequence[Tensor]) -> None:
         n_bins, known = len(averages[0]), int(self.n_component_bins)
         if n_bins > MOST_BINS or known not in (0, n_bins):
-            most = f"at most {MOST_BINS}" if known == 0 else f"{known}, as those that the model was trained on"
+            most = f"at most {MOST_BINS} bins" if known == 0 else f"{known} bins, as in the model's training"
             raise ConfigError(
-                f"model.backbone: with pcr a trial may have {most} bins, but the data have {n_bins}. Prepare others, "
+                f"model.backbone: with pcr a trial must have {most}, but the data have {n_bins}. Prepare such trials, "
                 "or train a model without pcr."
             )
         if known == 0:
@@ -198,7 +199,7 @@ class LFADS(Backbone[FactorStitcher]):
 
     def forward(self, inputs: Sequence[SessionInput[FactorStitcher]], scheme: Scheme) -> Output:
         n_trials = [len(session.visible) for session in inputs]
-        # no autocast: a recurrence adds up the rounding of all bins, and its steps are too small to gain from it
+        # no autocast: a recurrence adds up the rounding of all bins, and its steps are too small to become faster
         with _full_precision(inputs[0].visible):
             drive = torch.cat([session.stitcher.drive(*self._shown(session)) for session in inputs])
             factors, kl = self.unroll(drive, scheme)
@@ -212,24 +213,24 @@ class LFADS(Backbone[FactorStitcher]):
         return Output(log_rates, [own.mean(dim=0) for own in of_session], own_loss)
 
     def _shown(self, session: SessionInput[FactorStitcher]) -> tuple[Tensor, Tensor]:
-        """The counts and what is hidden of them, after coordinated dropout."""
+        """The counts, and which of them are hidden, after coordinated dropout."""
         visible, hidden = session.visible, session.hidden
         if not self.training or self.coordinated_dropout == 0:
             return visible, hidden
-        # from the global stream, as dropout: whoever seeds the step owns it
+        # from the global stream, like dropout; the training step seeds it
         dropped = torch.empty_like(visible).uniform_() < self.coordinated_dropout
         return visible.masked_fill(dropped, 0) / (1 - self.coordinated_dropout), hidden | dropped
 
     def _warmth(self) -> Tensor:
-        """The share of the KL's weights that this training step has."""
+        """The share of the KL's weights that applies at this training step."""
         return ((self.n_steps + 1).to(torch.float32) / max(1, self.kl_warmup_steps)).clamp(max=1.0)
 
     def unroll(self, drive: Tensor, scheme: Scheme) -> Unrolled:
-        """From the read-in of the counts to the factors.
+        """Compute the factors.
 
         Args:
-            drive: (trial, bin, width) what the stitchers made of the visible counts.
-            scheme: selects the prompt, and whether only the past is read.
+            drive: (trial, bin, width) from the stitchers' `drive`.
+            scheme: selects the prompt and whether only the past is read.
         """
         n_trials, n_bins, _ = drive.shape
         causal = attends_causally(scheme)
@@ -277,10 +278,10 @@ class LFADS(Backbone[FactorStitcher]):
     def _noise(self, drive: Tensor) -> tuple[Tensor, Tensor]:
         """Standard normal noise of the initial condition (sample, trial, latent) and of the inputs (bin, row, latent).
 
-        A row is a sample of a trial, the sample first.
+        Rows are in the order of "(sample trial)".
         """
         n_trials, n_bins, _ = drive.shape
-        if self.training:  # from the global stream, as dropout
+        if self.training:  # from the global stream, like dropout
             return drive.new_empty(1, n_trials, self.initial_size).normal_(), drive.new_empty(
                 n_bins, n_trials, self.n_inputs
             ).normal_()
@@ -294,8 +295,8 @@ class LFADS(Backbone[FactorStitcher]):
     def left_out(
         self, session: SessionInput[FactorStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor
     ) -> Tensor:
-        # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
-        # computed. Many rows are unrolled as one batch.
+        # The read-in is linear, so a neuron is left out by subtracting its share. Only its own output is computed.
+        # Many rows are unrolled as one batch.
         stitcher, visible, hidden = session
         n_at_once = max(1, BINS_PER_PASS // (visible.shape[1] * max(1, self.n_samples)))
         predicted = []
@@ -311,11 +312,11 @@ class LFADS(Backbone[FactorStitcher]):
 
 
 class Bidirectional(nn.Module):
-    """A GRU in each direction, whose initial states are learned.
+    """A GRU in each direction, with learned initial states.
 
     Args:
-        width: of what it reads.
-        size: of each direction's state.
+        width: size of the input.
+        size: state size of each direction.
     """
 
     def __init__(self, width: int, size: int):
@@ -325,13 +326,13 @@ class Bidirectional(nn.Module):
         self.start = nn.Parameter(torch.zeros(2, size))
 
     def forward(self, x: Tensor, *, causal: bool) -> Tensor:
-        """(trial, bin, 2 size) states of both directions; if causal, zeros for the one that comes from the end."""
+        """(trial, bin, 2 size) states of both directions; if causal, the backward states are zeros."""
         ahead = self._run(x)
         back = torch.zeros_like(ahead) if causal else self._run_back(x)
         return torch.cat((ahead, back), dim=-1)
 
     def ends(self, x: Tensor) -> Tensor:
-        """(trial, 2 size) the last state of each direction: what each makes of the whole trial."""
+        """(trial, 2 size) the last state of each direction, which has read the whole trial."""
         return torch.cat((self._run(x)[:, -1], self._run_back(x)[:, 0]), dim=-1)
 
     def _run(self, x: Tensor) -> Tensor:
@@ -347,5 +348,5 @@ def _full_precision(like: Tensor) -> torch.autocast:
 
 
 def _log_of_mean(log_rates: Tensor) -> Tensor:
-    """From (sample, ...) log-rates to the logarithm of the mean rate."""
+    """The logarithm of the mean rate, from (sample, ...) log-rates."""
     return log_rates.logsumexp(dim=0) - math.log(len(log_rates)) if len(log_rates) > 1 else log_rates[0]

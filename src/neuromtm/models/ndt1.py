@@ -27,16 +27,16 @@ class NDT1(Backbone[LinearStitcher]):
     Args:
         width: size of a token.
         n_layers: number of transformer blocks.
-        n_heads: attention heads a block.
+        n_heads: attention heads in each block.
         mlp_width: hidden size of each block's perceptron.
-        dropout: in the blocks.
-        embedding_dropout: on the embedded bins.
+        dropout: dropout probability in the blocks.
+        embedding_dropout: dropout probability on the embedded bins.
         prompt: whether a learned token of the masking scheme is prepended.
         session_token: whether a learned token of the session is prepended.
-        rope: rotary positions in place of learned ones.
-        mask_input: whether the model is told which entries are hidden, beside the counts: a hidden entry and one
-            without a spike are else the same to it.
-        max_bins: number of learned positions, in bins; a trial may be shorter. Without meaning for `rope`.
+        rope: whether positions are rotary instead of learned.
+        mask_input: whether the model also reads which entries are hidden. Otherwise a hidden entry and one without a
+            spike look the same to it.
+        max_bins: number of learned positions, in bins; a trial may be shorter. Not used with `rope`.
 
     Raises:
         ConfigError: if an option is out of its range or the sizes do not fit together.
@@ -111,10 +111,10 @@ class NDT1(Backbone[LinearStitcher]):
         return Output([s.stitcher.read_out(state) for s, state in zip(inputs, states, strict=True)], states)
 
     def encode(self, drive: Tensor, session_token: Tensor, scheme: Scheme) -> Tensor:
-        """From the read-in of the counts to the state before the read-out.
+        """Compute the states that the read-out reads.
 
         Args:
-            drive: (trial, bin, width) what the stitchers made of the visible counts.
+            drive: (trial, bin, width) from the stitchers' `drive`.
             session_token: (trial, width) or (width,).
             scheme: selects prompt and attention.
 
@@ -129,17 +129,17 @@ class NDT1(Backbone[LinearStitcher]):
         prefix: list[Tensor] = [self.prompts[scheme]] if self.prompt else []
         prefix += [session_token] if self.session_token else []
         sees = prefix_attention_mask(len(prefix), n_bins, causal=attends_causally(scheme), device=drive.device)
-        # the prefix shares the place of the first bin; its own learned vectors tell it apart
+        # the prefix has the position of the first bin; its learned vectors distinguish it
         position = token_bins(len(prefix), n_bins, device=drive.device).clamp(min=0) if self.rope else None
         return self.encoder(prepend(prefix, x), sees, position)[:, len(prefix) :]
 
     def left_out(
         self, session: SessionInput[LinearStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor
     ) -> Tensor:
-        # The read-in is linear: a neuron is taken out by subtracting its own share, and only its own output is
-        # computed. Many rows go through the encoder as one batch.
+        # The read-in is linear, so a neuron is left out by subtracting its share. Only its own output is computed.
+        # Many rows go through the encoder as one batch.
         stitcher, visible, hidden = session
-        # no autocast: the rounding of a difference in half precision would still tell of the neuron taken out
+        # no autocast: in half precision the rounded difference would still hold traces of the neuron
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:
             drive = stitcher.drive(visible, hidden)

@@ -31,10 +31,10 @@ def in_groups(values: Tensor, size: int) -> Tensor:
 
 
 def region_code(acronym: str) -> Tensor:
-    """(256,) unit vector that stands for a region: the bits of its name's SHA-256 as signs.
+    """(256,) unit vector of a region: the bits of its name's SHA-256 as signs.
 
-    So any region has one, the same for all animals and checkpoints, without a list of regions to keep; those of two
-    regions are almost orthogonal. Zeros for neurons in no known region.
+    Every region has such a vector, the same for all animals and checkpoints, and no list of regions is needed. The
+    vectors of two regions are almost orthogonal. Neurons in no known region have zeros.
     """
     if acronym in UNKNOWN_REGIONS:
         return torch.zeros(REGION_BITS)
@@ -51,8 +51,8 @@ class GroupStitcher(nn.Module):
         neurons_per_token: neurons in a group.
         mean_counts: (neuron,) mean spikes per bin. The read-out starts with zero weights and the logarithm of these
             as bias, so that training starts at zero bits per spike.
-        mask_input: whether which entries are hidden is read in too, by weights of its own.
-        region_codes: (group, 256) mean of the codes of the regions of each group's neurons; None without.
+        mask_input: whether the stitcher also reads which entries are hidden, by weights of their own.
+        region_codes: (group, 256) mean region code of each group's neurons; None without a region embedding.
     """
 
     region_codes: Tensor | None
@@ -69,14 +69,14 @@ class GroupStitcher(nn.Module):
         super().__init__()
         self.neurons_per_token = neurons_per_token
         shape = (-(-len(mean_counts) // neurons_per_token), neurons_per_token, width)
-        bound = neurons_per_token**-0.5  # as of nn.Linear
+        bound = neurons_per_token**-0.5  # as in nn.Linear
         self.weight_in = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
         self.mask_in = nn.Parameter(torch.empty(shape).uniform_(-bound, bound)) if mask_input else None
         self.bias_in = nn.Parameter(torch.zeros(width))
         self.weight_out = nn.Parameter(torch.zeros(shape))
         self.bias_out = nn.Parameter(mean_counts.log().to(self.weight_out.dtype))
         self.token = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
-        # not in checkpoints: these have the regions by name
+        # not saved in checkpoints, which hold the regions by name
         self.register_buffer("region_codes", region_codes, persistent=False)
 
     @property
@@ -84,7 +84,7 @@ class GroupStitcher(nn.Module):
         return len(self.weight_in)
 
     def drive(self, visible: Tensor, hidden: Tensor) -> Tensor:
-        """Read neurons in.
+        """Map counts to the tokens' width.
 
         Args:
             visible: (trial, bin, neuron) counts, 0 where hidden.
@@ -100,12 +100,12 @@ class GroupStitcher(nn.Module):
         return drive + einsum(in_groups(hidden.to(visible.dtype), self.neurons_per_token), self.mask_in, pattern)
 
     def share(self, visible: Tensor, hidden: Tensor, neurons: Tensor) -> Tensor:
-        """What the drive of its group loses when a neuron is hidden in addition.
+        """The part of its group's `drive` that is lost when one more neuron is hidden.
 
         Args:
             visible: (row, bin) the neuron's counts, 0 where hidden.
             hidden: (row, bin) bool.
-            neurons: (row,) int64.
+            neurons: (row,) int64, the neuron of each row.
 
         Returns:
             (row, bin, width).
@@ -135,29 +135,29 @@ class NDT2(Backbone[GroupStitcher]):
     The last group of a session is filled up with zeros, whose outputs are cut off. Under causal attention a token
     sees all groups of its own bin and of the past.
 
-    Every session has read-in and read-out maps of its own, as NDT1's stitchers are. The original has one pair for all
-    groups and sessions; but which neuron is the first of a group means nothing in another animal, and on several
-    simulated animals a shared pair learned next to nothing.
+    Every session has its own read-in and read-out maps, like NDT1's stitchers. The original has one pair of maps for
+    all groups and sessions. But the order of neurons in a group means nothing in another animal, and on several
+    simulated animals a shared pair learned almost nothing.
 
-    The embedding of regions: a group's token is told the mean of its neurons' region vectors, a learned linear map of
-    `region_code`. The map is shared by all animals. A region that pretraining has not met starts at a small vector of
-    its own, which fine-tuning moves.
+    Region embedding: the mean of its neurons' region vectors is added to a group's token. A region's vector is a
+    learned linear map of `region_code`, shared by all animals. A region that was not in the pretraining starts at a
+    small vector of its own, which fine-tuning changes.
 
     Args:
         width: size of a token.
         n_layers: number of transformer blocks.
-        n_heads: attention heads a block.
+        n_heads: attention heads in each block.
         mlp_width: hidden size of each block's perceptron.
-        dropout: in the blocks.
-        embedding_dropout: on the embedded groups.
+        dropout: dropout probability in the blocks.
+        embedding_dropout: dropout probability on the embedded groups.
         neurons_per_token: neurons in a group. The scheme `random_token` hides whole tokens of this size.
-        region_embedding: whether a token is told the regions of its neurons.
+        region_embedding: whether a token also gets the regions of its neurons.
         prompt: whether a learned token of the masking scheme is prepended.
         session_token: whether a learned token of the session is prepended.
-        rope: rotary positions in time in place of learned ones; those of the groups are always learned.
-        mask_input: whether the model is told which entries are hidden, beside the counts: a hidden entry and one
-            without a spike are else the same to it.
-        max_bins: number of learned positions in time, in bins; a trial may be shorter. Without meaning for `rope`.
+        rope: whether positions in time are rotary instead of learned; positions of groups are always learned.
+        mask_input: whether the model also reads which entries are hidden. Otherwise a hidden entry and one without a
+            spike look the same to it.
+        max_bins: number of learned positions in time, in bins; a trial may be shorter. Not used with `rope`.
         max_groups: number of learned positions of groups; a session may have fewer.
 
     Raises:
@@ -251,7 +251,7 @@ class NDT2(Backbone[GroupStitcher]):
 
     def forward(self, inputs: Sequence[SessionInput[GroupStitcher]], scheme: Scheme) -> Output:
         log_rates, states = [], []
-        # sessions differ in their number of groups: each goes by itself, so that none is padded to another's
+        # sessions differ in their number of groups, so each is encoded by itself and needs no padding
         for stitcher, visible, hidden in inputs:
             encoded = self.encode(stitcher.drive(visible, hidden), stitcher, scheme)
             log_rates.append(stitcher.read_out(encoded))
@@ -259,11 +259,11 @@ class NDT2(Backbone[GroupStitcher]):
         return Output(log_rates, states)
 
     def encode(self, drive: Tensor, stitcher: GroupStitcher, scheme: Scheme) -> Tensor:
-        """From the read-in of the counts to the state before the read-out.
+        """Compute the states that the read-out reads.
 
         Args:
-            drive: (trial, bin, group, width) what the stitcher made of the visible counts.
-            stitcher: the session's.
+            drive: (trial, bin, group, width) from the stitcher's `drive`.
+            stitcher: that of the session.
             scheme: selects prompt and attention.
 
         Returns:
@@ -280,16 +280,16 @@ class NDT2(Backbone[GroupStitcher]):
         prefix += [stitcher.token] if self.session_token else []
         shape = {"tokens_per_bin": n_groups, "device": drive.device}
         sees = prefix_attention_mask(len(prefix), n_bins, causal=attends_causally(scheme), **shape)
-        # the prefix shares the place of the first bin; its own learned vectors tell it apart
+        # the prefix has the position of the first bin; its learned vectors distinguish it
         position = token_bins(len(prefix), n_bins, **shape).clamp(min=0) if self.rope else None
         encoded = self.encoder(prepend(prefix, tokens), sees, position)[:, len(prefix) :]
         return rearrange(encoded, "trial (bin group) width -> trial bin group width", group=n_groups)
 
     def left_out(self, session: SessionInput[GroupStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
-        # The read-in is linear: a neuron is taken out of its group by subtracting its own share. Many rows go through
+        # The read-in is linear, so a neuron is left out of its group by subtracting its share. Many rows go through
         # the encoder as one batch, and only the neurons' own outputs are computed.
         stitcher, visible, hidden = session
-        # no autocast: the rounding of a difference in half precision would still tell of the neuron taken out
+        # no autocast: in half precision the rounded difference would still hold traces of the neuron
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:
             drive = stitcher.drive(visible, hidden)

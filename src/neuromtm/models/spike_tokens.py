@@ -1,9 +1,9 @@
-"""Tokens from spikes in the place of bins: spikes -> latents by cross-attention -> bins.
+"""Spikes as tokens instead of bins: latents read the spikes by cross-attention, and bins read the latents.
 
-The idea is that of POYO (Azabou et al. 2023, "A unified, scalable framework for neural population decoding"), with
-rates of all neurons as the output. Unlike there, a latent reads the spikes of its own time step and not of the whole
-trial; self-attention among the latents joins the steps. Reading then costs as much as there are spikes, and causal
-attention can be exact.
+The idea is that of POYO (Azabou et al. 2023, "A unified, scalable framework for neural population decoding"). Here the
+output is the rates of all neurons. In POYO a latent reads the spikes of the whole trial; here it reads those of its own
+time step only, and self-attention among the latents connects the steps. The cost of reading then grows with the number
+of spikes, and causal attention can be exact.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ from neuromtm.models.interface import Backbone, Output, SessionInput
 
 
 class Spikes(NamedTuple):
-    """The spikes of some trials, in rows of one time step of one trial, padded to the fullest row."""
+    """The spikes of some trials. A row is one time step of one trial, padded to the length of the longest row."""
 
     entry: Tensor
-    """(row, slot) int64, bin within the step * number of neurons + neuron; 0 in a slot that is padding"""
+    """(row, slot) int64, bin within the step * number of neurons + neuron; 0 in padding"""
     log_count: Tensor
-    """(row, slot) log of the number of spikes; minus infinity in a slot that is padding"""
+    """(row, slot) log of the number of spikes; minus infinity in padding"""
 
 
 def spikes_of(counts: Tensor, *, step_bins: int) -> Spikes:
-    """List the spikes; those of one neuron in one bin are alike and share a slot.
+    """List the spikes. Several spikes of one neuron in one bin share a slot.
 
     Args:
         counts: (trial, bin, neuron) spikes per bin.
-        step_bins: bins of a time step. A trial that ends within a step is silent in the rest of it.
+        step_bins: bins per time step. If a trial ends within a step, the rest of the step is silent.
 
     Returns:
         Rows in the order of "(trial step)".
@@ -51,15 +51,15 @@ def spikes_of(counts: Tensor, *, step_bins: int) -> Spikes:
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention from some tokens to others, in rotary positions.
+    """Multi-head attention from some tokens to others, with rotary positions.
 
-    The values are rotated with the keys and turned back by the query's position, so that what is read says how far
-    away it was.
+    The values are rotated like the keys, and the result is rotated back by the query's position. What is read thus
+    tells its distance from the query.
 
     Args:
         width: size of a token.
         n_heads: number of heads; divides `width`.
-        dropout: on the attention weights and on what is read, while training.
+        dropout: dropout probability on the attention weights and on what is read.
     """
 
     def __init__(self, *, width: int, n_heads: int, dropout: float):
@@ -71,7 +71,7 @@ class CrossAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def keys_and_values(self, context: Tensor, position: Tensor) -> Tensor:
-        """What the context offers to be read.
+        """The keys and values of the context.
 
         Args:
             context: (trial, token, width).
@@ -85,14 +85,14 @@ class CrossAttention(nn.Module):
         return rearrange(rotate(both, position), "(part trial) head token dim -> part trial head token dim", part=2)
 
     def forward(self, x: Tensor, position: Tensor, keys_values: Tensor, weight: Tensor | None) -> Tensor:
-        """Read.
+        """Attend to the context.
 
         Args:
-            x: (trial, token, width), or (1, token, width) for the same in every trial.
+            x: (trial, token, width), or (1, token, width) if x is the same in every trial.
             position: (token,) of x.
             keys_values: as `keys_and_values` gives them.
-            weight: (trial or 1, token or 1, context token) log of the number of times that a token is there for
-                another, minus infinity where it is not to be seen; None where each is there once.
+            weight: (trial or 1, token or 1, context token) log of how many times a context token counts for a token;
+                minus infinity if the token must not see it. None if each counts once.
 
         Returns:
             (trial, token, width) what is read, to be added to x.
@@ -131,23 +131,23 @@ class SpikeStitcher(nn.Module):
 
 
 class SpikeTokens(Backbone[SpikeStitcher]):
-    """A transformer over a few latents a time step, which read that step's spikes.
+    """A transformer over latents. Each time step has a few latents, which read the spikes of that step.
 
     Every visible spike is a token: the vector of its neuron, at the position of its bin. A hidden entry has no token.
-    Always visible are a learned token, the prompt and the session's token, so that there is something to read where
-    no neuron fires. Each bin, too, first reads its step's spikes and then the latents; the read-out reads the bins.
+    A learned token, the prompt and the session's token are always visible, so that there is something to read where
+    no neuron fires. Each bin also reads first the spikes of its step and then the latents. The read-out reads the bins.
 
-    Under causal attention a latent stands for the end of its step: only later steps and the step's last bin see it.
-    A bin reads the spikes of its own step up to itself.
+    Under causal attention a latent belongs to the end of its step: apart from latents of the same step, only the
+    step's last bin and later steps see it. A bin reads the spikes of its own step up to itself.
 
     Args:
         width: size of a token.
         n_layers: number of transformer blocks over the latents.
         n_heads: attention heads.
         mlp_width: hidden size of each perceptron.
-        dropout: in the attentions and blocks.
-        step_bins: bins of a time step.
-        n_latents: latents a time step.
+        dropout: dropout probability in the attentions and blocks.
+        step_bins: bins per time step.
+        n_latents: latents per time step.
         prompt: whether a learned token of the masking scheme is seen.
         session_token: whether a learned token of the session is seen.
 
@@ -214,7 +214,7 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         return Output([s.stitcher.read_out(state) for s, state in zip(inputs, states, strict=True)], states)
 
     def prefix(self, stitcher: SpikeStitcher, scheme: Scheme) -> Tensor:
-        """(token, width) what is visible everywhere."""
+        """(token, width) the tokens that are always visible."""
         tokens: list[Tensor] = [self.silence]
         tokens += [self.prompts[scheme]] if self.prompt else []
         tokens += [stitcher.token] if self.session_token else []
@@ -227,18 +227,18 @@ class SpikeTokens(Backbone[SpikeStitcher]):
 
         Args:
             session: one session's trials.
-            prefix: (token, width) what is visible everywhere.
-            scheme: whether a bin may read later bins of its step.
+            prefix: (token, width) the tokens that are always visible.
+            scheme: decides whether a bin may read later bins of its step.
             without: (trial, variant) int64, the neuron whose spikes are not read; by default all are read.
 
         Returns:
-            (variant or 1, trial, step, query, width): the latents of a step and after them its bins.
+            (variant or 1, trial, step, query, width): first the latents of a step, then its bins.
         """
         n_trials, _, n_neurons = session.visible.shape
         spikes = spikes_of(session.visible, step_bins=self.step_bins)
         bins = torch.arange(self.step_bins, device=spikes.entry.device)
 
-        # keys and values of each neuron in each bin of a step: a spike's are looked up, not computed
+        # keys and values of each neuron in each bin of a step: those of a spike are looked up, not computed
         neurons = repeat(session.stitcher.neurons.weight, "neuron width -> 1 (bin neuron) width", bin=self.step_bins)
         table = self.read.keys_and_values(neurons, repeat(bins, "bin -> (bin neuron)", neuron=n_neurons))
         table = rearrange(table, "part 1 head entry dim -> entry (part head dim)")
@@ -247,7 +247,7 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         always = self.read.keys_and_values(prefix[None], bins[:1].expand(len(prefix)))
         always = always.expand(-1, len(spikes.entry), -1, -1, -1).to(spike_tokens.dtype)
 
-        # spikes that are alike weigh as many times as there are
+        # a slot counts as many times as it has spikes
         weight = rearrange(spikes.log_count, "row slot -> row 1 1 slot")
         if without is not None:
             without = repeat(without, "trial variant -> (trial step) variant 1", step=len(spikes.entry) // n_trials)
@@ -275,10 +275,10 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         """Let the latents attend to each other and the bins to the latents.
 
         Args:
-            read: (trial, step, query, width) of `read_spikes`.
-            prefix: (trial, token, width) what is visible everywhere.
-            n_bins: of a trial; the last step may have more.
-            scheme: whether attention is causal.
+            read: (trial, step, query, width) from `read_spikes`.
+            prefix: (trial, token, width) the tokens that are always visible.
+            n_bins: bins per trial; the last step may reach beyond them.
+            scheme: decides whether attention is causal.
 
         Returns:
             (trial, bin, width) states.
@@ -291,11 +291,11 @@ class SpikeTokens(Backbone[SpikeStitcher]):
             "step -> (step latent)",
             latent=self.n_latents,
         )
-        # the prefix shares the place of the first bin; its own learned vectors tell it apart
+        # the prefix has the position of the first bin; its learned vectors distinguish it
         position = functional.pad(start + (self.step_bins - 1) / 2, (n_prefix, 0))
         sees = weight = None
         if attends_causally(scheme):
-            # what a token knows of reaches up to this bin; of the prefix it is none
+            # the last bin that a token knows of; -1 for the prefix, which knows of none
             known = functional.pad(start + self.step_bins - 1, (n_prefix, 0), value=-1)
             sees = known <= known[:, None]
             seen = (known <= bin_position[:, None])[None]
@@ -305,8 +305,8 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         return self.norm(bins + self.mlp(bins))
 
     def left_out(self, session: SessionInput[SpikeStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
-        # A neuron left out is one whose spikes are not read: the rows of a trial share its list of spikes. Many rows
-        # go through as one batch, of which only the neurons' own outputs are computed.
+        # To leave a neuron out, its spikes are not read. All rows of a trial share the trial's list of spikes. Many
+        # rows go through as one batch, and only the neurons' own outputs are computed.
         stitcher, n_bins = session.stitcher, session.visible.shape[1]
         prefix = self.prefix(stitcher, scheme)
         n_tokens = -(-n_bins // self.step_bins) * (self.n_latents + self.step_bins)
@@ -315,7 +315,7 @@ class SpikeTokens(Backbone[SpikeStitcher]):
             own, trial = trial.unique(return_inverse=True)
             row = torch.arange(len(trial), device=trial.device)
             variant = functional.one_hot(trial).cumsum(0)[row, trial] - 1
-            # of trials with fewer rows than another, some variants leave nobody out, and nobody asks for them
+            # a trial with fewer rows than another has unused variants, which leave no neuron out
             without = neuron.new_full((len(own), int(variant.max()) + 1), -1).index_put((trial, variant), neuron)
             some = session._replace(visible=session.visible[own], hidden=session.hidden[own])
             read = self.read_spikes(some, prefix, scheme, without)[variant, trial]

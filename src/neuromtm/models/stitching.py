@@ -13,7 +13,7 @@ from neuromtm.randomness import seed_from
 
 
 def module_key(eid: str) -> str:
-    """A module name for an eid: names may hold no dot and must not be those of a ModuleDict's own methods."""
+    """The module name of an eid. A module name may hold no dot and must not be that of a ModuleDict's own method."""
     return "session:" + eid.replace("%", "%25").replace(".", "%2E")
 
 
@@ -24,7 +24,7 @@ class LinearStitcher(nn.Module):
         width: the model's width.
         mean_counts: (neuron,) mean spikes per bin. The read-out starts with zero weights and the logarithm of
             these as bias, so that training starts at zero bits per spike.
-        mask_input: whether which entries are hidden is read in too, by weights of its own.
+        mask_input: whether the stitcher also reads which entries are hidden, by weights of their own.
     """
 
     def __init__(self, *, width: int, mean_counts: Tensor, mask_input: bool = False):
@@ -39,7 +39,7 @@ class LinearStitcher(nn.Module):
             self.read_out.bias.copy_(mean_counts.log())
 
     def drive(self, visible: Tensor, hidden: Tensor) -> Tensor:
-        """Read neurons in.
+        """Map counts to the model's width.
 
         Args:
             visible: (trial, bin, neuron) counts, 0 where hidden.
@@ -52,12 +52,12 @@ class LinearStitcher(nn.Module):
         return drive if self.mask_in is None else drive + self.mask_in(hidden.to(visible.dtype))
 
     def share(self, visible: Tensor, hidden: Tensor, neurons: Tensor) -> Tensor:
-        """What the drive loses when a neuron is hidden in addition.
+        """The part of `drive` that is lost when one more neuron is hidden.
 
         Args:
             visible: (row, bin) the neuron's counts, 0 where hidden.
             hidden: (row, bin) bool.
-            neurons: (row,) int64.
+            neurons: (row,) int64, the neuron of each row.
 
         Returns:
             (row, bin, width).
@@ -70,17 +70,17 @@ class LinearStitcher(nn.Module):
 
 
 class VisibleGroup(NamedTuple):
-    """Some trials of one session, by name."""
+    """Some trials of one session, which is named by its eid."""
 
     eid: str
     visible: Tensor
     """(trial, bin, neuron) counts with the hidden entries set to 0"""
     hidden: Tensor | None = None
-    """(trial, bin, neuron) bool, the entries that are hidden; None where all is shown"""
+    """(trial, bin, neuron) bool, the entries that are hidden; None if nothing is hidden"""
 
 
 class StitchedModel(nn.Module):
-    """One backbone for all animals, one stitcher for each.
+    """One backbone for all sessions and one stitcher for each session.
 
     Args:
         backbone: the shared weights.
@@ -93,23 +93,23 @@ class StitchedModel(nn.Module):
         self.sessions: dict[str, SessionInfo] = {}
 
     def add_session(self, session: SessionInfo, mean_counts: Tensor | None = None) -> None:
-        """Give a session its own weights; nothing of the other sessions changes.
+        """Give a session its own weights. The weights of other sessions do not change.
 
         Args:
-            session: who is recorded.
-            mean_counts: (neuron,) mean spikes per bin over the training trials, above 0. Without it 1 is taken,
-                which is right only where trained weights are loaded afterwards.
+            session: its eid, neurons and regions.
+            mean_counts: (neuron,) mean spikes per bin over the training trials, above 0. By default 1, which is
+                right only if trained weights are loaded afterwards.
         """
         if mean_counts is None:
             mean_counts = torch.ones(session.n_neurons)
         with torch.random.fork_rng(devices=[]):
-            # from the name, not from a running stream: who else is there does not matter
+            # seeded by the eid and not from a running stream, so that other sessions do not matter
             torch.manual_seed(seed_from(torch.initial_seed(), "stitcher", session.eid))
             self.stitchers[module_key(session.eid)] = self.backbone.make_stitcher(mean_counts, session.regions)
         self.sessions[session.eid] = session
 
     def start_from_averages(self, averages: Mapping[str, Tensor]) -> None:
-        """Give sessions' stitchers their first weights by (bin, neuron) trial averages, each by its eid.
+        """Set the first weights of stitchers from their sessions' trial averages: eid -> (bin, neuron).
 
         See `Backbone.start_from_averages`.
         """
@@ -121,11 +121,11 @@ class StitchedModel(nn.Module):
         return self.backbone([self._input(*group) for group in groups], scheme)
 
     def left_out(self, group: VisibleGroup, scheme: Scheme, neurons: Tensor) -> Tensor:
-        """Predict each of some neurons with only that neuron hidden in addition.
+        """Predict some neurons. For each of them, only that neuron is hidden in addition.
 
         Args:
-            group: some trials.
-            scheme: the prompt.
+            group: trials of one session.
+            scheme: selects the prompt token and whether attention is causal.
             neurons: (left_out,) int64, the neurons to leave out in turn.
 
         Returns:
@@ -136,7 +136,7 @@ class StitchedModel(nn.Module):
         own_pass = torch.ones_like(has_spikes) if self.backbone.reads_mask else has_spikes
         if own_pass.all():
             predicted = session.visible.new_empty(*session.visible.shape[:2], len(neurons))
-        else:  # one pass for all the neurons that are silent, which are as good as hidden
+        else:  # one pass serves all silent neurons: to hide them changes nothing
             log_rates = self.backbone([session], scheme).log_rates[0]
             predicted = log_rates[..., neurons].to(session.visible.dtype)
         trials, places = own_pass.nonzero(as_tuple=True)
@@ -149,5 +149,5 @@ class StitchedModel(nn.Module):
         stitcher = self.stitchers[module_key(eid)]
         if hidden is None:
             hidden = torch.zeros_like(visible, dtype=torch.bool)
-        # in the precision of the weights, which the trainer may have chosen
+        # in the precision of the weights, which the trainer may have set
         return SessionInput(stitcher, visible.to(next(stitcher.parameters()).dtype), hidden)
