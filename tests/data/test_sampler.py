@@ -171,8 +171,8 @@ def test_an_epoch_that_was_cut_short_by_choice_does_not_shorten_the_next():
 @pytest.mark.parametrize(
     ("n_trials", "options", "sentence"),
     [
-        ([3], {"batch_size": 8, "n_ranks": 4}, r"number of trials, 3, cannot be shared by 4 .*take fewer devices,"),
-        ([1, 1], {"batch_size": 8, "sessions_per_batch": 4}, r"fewer data\.sessions_per_batch"),
+        ([3], {"batch_size": 8, "n_ranks": 4}, r"^3 trials cannot be divided among 4 .*Use fewer devices,"),
+        ([1, 1], {"batch_size": 8, "sessions_per_batch": 4}, r"smaller data\.sessions_per_batch"),
         ([5], {"batch_size": 1, "n_ranks": 2}, "or larger batches"),
     ],
 )

@@ -50,7 +50,7 @@ class ResumableLoader(DataLoader[Batch]):
         return {"epoch": self._plans.epoch, "given": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on behind those batches; at the end of an epoch, with the next one."""
+        """Continue after those batches; if they were the whole epoch, with the next epoch."""
         self._given = state["given"]
         self._plans.set_epoch(state["epoch"])
         if state["given"] < len(self._plans):
@@ -61,19 +61,19 @@ class SessionDataModule(lightning.LightningDataModule):
     """Trials of many sessions, in batches of one session or several.
 
     Args:
-        root: folder with manifest.json and one shard a session.
+        root: folder with manifest.json and one shard per session.
         sessions: eids to use; by default all of the role.
-        n_sessions: only so many of them. Nested: the first 4 are among the first 8, for every seed.
+        n_sessions: use only so many of them. The choice is nested: for every seed, the first 4 are among the first 8.
         role: which sessions of the manifest: those for pretraining, those held out, or all.
-        batch_size: trials a batch and rank.
+        batch_size: trials in a batch on each rank.
         sessions_per_batch: sessions that share a batch; divides `batch_size`.
-        eval_batch_size: trials of one session a batch in validation, test and prediction.
+        eval_batch_size: trials in a batch in validation, test and prediction, all of one session.
         min_firing_rate_hz: leaves out neurons that fire less.
         regions: keeps only neurons of these regions (Beryl acronyms); by default all.
         cache: `memory` keeps what has been read; `none` reads every trial from disk every time.
-        n_workers: processes a rank that read ahead; 0 reads in the training process.
-        pin_memory: page-locked batches, quicker to move to a GPU.
-        seed: of the order of trials and of the choice by `n_sessions`.
+        n_workers: processes that read ahead for each rank; 0 reads in the training process.
+        pin_memory: whether batches lie in page-locked memory, from which they move to a GPU faster.
+        seed: seed of the order of trials and of the choice by `n_sessions`.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class SessionDataModule(lightning.LightningDataModule):
 
     @property
     def n_bins(self) -> int:
-        """Bins a trial, the same for all sessions."""
+        """Bins per trial, the same for all sessions."""
         return next(iter(self.headers.values())).n_bins
 
     @property
@@ -162,12 +162,12 @@ class SessionDataModule(lightning.LightningDataModule):
         self._dataset = SessionDataset(sources, in_memory=self.cache == "memory")
 
     def teardown(self, stage: str) -> None:
-        """Close the shards: other programs may want to open them in their own way."""
+        """Close the shards, so that other programs can open them in their own way."""
         self._opened.close()
 
     @property
     def _opened(self) -> SessionDataset:
-        """What reads the sessions, once `setup` has chosen them."""
+        """The reader of the sessions that `setup` has chosen."""
         assert self._dataset is not None
         return self._dataset
 
@@ -194,7 +194,7 @@ class SessionDataModule(lightning.LightningDataModule):
             raise DataError(
                 f"{self.root}: data.n_sessions is {self.n_sessions}, but there are only {len(chosen)} to choose from."
             )
-        # each session draws a number from its own name: more sessions in the folder do not reshuffle the rest
+        # each session's number is drawn from its eid, so that more sessions in the folder do not reorder the others
         draws = {entry.eid: numpy_generator_for(self.seed, "subset", entry.eid).random() for entry in chosen}
         return sorted(chosen, key=lambda entry: draws[entry.eid])[: self.n_sessions]
 
@@ -223,13 +223,13 @@ class SessionDataModule(lightning.LightningDataModule):
         return {eid: header.splits[split] for eid, header in self.headers.items()}
 
     def fingerprint(self, eid: str) -> str:
-        """Names a session's trials: another window, event, choice of trials or split has another one."""
+        """A name for a session's trials. It changes with the window, the event, the choice of trials or the splits."""
         header = self.headers[eid]
         trials = {name: own.tolist() for name, own in header.splits.items()}
         return hash_of(list(header.window_s), header.align_event, header.trials.index.tolist(), trials)
 
     def mean_counts(self, eid: str) -> Tensor:
-        """(neuron,) mean spikes per bin over the training trials; half a spike is added, so that none is 0."""
+        """(neuron,) mean spikes per bin over the training trials; half a spike is added, so that no mean is 0."""
         total, n_entries = torch.zeros(self.sessions[eid].n_neurons, dtype=torch.float64), 0
         for group in self.groups(eid, "train"):
             total += group.counts.sum((0, 1), dtype=torch.float64)
@@ -267,7 +267,7 @@ class SessionDataModule(lightning.LightningDataModule):
         return self._opened.sources[eid].path
 
     def n_train_batches(self, n_ranks: int) -> int:
-        """Batches a rank and epoch."""
+        """Training batches per epoch on each rank."""
         return len(self._sampler("train", rank=0, n_ranks=n_ranks))
 
     def train_dataloader(self) -> ResumableLoader:
@@ -286,7 +286,7 @@ class SessionDataModule(lightning.LightningDataModule):
         rank, n_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return ResumableLoader(
             self._opened,
-            # by keyword: for a prediction Lightning builds the loader again, with this argument replaced
+            # by keyword, because for a prediction Lightning builds the loader again and replaces this argument
             sampler=self._sampler(split, rank=rank, n_ranks=n_ranks),
             num_workers=self.n_workers,
             persistent_workers=self.n_workers > 0,
@@ -322,7 +322,7 @@ def _check_names(root: Path, entries: list[SessionEntry], headers: dict[str, Sha
     ]
     if others:
         raise ManifestError(
-            f"{root}: files of other sessions than the manifest says: {'; '.join(others)}. Prepare them again; "
+            f"{root}: files hold other sessions than the manifest says: {'; '.join(others)}. Prepare them again; "
             f"python -m data_prep check {root} names every bad file."
         )
 
@@ -333,4 +333,6 @@ def _check_same_bins(headers: dict[str, ShardHeader]) -> None:
         kinds.setdefault((header.n_bins, header.bin_size_s), []).append(eid)
     if len(kinds) > 1:
         found = "; ".join(f"{n} bins of {size} s in {', '.join(eids)}" for (n, size), eids in kinds.items())
-        raise DataError(f"The sessions differ in their bins: {found}. Choose sessions of one kind or prepare again.")
+        raise DataError(
+            f"The sessions differ in their bins: {found}. Choose sessions with the same bins, or prepare them again."
+        )

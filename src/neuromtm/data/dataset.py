@@ -1,4 +1,4 @@
-"""Reads the batches that the sampler plans, from shards opened in the process that reads them."""
+"""Read the batches that the sampler plans. Each process opens the shards that it reads."""
 
 import os
 from collections import OrderedDict
@@ -21,25 +21,25 @@ MAX_OPEN_FILES = 32
 
 @dataclass(frozen=True)
 class SessionSource:
-    """Where a session's trials are read from, and which of its neurons."""
+    """Where to read a session's trials, and which of its neurons to read."""
 
     info: SessionInfo
     """the chosen neurons"""
     path: Path
     neurons: np.ndarray
-    """(neuron,) places of the chosen neurons in the shard"""
+    """(neuron,) positions of the chosen neurons in the shard"""
     choice: np.ndarray
-    """(trial,) int8 of the whole shard"""
+    """(trial,) int8 choice of all trials of the shard"""
     behaviors: tuple[str, ...]
-    """traces to read"""
+    """names of the traces to read"""
 
 
 class SessionDataset(Dataset[Batch]):
-    """Batch plans in, batches out.
+    """Turns batch plans into batches.
 
     Args:
         sources: eid -> where to read.
-        in_memory: keep what has been read, uint8 as stored, for the life of the process.
+        in_memory: read a session's arrays whole and keep them, in the stored type, until the process ends.
     """
 
     def __init__(self, sources: Mapping[str, SessionSource], *, in_memory: bool = False):
@@ -65,7 +65,7 @@ class SessionDataset(Dataset[Batch]):
         if len(source.neurons) != counts.shape[-1]:
             counts = counts.take(source.neurons, axis=-1)
         if counts.dtype == np.uint16:
-            counts = counts.astype(np.int32)  # torch computes little in uint16
+            counts = counts.astype(np.int32)  # torch has few operations on uint16
         return SessionGroup(
             eid=plan.eid,
             counts=torch.from_numpy(counts),
@@ -92,7 +92,7 @@ class SessionDataset(Dataset[Batch]):
         return self._arrays[eid, name][trials]
 
     def _file(self, eid: str) -> h5py.File:
-        # a file opened before a fork must not be read in the child
+        # a file that was opened before a fork must not be read in the child process
         if self._process != os.getpid():
             self._files, self._process = OrderedDict(), os.getpid()
         if eid not in self._files:

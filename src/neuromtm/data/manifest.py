@@ -1,4 +1,4 @@
-"""`manifest.json`: what is in a folder of shards."""
+"""`manifest.json`: the list of what is in a folder of shards."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ Role = Literal["pretrain", "heldout"]
 
 @dataclass(frozen=True)
 class SessionEntry:
-    """One session's line in the manifest."""
+    """One session's entry in the manifest."""
 
     eid: str
     file: str
@@ -66,16 +66,16 @@ def describe(path: Path, role: Role) -> SessionEntry:
 
 
 def add_session(folder: Path, entry: SessionEntry) -> None:
-    """Add or replace one session's entry, safely beside other processes that do the same."""
+    """Add or replace one session's entry. Several processes may do this at the same time."""
     with locked(folder):
         _add(folder, entry)
 
 
 def add_shard(path: Path, role: Role) -> None:
-    """Add or replace the entry of a shard that was just written, safely beside other processes.
+    """Add or replace the entry of a shard that was just written. Several processes may do this at the same time.
 
-    The shard is described under the lock: if another process replaces it meanwhile, the one that adds last
-    describes what is there.
+    The shard is described while the folder is locked. If another process replaces the shard in the meantime, the last
+    process to add its entry describes the shard that is there.
     """
     with locked(path.parent):
         _add(path.parent, describe(path, role))
@@ -90,7 +90,7 @@ def _add(folder: Path, entry: SessionEntry) -> None:
 
 
 def find_entry(folder: Path, eid: str) -> SessionEntry | None:
-    """One session's entry, None if the folder has no manifest yet or the manifest not this session.
+    """One session's entry; None if the folder has no manifest yet, or if the manifest does not list the session.
 
     Raises:
         ManifestError: if there is a manifest that cannot be read.
@@ -158,7 +158,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_file_name(value: Any) -> bool:
-    # a name with a folder in it would lead to a file that is not this folder's
+    # a name with a folder in it would lead to a file outside this folder
     return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & set("/\\\0")
 
 
@@ -197,11 +197,11 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "behaviors": (_are_names, "a list of names"),
     "splits": (_are_numbers, "a number of trials for each split"),
 }
-"""each field of an entry: what it must be, as a function and in words"""
+"""field of an entry -> the check of its value, and in words what the value must be"""
 
 
 def folder_problems(folder: Path) -> dict[str, list[str]]:
-    """File name -> all that is wrong with it: damaged, missing, changed since, or not in the manifest.
+    """File name -> all its problems: it is damaged, missing, changed since it was listed, or not in the manifest.
 
     Raises:
         ManifestError: if there is no readable manifest to check against.

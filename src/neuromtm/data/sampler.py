@@ -1,4 +1,4 @@
-"""Which trials make up each batch: every trial once an epoch, the same number of batches on every rank."""
+"""Plan the batches of an epoch: each trial is used once, and every rank has the same number of batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -29,15 +29,15 @@ def plan_epoch(
     n_ranks: int,
     generator: np.random.Generator | None,
 ) -> list[BatchPlan]:
-    """Divide all trials into batches, a multiple of `n_ranks` of them.
+    """Divide all trials into batches. The number of batches is a multiple of `n_ranks`.
 
-    A session's trials are cut into pieces of nearly equal size; where the number of pieces does not fit the
-    ranks, the largest are halved, so that no trial is left out, seen twice or made up.
+    A session's trials are cut into pieces of nearly equal size. If the number of pieces does not fit the ranks, the
+    largest pieces are halved. No trial is left out, used twice or invented.
 
     Args:
         trials: eid -> trial numbers.
-        batch_size: most trials in a batch.
-        sessions_per_batch: pieces in a batch, of different sessions as long as there are any.
+        batch_size: largest number of trials in a batch.
+        sessions_per_batch: pieces in a batch, from different sessions as long as there are enough sessions.
         n_ranks: processes that share the batches.
         generator: shuffles trials and batches; None keeps their order.
 
@@ -61,8 +61,8 @@ def _divide_until_even(pieces: list[tuple[str, np.ndarray]], multiple: int) -> N
         if len(trials) < 2:
             n_trials = sum(len(t) for _, t in pieces)
             raise DataError(
-                f"The number of trials, {n_trials}, cannot be shared by {multiple} session groups a step; take fewer "
-                "devices, fewer data.sessions_per_batch or larger batches."
+                f"{n_trials} trials cannot be divided among {multiple} session groups per step. Use fewer devices, a "
+                "smaller data.sessions_per_batch or larger batches."
             )
         pieces[largest : largest + 1] = [(eid, half) for half in np.array_split(trials, 2)]
 
@@ -83,12 +83,12 @@ def _combine(
 
 
 def _draw_batch(waiting: dict[str, list[GroupPlan]], n_groups: int, generator: np.random.Generator | None) -> BatchPlan:
-    # the sessions with the most pieces left go first: so the last batches are not all of one session
+    # the sessions with the most pieces left go first, so that the last batches are not all of one session
     batch = []
     while len(batch) < n_groups:
         eids = list(waiting)
         if generator is not None:
-            # among equals the draw decides, or the same sessions would meet in every batch
+            # sessions with equally many pieces are shuffled, or the same ones would meet in every batch
             eids = [eids[i] for i in generator.permutation(len(eids))]
         for eid in sorted(eids, key=lambda eid: -len(waiting[eid]))[: n_groups - len(batch)]:
             batch.append(waiting[eid].pop(0))
@@ -98,16 +98,16 @@ def _draw_batch(waiting: dict[str, list[GroupPlan]], n_groups: int, generator: n
 
 
 class SessionBatchSampler(Sampler[BatchPlan]):
-    """Yields this rank's batches of an epoch; deterministic from (seed, epoch).
+    """Yields this rank's batches of an epoch. Seed and epoch alone decide the order.
 
     Args:
         trials: eid -> trial numbers.
-        batch_size: most trials in a batch, over all its sessions.
+        batch_size: largest number of trials in a batch, over all its sessions.
         sessions_per_batch: sessions in a batch; divides `batch_size`.
-        shuffle: whether every epoch draws another order.
-        seed: of the order.
-        rank: this process.
-        n_ranks: all processes.
+        shuffle: whether every epoch has a random order of its own.
+        seed: seed of the order.
+        rank: number of this process.
+        n_ranks: number of processes.
     """
 
     def __init__(
@@ -123,8 +123,8 @@ class SessionBatchSampler(Sampler[BatchPlan]):
     ):
         if sessions_per_batch < 1 or batch_size < 1 or batch_size % sessions_per_batch:
             raise ConfigError(
-                f"data.batch_size {batch_size} cannot be shared by data.sessions_per_batch {sessions_per_batch}; "
-                "make it a multiple."
+                f"data.batch_size {batch_size} is not a multiple of data.sessions_per_batch {sessions_per_batch}. "
+                "Change one of them."
             )
         self.trials = dict(trials)
         self.batch_size, self.sessions_per_batch = batch_size, sessions_per_batch
@@ -134,16 +134,16 @@ class SessionBatchSampler(Sampler[BatchPlan]):
         self._n_batches = len(self._plan())
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order; Lightning calls it before every epoch."""
+        """Choose the order of this epoch. Lightning calls this before every epoch."""
         self.epoch = epoch
 
     def resume(self, *, epoch: int, first_batch: int) -> None:
-        """Let one epoch start at a later batch, if it is the next to be run; all others start at their first."""
+        """Let one epoch start at a later batch, if it is the next epoch to run. Others start at their first batch."""
         self._resumed = (epoch, first_batch)
 
     @property
     def first_batch(self) -> int:
-        """The batch that the epoch starts at."""
+        """The batch at which the epoch starts."""
         epoch, first_batch = self._resumed
         return first_batch if epoch == self.epoch else 0
 

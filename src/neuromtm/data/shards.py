@@ -1,4 +1,4 @@
-"""The shard, format 1: one HDF5 file a session. DESIGN in one place: what is written is what is checked.
+"""The shard, format 1: one HDF5 file per session. This table is what is written and what is checked.
 
 | path | dtype, shape |
 | --- | --- |
@@ -63,14 +63,14 @@ class Trials:
     reward: np.ndarray
     """+1 rewarded, -1 not"""
     reaction_time_s: np.ndarray
-    """first movement after stimulus onset"""
+    """from stimulus onset to the first movement"""
     index: np.ndarray
     """row in the source's trial table"""
 
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """Everything of a shard but the large arrays: what a data module needs before the first batch."""
+    """Everything in a shard except the large arrays. A data module needs it before the first batch."""
 
     eid: str
     subject: str
@@ -78,7 +78,7 @@ class ShardHeader:
     source: str
     bin_size_s: float
     window_s: tuple[float, float]
-    """start and end relative to the event"""
+    """start and end, relative to the event"""
     align_event: str
     created_by: str
     neurons: Neurons
@@ -87,7 +87,7 @@ class ShardHeader:
     behaviors: tuple[str, ...]
     """names of the traces under `behavior/`"""
     preparation: Mapping[str, object] = field(default_factory=dict)
-    """the options the shard was prepared with, so that another preparation is not taken for this one"""
+    """the options that the shard was prepared with; they tell it from a shard of another preparation"""
 
     @property
     def n_trials(self) -> int:
@@ -112,7 +112,7 @@ class Shard:
 
     header: ShardHeader
     counts: np.ndarray
-    """(trial, bin, neuron) uint8, or uint16 where a count needs it"""
+    """(trial, bin, neuron) uint8, or uint16 where a count does not fit in uint8"""
     behavior: Mapping[str, np.ndarray] = field(default_factory=dict)
     """name -> (trial, bin) float32"""
     true_rates: np.ndarray | None = None
@@ -125,10 +125,10 @@ def n_bins(window_s: Sequence[float], bin_size_s: float) -> int:
 
 
 def write_shard(path: Path, shard: Shard) -> None:
-    """Write a shard under a temporary name, check it, and rename it: a shard that exists is whole.
+    """Write a shard under a temporary name, check it, and rename it. A shard that exists is therefore whole.
 
     Raises:
-        ShardError: if the parts do not fit together; nothing is left behind.
+        ShardError: if the parts do not fit together; no file is left behind.
     """
     header, text = shard.header, h5py.string_dtype()
     with whole_file(path) as temporary:
@@ -158,14 +158,14 @@ def write_shard(path: Path, shard: Shard) -> None:
 
 
 def _write_per_trial(file: h5py.File, name: str, values: np.ndarray) -> None:
-    # one trial a chunk: random reads of trials touch only what they need
+    # one trial per chunk: to read random trials, nothing else has to be read
     chunks = (1, *values.shape[1:]) if values.size else None
     file.create_dataset(name, data=values, chunks=chunks, fletcher32=bool(values.size))
 
 
 @contextmanager
 def open_shard(path: Path) -> Generator[h5py.File]:
-    """Open a shard for reading, without a file lock (cluster file systems), format checked.
+    """Open a shard for reading and check its format. It takes no file lock, for the sake of cluster file systems.
 
     Raises:
         ShardError: if the file is missing, truncated, not HDF5, or of another format or version.
@@ -179,7 +179,7 @@ def open_shard(path: Path) -> Generator[h5py.File]:
 
 @contextmanager
 def _damage_named(path: Path) -> Generator[None]:
-    """Name the file in whatever HDF5 says of damaged content."""
+    """Turn any error of HDF5 about damaged content into one that names the file."""
     try:
         yield
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError) as error:
@@ -187,7 +187,7 @@ def _damage_named(path: Path) -> Generator[None]:
 
 
 def open_shard_file(path: Path) -> h5py.File:
-    """The same as `open_shard`, for a caller that closes the file itself."""
+    """Open a shard as `open_shard` does, for a caller that closes the file itself."""
     path = Path(path)
     if not path.exists():
         raise ShardError(f"{path}: no such shard. Prepare it again.")
@@ -255,7 +255,7 @@ def read_shard(path: Path) -> Shard:
 def read_trials(dataset: h5py.Dataset, trials: Sequence[int] | np.ndarray) -> np.ndarray:
     """Read some trials of a dataset whose first axis is trials, one by one.
 
-    A list of trials as HDF5 index is about a hundred times slower than single reads of a chunk.
+    A list of trials as HDF5 index is several times slower than single reads of a chunk (benchmarks/reading.py).
     """
     values = np.empty((len(trials), *dataset.shape[1:]), dataset.dtype)
     for row, trial in enumerate(trials):
@@ -264,7 +264,7 @@ def read_trials(dataset: h5py.Dataset, trials: Sequence[int] | np.ndarray) -> np
 
 
 def shard_problems(path: Path) -> list[str]:
-    """All that is wrong with a shard, a sentence each; every byte is read, so that checksums are verified."""
+    """All problems of a shard, one sentence each. Every byte is read, so that checksums are verified."""
     return _problems(path, name=path)
 
 
