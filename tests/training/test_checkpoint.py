@@ -140,7 +140,7 @@ def test_a_folder_or_a_missing_best_checkpoint_says_which_file_to_give(best, pre
         with pytest.raises(CheckpointError, match=rf"is a folder, .* {best}\.$"):
             load_checkpoint(folder)
     shutil.copy(best, tmp_path / "last.ckpt")
-    with pytest.raises(CheckpointError, match=r"no such checkpoint, as no validation .* There is .*last\.ckpt\.$"):
+    with pytest.raises(CheckpointError, match=r"no such checkpoint, because .* validation\. Use .*last\.ckpt\.$"):
         load_checkpoint(tmp_path / "best.ckpt")
     with pytest.raises(CheckpointError, match=r"other\.ckpt: no such checkpoint\.$"):
         load_checkpoint(tmp_path / "other.ckpt")

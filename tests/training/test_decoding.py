@@ -229,7 +229,7 @@ def test_one_class_in_train_is_refused(driven, tmp_path):
         trials = replace(shard.header.trials, choice=np.ones(shard.header.n_trials, np.int8))
         return replace(shard, header=replace(shard.header, trials=trials))
 
-    with pytest.raises(DataError, match=r"have only 1 for 'choice': nothing to tell apart"):
+    with pytest.raises(DataError, match=r"have only the value 1 of 'choice', so there are no classes"):
         fit(tmp_path / "run", decoder(), driven(same))
 
 
@@ -238,7 +238,7 @@ def test_no_known_value_is_refused(driven, tmp_path):
         trials = replace(shard.header.trials, choice=np.zeros(shard.header.n_trials, np.int8))
         return replace(shard, header=replace(shard.header, trials=trials))
 
-    with pytest.raises(DataError, match="no session has a known value of 'choice'"):
+    with pytest.raises(DataError, match="no known value of 'choice' in any session"):
         fit(tmp_path / "run", decoder(), driven(unknown))
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, in plain types, so that it opens without the data and `weights_only`."""
+"""The checkpoint's record of itself, in plain types, so that it opens without the data and with `weights_only`."""
 
 import importlib
 import pickle
@@ -25,22 +25,22 @@ KEY = "neuromtm"
 FORMAT_VERSION = 1
 BACKBONE_PREFIX = "model.backbone."
 DOS_FOLDER = 0x10
-"""a bit of the attributes of a zip file's part"""
+"""the bit in the attributes of a zip file's part that marks a folder"""
 
 
 @dataclass(frozen=True)
 class CheckpointRecord:
-    """The model's own part of a checkpoint."""
+    """What a checkpoint says about its model."""
 
     class_path: str
-    """of the backbone"""
+    """full name of the backbone's class"""
     options: dict[str, Any]
     """the backbone's constructor arguments"""
     sessions: tuple[SessionInfo, ...]
     n_bins: int
     bin_size_s: float
     objective: Objective = field(default_factory=Objective)
-    """what it was trained with"""
+    """the masking that the model was trained with"""
     trials: Mapping[str, str] = field(default_factory=dict)
     """eid -> fingerprint of the session's trials and splits"""
     batches: Mapping[str, int] = field(default_factory=dict)
@@ -94,10 +94,10 @@ class CheckpointRecord:
 
         Args:
             checkpoint: as loaded by torch.
-            name: of the file, for messages.
+            name: name of the file, for messages.
 
         Raises:
-            CheckpointError: if it is not ours or of another version.
+            CheckpointError: if it is no checkpoint of neuromtm, or of another version.
         """
         plain = checkpoint.get(KEY) if isinstance(checkpoint, Mapping) else None
         if not isinstance(plain, Mapping):
@@ -125,13 +125,13 @@ class CheckpointRecord:
             raise CheckpointError(f"{name}: its entry {KEY!r} is not whole ({error!r}). Use another one.") from error
 
     def build_backbone(self, *, name: str) -> Backbone:
-        """Make the architecture again, with untrained weights.
+        """Rebuild the architecture, with untrained weights.
 
         Args:
-            name: of the file, for messages.
+            name: name of the file, for messages.
 
         Raises:
-            CheckpointError: if the class is not to be found or is no backbone.
+            CheckpointError: if the class cannot be found, is no backbone or takes other options.
         """
         module, _, qualname = self.class_path.rpartition(".")
         try:
@@ -179,7 +179,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     """Load a checkpoint onto the CPU without running anything that it holds.
 
     Raises:
-        CheckpointError: if it is missing, damaged, without weights or holds other than tensors and plain types.
+        CheckpointError: if it is missing, damaged or without weights, or holds more than tensors and plain types.
     """
     path = Path(path)
     if not path.is_file():
@@ -188,9 +188,9 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # torch's own words advise to switch the safety off
+        # torch's own message advises to switch this protection off
         raise CheckpointError(
-            f"{path}: not a checkpoint of neuromtm; it holds other than tensors and plain types."
+            f"{path}: not a checkpoint of neuromtm; it holds more than tensors and plain types."
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, ImportError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -207,12 +207,12 @@ def _absence(path: Path) -> str:
         return f"{path}: is a folder, not a checkpoint. Give a file in it, e.g. {best}."
     last = path.with_name("last.ckpt")
     if path.name == "best.ckpt" and last.is_file():
-        return f"{path}: no such checkpoint, as no validation happened before the training ended. There is {last}."
+        return f"{path}: no such checkpoint, because the training ended before its first validation. Use {last}."
     return f"{path}: no such checkpoint."
 
 
 def _check_bytes(path: Path) -> None:
-    """Compare the checksums that torch stores but does not read: a weight with another bit would load unnoticed.
+    """Compare the checksums that torch stores but does not read; without this a wrong bit would load unnoticed.
 
     Raises:
         CheckpointError: if the file is damaged.
@@ -220,7 +220,7 @@ def _check_bytes(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()
-            # torch takes a part with this bit for a folder, and gives memory that nobody filled
+            # torch takes a part with this bit for a folder, and returns uninitialised memory
             folders = [part.filename for part in file.infolist() if part.external_attr & DOS_FOLDER]
     except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError) as error:
         raise CheckpointError(
@@ -241,12 +241,12 @@ def load_backbone(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: st
     """Give a backbone the shared weights of a loaded checkpoint.
 
     Args:
-        backbone: of the checkpoint's architecture; its weights are replaced.
+        backbone: one of the checkpoint's architecture; its weights are replaced.
         checkpoint: as loaded.
-        name: of the file, for messages.
+        name: name of the file, for messages.
 
     Raises:
-        CheckpointError: naming the weights that are missing, or one that does not fit.
+        CheckpointError: naming weights that are missing, unknown or of another shape.
     """
     _load(backbone, checkpoint, BACKBONE_PREFIX, name=name)
 
@@ -282,11 +282,11 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         checkpoint = load_checkpoint(path)
-        CheckpointRecord.from_checkpoint(checkpoint, name=str(path))  # before Lightning takes it for one of its own
+        CheckpointRecord.from_checkpoint(checkpoint, name=str(path))  # before Lightning uses it as one of its own
         return checkpoint
 
 
 def newest_checkpoint(run_dir: Path) -> Path | None:
-    """The checkpoint a stopped run goes on from: the newest of `last.ckpt` and those written on a requeue."""
+    """The checkpoint from which a stopped run continues: the newest of `last.ckpt` and those written on a requeue."""
     found = [*run_dir.glob("checkpoints/last.ckpt"), *run_dir.glob("hpc_ckpt_*.ckpt")]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)

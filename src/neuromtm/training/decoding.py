@@ -1,4 +1,4 @@
-"""The LightningModule that decodes: a linear head on the stitched model's states, trained from end to end."""
+"""The LightningModule that decodes behaviour: a linear head on the stitched model's states, trained end to end."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -23,42 +23,42 @@ from neuromtm.training.optim import Schedule
 from neuromtm.training.stitched import StitchedModule
 
 TargetKind = Literal["classes", "number", "trace"]
-"""what a behaviour is: a class a trial, a number a trial, or a number a bin"""
+"""what a behaviour is: a class per trial, a number per trial, or a trace (a number per bin)"""
 
 
 class Units(NamedTuple):
-    """What a session's trace or number is measured from, and in."""
+    """Origin and unit of a session's trace or number."""
 
     average: tuple[float, ...]
-    """(bin,) over the training trials; their whole mean in a bin that none of them knows"""
+    """(bin,) average over the training trials; in a bin where none has a value, their mean over all bins"""
     deviation: float
-    """standard deviation from it; 1 where there is none"""
+    """standard deviation from that average; 1 if it is 0 or unknown"""
 
 
 class BehaviorDecoding(StitchedModule):
-    """Decodes one behaviour from the states of a stitched model, nothing hidden.
+    """Decodes one behaviour from the states of a stitched model. Nothing is hidden from the model.
 
-    The head is a linear map, one for all sessions or each its own: of the whole trial for classes (cross-entropy) and
-    for numbers of a trial, of each bin for a trace (squared error). A trace is learned as its deviation from the
-    session's average over training trials, which needs no neurons: training starts at the chance level. The model
-    beneath the head is fine-tuned from `pretrained`, held fixed (`frozen`), or trained from scratch (a `backbone`
-    alone).
+    The head is a linear map, one for all sessions or one for each session. For classes (cross-entropy) and for a number
+    per trial (squared error) it reads the whole trial; for a trace (squared error) it reads each bin. A trace or number
+    is learned as its deviation from the session's average over training trials. This average needs no neurons, so
+    training starts at the chance level. The model beneath the head is fine-tuned from `pretrained`, held fixed
+    (`frozen`), or trained from scratch (a `backbone` alone).
 
     Args:
         target: the behaviour's name: a trace of the shards, `choice`, `reward`, `block`, `contrast` or
             `reaction_time_s`.
-        backbone: the architecture. Left out, it is the one of `pretrained`, or of the checkpoint tested.
-        pretrained: checkpoint whose shared weights training starts from, and those of the sessions it knows.
+        backbone: the architecture. By default that of `pretrained`, or of the checkpoint that is tested.
+        pretrained: checkpoint that training starts from: its shared weights, and those of the sessions it knows.
         frozen: train the head alone. The pretrained checkpoint must know every session.
-        own_heads: whether each session has a head of its own. One for all learns from more trials; but the states of a
-            frozen model need not mean the same in two animals.
-        prompt: the scheme whose prompt and attention the model is asked with; if it was not pretrained with it, the
-            first of those that it was pretrained with.
+        own_heads: whether each session has a head of its own. A shared head learns from more trials, but the states of
+            a frozen model may mean different things in two animals.
+        prompt: the scheme whose prompt and attention the model uses. If the model was not pretrained with this scheme,
+            it uses the first scheme that it was pretrained with.
         lr: highest learning rate.
-        weight_decay: of matrices.
-        schedule: of the learning rate.
+        weight_decay: weight decay of matrices.
+        schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
-        seed: of dropout.
+        seed: seed of dropout.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class BehaviorDecoding(StitchedModule):
         self.classes: tuple[float, ...] = ()
         """known values of a target of classes, sorted; the head's outputs are in this order"""
         self.units: dict[str, Units] = {}
-        """eid -> in which a trace or number is learned"""
+        """eid -> the units in which its trace or number is learned"""
         self.heads: nn.ModuleDict | None = None
-        """by `head_key`"""
+        """`head_key` -> head"""
         self.val_loss = MeanCost()
         self._targets: dict[str, Target | None] = {}
         self._values: dict[str, Tensor] = {}  # on the device: class numbers (-1 unknown), or values in units
@@ -109,17 +109,17 @@ class BehaviorDecoding(StitchedModule):
         targets = self._read_targets(data)
         known = {eid: target for eid, target in targets.items() if target is not None}
         if not known:
-            raise DataError(f"{data.root}: no session has a known value of {self.target!r}, so there is none to learn.")
+            raise DataError(f"{data.root}: no known value of {self.target!r} in any session: nothing to learn.")
         for eid in targets.keys() - known.keys():
-            rank_zero_info(f"{eid}: has no known value of {self.target}, and takes no part.")
+            rank_zero_info(f"{eid}: has no known value of {self.target} and is left out.")
         train = {eid: target.values[data.headers[eid].splits["train"]] for eid, target in known.items()}
         first = next(iter(known.values()))
         if not first.is_trace:
             values = np.unique(np.concatenate([v[~np.isnan(v)] for v in train.values()]))
             if len(values) < 2:
-                found = f"only {values[0]:g}" if len(values) else "no known one"
+                found = f"only the value {values[0]:g}" if len(values) else "no known value"
                 raise DataError(
-                    f"{data.root}: the train trials have {found} for {self.target!r}: nothing to tell apart."
+                    f"{data.root}: the train trials have {found} of {self.target!r}, so there are no classes to learn."
                 )
             self.kind, self.classes = "classes", tuple(values.tolist())
         else:
@@ -172,7 +172,7 @@ class BehaviorDecoding(StitchedModule):
         decoder = record.decoder
         if decoder is None:
             raise CheckpointError(
-                f"{name}: a masked model, not a decoder of {self.target!r}. Give it by --model.pretrained to train one."
+                f"{name}: a masked model, not a decoder of {self.target!r}. Give it as --model.pretrained to train one."
             )
         mine = {"target": self.target, "frozen": self.frozen, "own_heads": self.own_heads, "prompt": self.prompt}
         differing = [
@@ -184,13 +184,13 @@ class BehaviorDecoding(StitchedModule):
             self.kind, self.classes = decoder["kind"], tuple(decoder["classes"])
             self.units = {eid: Units(tuple(u["average"]), u["deviation"]) for eid, u in decoder["units"].items()}
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{name}: what it says of its decoder is not whole ({error!r}).") from error
+            raise CheckpointError(f"{name}: its description of the decoder is not whole ({error!r}).") from error
         self._make_heads(record.n_bins)
 
     # ---- training
 
     def values(self, group: SessionGroup) -> Tensor | None:
-        """What the head should give for a group's trials; None if the session has no such behaviour.
+        """The values that the head should give for a group's trials; None if the session has no such behaviour.
 
         Returns:
             (trial,) int64 class numbers, -1 where unknown or never seen in training; or (trial, 1) or (trial, bin)
@@ -227,7 +227,7 @@ class BehaviorDecoding(StitchedModule):
     def _cost(self, groups: tuple[SessionGroup, ...]) -> tuple[Tensor, Tensor]:
         """Sum of the cost over the known values, and their number."""
         outputs = self._outputs(groups)
-        # without a known value there is a gradient, of 0
+        # so that without a known value there is a gradient of 0
         total = sum((output.sum() * 0.0 for output in outputs), torch.zeros((), device=self.device))
         n_known = torch.zeros((), device=self.device)
         for group, output in zip(groups, outputs, strict=True):
@@ -239,7 +239,7 @@ class BehaviorDecoding(StitchedModule):
                 n_known = n_known + (values >= 0).sum()
             else:
                 known = ~values.isnan()
-                # not filled in behind the square: a NaN would come back through its gradient
+                # NaN is replaced before the square, not after it, or it would come back in the gradient
                 total = total + ((output - values.nan_to_num()).square() * known).sum()
                 n_known = n_known + known.sum()
         return total, n_known
@@ -260,18 +260,18 @@ class BehaviorDecoding(StitchedModule):
     def on_validation_epoch_end(self) -> None:
         loss = self.val_loss.compute()
         self.val_loss.reset()
-        if not loss.isnan():  # no validation trial has a known value
-            # the same on every rank already; `sync_dist` keeps Lightning from doubting it
+        if not loss.isnan():  # NaN if no validation trial has a known value
+            # already the same on every rank; `sync_dist` keeps Lightning from a warning
             self.log("val/loss", loss, prog_bar=True, sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Nothing: what a test scores is up to the callback."""
+        """Do nothing here: the callbacks score the test."""
 
     def decode(self, group: SessionGroup) -> Tensor | None:
-        """Predict a group's behaviour in its own units; None if the session has none to learn it from.
+        """Predict a group's behaviour in its own units; None if the session had no values to learn from.
 
         Returns:
-            (trial,) values of the classes, or (trial, 1) or (trial, bin) trace.
+            (trial,) values of classes, (trial, 1) numbers, or (trial, bin) trace.
         """
         if self.kind != "classes" and group.eid not in self.units:
             return None

@@ -1,4 +1,4 @@
-"""The LightningModule that pretrains: draws a masking scheme a batch and learns to fill in what it hides."""
+"""The LightningModule that pretrains: it draws a masking scheme for each batch and learns to predict what is hidden."""
 
 from collections.abc import Iterator
 from typing import cast, get_args
@@ -22,18 +22,18 @@ from neuromtm.training.stitched import StitchedModule
 class MaskedModeling(StitchedModule):
     """Masked modelling of spike counts.
 
-    Sessions get their weights when training starts, from the data module; a checkpoint brings its own.
+    When training starts, the sessions of the data module get their weights. A checkpoint brings its sessions' weights.
 
     Args:
-        backbone: the architecture. Left out, it is the one of `pretrained`, or of the checkpoint tested.
-        objective: masking schemes and their ratios. Left out, it is that of `pretrained` or of the checkpoint; for a
-            new model it is multi-task masking.
-        pretrained: checkpoint whose shared weights training starts from, and those of the sessions it knows.
+        backbone: the architecture. By default that of `pretrained`, or of the checkpoint that is tested.
+        objective: masking schemes and their ratios. By default that of `pretrained` or of the checkpoint; for a new
+            model, multi-task masking.
+        pretrained: checkpoint that training starts from: its shared weights, and those of the sessions it knows.
         lr: highest learning rate.
-        weight_decay: of matrices.
-        schedule: of the learning rate.
+        weight_decay: weight decay of matrices.
+        schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
-        seed: of masks and dropout.
+        seed: seed of masks and dropout.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class MaskedModeling(StitchedModule):
             n_targets = n_targets + m.target.sum()
         return total, n_targets, output.own_loss
 
-    # ---- validation: the same masks in every epoch, whatever the batches and ranks
+    # ---- validation: the same masks in every epoch, independent of batches and ranks
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         for scheme, group, masked in self._fixed_masks(batch):
@@ -112,9 +112,9 @@ class MaskedModeling(StitchedModule):
             metric = self._val_loss(scheme)
             loss = metric.compute()
             metric.reset()
-            if not loss.isnan():  # a scheme that no session allows has none
+            if not loss.isnan():  # NaN if no session allows the scheme
                 losses[f"val/loss/{scheme}"] = loss
-        # the same on every rank already; `sync_dist` keeps Lightning from doubting it
+        # already the same on every rank; `sync_dist` keeps Lightning from a warning
         self.log_dict(losses, sync_dist=True)
         if losses:
             self.log("val/loss", torch.stack(list(losses.values())).mean(), prog_bar=True, sync_dist=True)
@@ -122,7 +122,7 @@ class MaskedModeling(StitchedModule):
     # ---- test and prediction: the callbacks score, draw and write
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Nothing: what a test hides and scores is up to the callbacks."""
+        """Do nothing here: the callbacks decide what a test hides and scores."""
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
         """For each group, (trial, bin, neuron) expected spikes per bin with nothing hidden."""

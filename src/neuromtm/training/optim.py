@@ -1,4 +1,4 @@
-"""AdamW with decay on matrices only, and learning-rate schedules over a known number of steps."""
+"""AdamW with weight decay on matrices only, and learning-rate schedules over a known number of steps."""
 
 import math
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from torch import nn
 
 Schedule = Literal["one_cycle", "cosine", "constant"]
 START_FACTOR = 0.1
-"""of the learning rate, at the first step (one_cycle)"""
+"""factor of the learning rate at the first step of `one_cycle`"""
 
 
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict]:
-    """Two groups of what is trained: matrices with decay; biases, norms, embeddings and tokens without."""
+    """Two groups of trained parameters: matrices with weight decay; biases, norms, embeddings and tokens without."""
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     matrices, others = [], []
     for parameter in model.parameters():
@@ -28,7 +28,7 @@ def learning_rate_factor(schedule: Schedule, *, n_steps: int, warmup_fraction: f
     """The learning rate at each step, as a factor of its maximum.
 
     `one_cycle` rises from a tenth along a half cosine and falls to zero along another (Smith & Topin 2018);
-    `cosine` rises linearly from zero and falls likewise; `constant` stays at 1 after the linear rise.
+    `cosine` rises linearly from zero and falls to zero along a half cosine; `constant` rises linearly and stays at 1.
 
     Args:
         schedule: which one.
@@ -53,7 +53,7 @@ def learning_rate_factor(schedule: Schedule, *, n_steps: int, warmup_fraction: f
 def make_optimizer(
     model: nn.Module, *, lr: float, weight_decay: float, schedule: Schedule, n_steps: int, warmup_fraction: float
 ) -> dict:
-    """Optimiser and schedule as `LightningModule.configure_optimizers` returns them; a step is an optimiser's."""
+    """Optimiser and schedule as `LightningModule.configure_optimizers` returns them; steps are optimiser steps."""
     optimizer = torch.optim.AdamW(parameter_groups(model, weight_decay=weight_decay), lr=lr)
     factor = learning_rate_factor(schedule, n_steps=n_steps, warmup_fraction=warmup_fraction)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

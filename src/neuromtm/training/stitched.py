@@ -1,4 +1,4 @@
-"""The LightningModule beneath every training: a stitched model, its sessions, its checkpoints, its optimiser."""
+"""The base LightningModule of every training: a stitched model, its sessions, its checkpoints, its optimiser."""
 
 from typing import Any
 
@@ -19,17 +19,17 @@ from neuromtm.training.optim import Schedule, make_optimizer
 class StitchedModule(lightning.LightningModule):
     """A stitched model in training.
 
-    Sessions get their weights when training starts, from the data module; a checkpoint brings its own.
+    When training starts, the sessions of the data module get their weights. A checkpoint brings its sessions' weights.
 
     Args:
-        backbone: the architecture. Left out, it is the one of `pretrained`, or of the checkpoint tested.
-        objective: masking schemes and their ratios, see the subclass.
-        pretrained: checkpoint whose shared weights training starts from, and those of the sessions it knows.
+        backbone: the architecture. By default that of `pretrained`, or of the checkpoint that is tested.
+        objective: masking schemes and their ratios; see the subclass.
+        pretrained: checkpoint that training starts from: its shared weights, and those of the sessions it knows.
         lr: highest learning rate.
-        weight_decay: of matrices.
-        schedule: of the learning rate.
+        weight_decay: weight decay of matrices.
+        schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
-        seed: of every draw in training.
+        seed: seed of every draw in training.
     """
 
     def __init__(
@@ -60,20 +60,20 @@ class StitchedModule(lightning.LightningModule):
 
     @property
     def built_model(self) -> StitchedModel:
-        """The model: `setup` or a checkpoint builds it, and until then there may be none."""
+        """The model, once `setup` or a checkpoint has built it."""
         assert self.model is not None
         return self.model
 
     @property
     def known_objective(self) -> Objective:
-        """The objective: from `setup` or a checkpoint on there is one."""
+        """The objective, once `setup` or a checkpoint has set it."""
         assert self.objective is not None
         return self.objective
 
     # ---- sessions and checkpoints
 
     def setup(self, stage: str) -> None:
-        """Give every session of the data its weights when training begins; else they come with the checkpoint."""
+        """When training begins, give every session of the data its weights. Otherwise the checkpoint has them."""
         data = self._data()
         if stage != "fit" or self.trainer.ckpt_path is not None:
             return
@@ -94,22 +94,22 @@ class StitchedModule(lightning.LightningModule):
         self.begin(data)
 
     def begin(self, data: SessionDataModule) -> None:
-        """Make what a new training needs beside the stitched model; every session has its weights."""
+        """Make what a new training needs besides the stitched model. Every session already has its weights."""
 
     def decoder(self) -> dict[str, Any] | None:
-        """What a checkpoint must say of a decoder, in plain types; None if there is none."""
+        """What a checkpoint must hold about a decoder, in plain types; None if there is no decoder."""
         return None
 
     def restore(self, record: CheckpointRecord, *, name: str) -> None:
-        """Make what a checkpoint holds beside the stitched model.
+        """Make what a checkpoint holds besides the stitched model.
 
         Raises:
-            CheckpointError: if it holds something else.
+            CheckpointError: if the checkpoint is of another kind of model.
         """
         if record.decoder is not None:
             raise CheckpointError(
                 f"{name}: a decoder of {record.decoder.get('target')!r}, not a masked model. Use it with the "
-                "config.yaml of its own run; its encoder can be trained on by --model.pretrained."
+                "config.yaml of its own run; to train its encoder further, give it as --model.pretrained."
             )
 
     def _data(self) -> SessionDataModule:
@@ -141,15 +141,15 @@ class StitchedModule(lightning.LightningModule):
         if eid in record.trials and record.trials[eid] != self._data().fingerprint(eid):
             raise CheckpointError(
                 f"{self.pretrained}: was trained on other trials of {eid} (another window, event, filter or split), so "
-                "that some of the test trials here may be learned already. Take the data it was trained on."
+                "that it may have learned some of the test trials here. Use the data that it was trained on."
             )
         if session != known:
-            rank_zero_info(f"{eid}: {self.pretrained} knows it with other neurons, so its own weights begin anew.")
+            rank_zero_info(f"{eid}: {self.pretrained} knows it with other neurons, so its own weights start untrained.")
             return
         self.built_model.add_session(session)
         load_stitcher(self.built_model, eid, checkpoint, name=str(self.pretrained))
         self.pretrained_sessions.add(eid)
-        rank_zero_info(f"{eid}: its own weights go on from {self.pretrained}.")
+        rank_zero_info(f"{eid}: its own weights start from {self.pretrained}.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write the record that lets the checkpoint be opened without the data."""
@@ -184,10 +184,10 @@ class StitchedModule(lightning.LightningModule):
         if self.objective != record.objective:
             raise CheckpointError(
                 f"{name}: trained with {record.objective}, but model.objective is {self.objective}. Leave it out to "
-                "take the checkpoint's; to train on with another, start a new run with model.pretrained."
+                "use the checkpoint's. To train further with another, start a new run with model.pretrained."
             )
         self._trials = dict(record.trials)
-        # in the checkpoint's order, by which the optimiser's state belongs to the weights
+        # in the checkpoint's order, because the optimiser's state is matched to the weights by order
         self.model = StitchedModel(backbone)
         for session in record.sessions:
             self.model.add_session(session)
@@ -200,8 +200,8 @@ class StitchedModule(lightning.LightningModule):
                 self._check_same_training(checkpoint, record, name=name)
 
     def _check_same_training(self, checkpoint: dict[str, Any], record: CheckpointRecord, *, name: str) -> None:
-        # the optimiser's state brings its own values, so others would be ignored without a word; another batch size or
-        # seed would make other batches of the rest of an epoch
+        # the optimiser's state brings its own values, so other values would be ignored in silence; another batch size
+        # or seed would change the remaining batches of an epoch
         group = checkpoint["optimizer_states"][0]["param_groups"][0]
         before = {"model.lr": group["initial_lr"], "model.weight_decay": group["weight_decay"], **record.batches}
         now = {"model.lr": self.lr, "model.weight_decay": self.weight_decay, **self._batches()}
@@ -210,12 +210,12 @@ class StitchedModule(lightning.LightningModule):
         ]
         if differing:
             raise ConfigError(
-                f"{name}: a run goes on as it began, but {' and '.join(differing)}. Go on with the same values, or "
-                "start a new run with model.pretrained."
+                f"{name}: a run must continue with the options it began with, but {' and '.join(differing)}. Use the "
+                "same values, or start a new run with model.pretrained."
             )
 
     def _check_sessions(self) -> None:
-        """The model knows every session of the data, with the same neurons."""
+        """Check that the model knows every session of the data, with the same neurons and trials."""
         data = self._data()
         known = {} if self.model is None else self.model.sessions
         if not known:
@@ -230,18 +230,18 @@ class StitchedModule(lightning.LightningModule):
         if changed:
             raise CheckpointError(
                 f"The neurons of {', '.join(changed)} are not those the checkpoint was trained with: the data were "
-                "prepared again or data.min_firing_rate_hz or data.regions differ."
+                "prepared again, or data.min_firing_rate_hz or data.regions differ."
             )
         moved = [eid for eid in data.sessions if eid in self._trials and self._trials[eid] != data.fingerprint(eid)]
         if moved:
             raise CheckpointError(
                 f"The trials of {', '.join(moved)} are not those the checkpoint was trained with: another window, "
-                "event, filter or split, so that it may be tested on trials it has learned. Take the data it was "
+                "event, filter or split, so that it may be tested on trials it has learned. Use the data that it was "
                 "trained on."
             )
 
     def on_validation_start(self) -> None:
-        if self.trainer.state.fn != "fit":  # a training checked them when it began
+        if self.trainer.state.fn != "fit":  # a training checked the sessions when it began
             self._check_sessions()
 
     def on_test_start(self) -> None:
@@ -277,15 +277,15 @@ class StitchedModule(lightning.LightningModule):
         return max(1, min(limits))
 
     def require_finite(self, loss: Tensor, batch: Batch, doing: str) -> None:
-        """Stop a training that diverged; looks at every logged step only, as each look makes a GPU wait.
+        """Stop a training that diverged. Only logged steps are checked, because each check makes a GPU wait.
 
         Args:
-            loss: of this step.
-            batch: its trials.
-            doing: what is learned of them, for the message.
+            loss: loss of this step.
+            batch: trials of this step.
+            doing: what is learned from them, for the message.
 
         Raises:
-            TrainingError: on all ranks or none; one that stopped alone would leave the others waiting.
+            TrainingError: on all ranks or on none. A rank that stopped alone would leave the others waiting.
         """
         # Lightning sets it, and its class does not say so
         every_n_steps = self.trainer.log_every_n_steps  # ty: ignore[missing-attribute]
@@ -295,7 +295,8 @@ class StitchedModule(lightning.LightningModule):
             eids = ", ".join(dict.fromkeys(group.eid for group in batch.groups))
             raise TrainingError(
                 f"The training diverged: the loss of step {self.global_step} is {loss.item()} here, with {doing} "
-                f"of {eids}. Lower model.lr, or set trainer.gradient_clip_val; checkpoints/best.ckpt is from before."
+                f"of {eids}. Lower model.lr, or set trainer.gradient_clip_val. checkpoints/best.ckpt is from an "
+                "earlier step."
             )
 
 
