@@ -1,15 +1,15 @@
-"""Leaving out one neuron at a time: NDT1's quick way against the plain one, exact both.
+"""Time leaving out one neuron at a time: NDT1's quick way against the plain way. Both are exact.
 
     python benchmarks/evaluation.py                                        # a laptop: tiny model, 60 neurons
     python benchmarks/evaluation.py --size paper --n-neurons 600 --n-trials 100 --n-bins 100 --device cuda
 
-The plain way runs one pass over all trials and outputs for each neuron; the quick one computes one output, and only
-in trials in which the neuron fires. Firing rates are as of recorded neurons: log-normal, median 1.5 Hz. Both ways are
-timed on the same neurons, evenly spread from the quietest to the most active, and in turn, so that whatever else the
-machine does meets both. On a CPU, the processor time of all threads is taken and not the clock's, in which other
-programs may have the greater share. The medians of the rounds are scaled up to all neurons; the one pass that the
-quick way shares among all is timed by itself and counted once. Prints seconds a session of both, their ratio, and the
-largest difference between their log-rates.
+The plain way runs one pass over all trials and outputs for each neuron. The quick way computes one output, and only in
+trials in which the neuron fires. Firing rates are like those of recorded neurons: log-normal, median 1.5 Hz. Both ways
+are timed on the same neurons, which are evenly spread from the quietest to the most active. They run in turn, so that
+other work of the machine slows both. On a CPU the processor time of all threads is taken, not clock time, most of which
+other programs may take. The medians of the rounds are scaled up to all neurons. The quick way shares one pass among all
+neurons; this pass is timed by itself and counted once. The program prints the seconds per session of both ways, their
+ratio, and the largest difference between their log-rates.
 """
 
 import argparse
@@ -30,11 +30,11 @@ SIZES = {
 }
 MEDIAN_RATE_HZ = 1.5
 LOG_RATE_SD = 1.6
-"""of the natural logarithm of the rates: a fifth of the (trial, neuron) pairs of 2 s trials are silent"""
+"""Standard deviation of the log-rates: a fifth of the (trial, neuron) pairs of 2 s trials are silent."""
 
 
 def seconds(action: Callable[[], torch.Tensor], device: torch.device) -> tuple[float, torch.Tensor]:
-    """How long it takes, and what it gives."""
+    """The time that the action takes, and its result."""
     if device.type == "cpu":
         started_s = time.process_time()
         result = action()
@@ -88,7 +88,7 @@ def main() -> None:
     means = counts.mean((0, 1)).clamp(min=1e-4)
     model.add_session(SessionInfo("session", names, ("CA1",) * given.n_neurons), means)
     for stitcher in model.stitchers.values():
-        torch.nn.init.normal_(stitcher.read_out.weight, std=0.05)  # untrained, it would predict constants
+        torch.nn.init.normal_(stitcher.read_out.weight, std=0.05)  # an untrained read-out would predict constants
     model, counts = model.to(given.device).eval(), counts.to(given.device)
     group, n_timed = VisibleGroup("session", counts), min(given.timed_neurons, given.n_neurons)
     some = ((torch.arange(n_timed, device=given.device) + 0.5) * given.n_neurons / n_timed).long()
@@ -103,7 +103,7 @@ def main() -> None:
                 times[way].append(time_s)
     plain_s, quick_s, shared_s = (statistics.median(of_rounds) for of_rounds in times.values())
     if silent_share(counts[..., some]) == 0:
-        shared_s = 0.0  # then there was no such pass
+        shared_s = 0.0  # there was no such pass
     scale = given.n_neurons / n_timed
     plain_s, quick_s = plain_s * scale, (quick_s - shared_s) * scale + shared_s
     difference = (quick - plain).abs().max().item()

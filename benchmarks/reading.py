@@ -1,4 +1,4 @@
-"""Reading random trials of a shard: one read a trial against one list of trials as HDF5 index.
+"""Time reading random trials of a shard: one read per trial against one list of trials as HDF5 index.
 
 python benchmarks/reading.py SHARD
 """

@@ -1,9 +1,10 @@
-"""Training speed of architectures: multi-task masking on a folder of shards.
+"""Time the training of architectures: multi-task masking on a folder of shards.
 
     python benchmarks/training.py data/sim conf/model/tiny.yaml conf/model/ndt2_tiny.yaml
 
-Prints shared weights and trials per second of processor time, which other work on the machine does not change much:
-with one thread it is what an idle core gives. Forward, backward and optimiser, without reading the data.
+The program prints the number of shared weights and the trials per second of processor time. Other work on the machine
+changes this speed little: with one thread it is the speed of an idle core. The time covers forward pass, backward pass
+and optimiser step, but not reading the data.
 """
 
 import argparse
