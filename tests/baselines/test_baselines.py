@@ -2,14 +2,14 @@
 
 import csv
 import json
-from typing import get_args
 
 import numpy as np
 import pytest
 
 from data_prep.__main__ import main as data_prep
-from neuromtm.baselines import prediction, views
-from neuromtm.baselines.choice import BaselineKind, SessionCounts, fit_baseline
+from neuromtm.baselines import own_past, views
+from neuromtm.baselines.choice import BASELINES, fit_baseline
+from neuromtm.baselines.kind import Baseline, SessionCounts
 from neuromtm.batch import SessionInfo
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import add_shard
@@ -19,7 +19,7 @@ from neuromtm.metrics.absent import Absent
 from tests.data.small_shards import Session, make_shard, without_trials, write_folder
 from tests.running import neuromtm, refusal
 
-KINDS = get_args(BaselineKind)
+KINDS = tuple(BASELINES)
 REGIONS = ("CA1", "LP", "CA1", "root", "LP", "CA1", "VISp", "CA1")
 REGION_TASKS = ("intra_region", "inter_region")
 
@@ -117,7 +117,7 @@ def test_own_past_by_hand():
     average = fit_baseline("psth", session())["co_smoothing"].average
     view = views.ahead(10, n_hidden=1, width_s=0.04, bin_size_s=0.02)
     problem = views.Problem(np.arange(8), np.arange(8), left_out=False)
-    own = prediction.FromOwnPast(
+    own = own_past.FromOwnPast(
         problems=[problem], bins=slice(9, None), average=average, floor=0.0, setting={}, view=view, prior_spikes=2.0
     )
     counts = counts_of(3, seed=2)
@@ -200,6 +200,15 @@ def test_the_neurons_are_those_of_a_test_with_the_same_filter(tmp_path):
     rows = list(csv.DictReader((tmp_path / "psth" / "neurons.csv").open()))
     assert [row["uuid"] for row in rows] == list(data.sessions["one"].neurons)
     assert len(rows) == 5
+
+
+def test_a_new_kind_is_one_line_of_the_registry(tmp_path, monkeypatch):
+    write_folder(tmp_path, Session("one", n_trials=40, regions=REGIONS, role="heldout"))
+    monkeypatch.setitem(BASELINES, "mine", Baseline("other neurons", lambda plain, session: dict(plain)))
+    for kind in ("mine", "psth"):
+        neuromtm("baseline", "--data", tmp_path, "--kind", kind, "--out", tmp_path / kind)
+    assert (tmp_path / "mine" / "neurons.csv").read_text() == (tmp_path / "psth" / "neurons.csv").read_text()
+    assert json.loads((tmp_path / "mine" / "baseline.json").read_text())["kind"] == "mine"
 
 
 # ---- bad input ----

@@ -6,8 +6,11 @@ from einops import rearrange, repeat
 from sklearn.decomposition import FactorAnalysis
 from sklearn.linear_model import PoissonRegressor, Ridge
 
-from neuromtm.baselines import glm, regression
+from neuromtm.baselines import factor_analysis, glm
 from neuromtm.baselines.psth import TrialAverage, fit_average, smoothed_averages
+from neuromtm.baselines.reduced_rank import reduced_rank
+from neuromtm.baselines.regression import penalties
+from neuromtm.baselines.ridge import ridge
 from neuromtm.baselines.views import Problem, ahead, beside, design
 
 EVERY = np.arange(7)
@@ -75,8 +78,8 @@ def test_smoothing_is_chosen_by_validation_trials():
 
 @BOTH
 def test_ridge_equals_refitting_without_each_neuron(samples, problem):
-    weights = of_setting(regression.ridge(samples, [problem]), gain_variance=0.03).slope
-    penalty = regression.penalties(problem, gain_variance=0.03)
+    weights = of_setting(ridge(samples, [problem]), gain_variance=0.03).slope
+    penalty = penalties(problem, gain_variance=0.03)
     features, left = flat(samples.features), flat(samples.counts - samples.expected)
     for column, (visible, neuron) in enumerate(one_by_one(problem)):
         refitted = Ridge(penalty / samples.mean[neuron], fit_intercept=False).fit(features[:, visible], left[:, neuron])
@@ -85,7 +88,7 @@ def test_ridge_equals_refitting_without_each_neuron(samples, problem):
 
 
 def test_left_out_neurons_have_no_weight_on_themselves(samples):
-    for fit in (regression.ridge, regression.reduced_rank, regression.factor_analysis, glm.poisson):
+    for fit in (ridge, reduced_rank, factor_analysis.factor_analysis, glm.poisson):
         for candidate in fit(samples, [LEFT_OUT]):
             slope = candidate.weights[0].slope
             assert (np.diagonal(slope) == 0).all()
@@ -96,17 +99,17 @@ def test_left_out_neurons_have_no_weight_on_themselves(samples):
 
 
 def test_reduced_rank_regression_of_full_rank_is_ridge(samples):
-    slope = of_setting(regression.reduced_rank(samples, [ACROSS]), gain_variance=0.3, rank=4).slope
-    penalty = regression.penalties(ACROSS, gain_variance=0.3) / samples.mean[ACROSS.hidden].mean()
+    slope = of_setting(reduced_rank(samples, [ACROSS]), gain_variance=0.3, rank=4).slope
+    penalty = penalties(ACROSS, gain_variance=0.3) / samples.mean[ACROSS.hidden].mean()
     left = flat(samples.counts - samples.expected)[:, ACROSS.hidden]
     refitted = Ridge(penalty, fit_intercept=False).fit(flat(samples.features)[:, ACROSS.visible], left)
     np.testing.assert_allclose(slope, refitted.coef_.T, atol=1e-5)
 
 
 def test_no_other_weights_of_that_rank_cost_less(samples):
-    slope = of_setting(regression.reduced_rank(samples, [ACROSS]), gain_variance=0.3, rank=1).slope.astype(np.float64)
+    slope = of_setting(reduced_rank(samples, [ACROSS]), gain_variance=0.3, rank=1).slope.astype(np.float64)
     assert np.linalg.matrix_rank(slope, tol=1e-5) == 1
-    penalty = regression.penalties(ACROSS, gain_variance=0.3) / samples.mean[ACROSS.hidden].mean()
+    penalty = penalties(ACROSS, gain_variance=0.3) / samples.mean[ACROSS.hidden].mean()
     noise = np.sqrt(samples.mean[ACROSS.hidden])
     features = flat(samples.features)[:, ACROSS.visible]
     targets = flat(samples.counts - samples.expected)[:, ACROSS.hidden] / noise
@@ -126,10 +129,10 @@ def test_neurons_hidden_by_tenths_are_predicted_from_the_other_nine():
     counts = correlated(neurons=23)
     samples = design(beside(10, width_s=0.02, bin_size_s=0.02), counts, plain_average(counts))
     problem = Problem(np.arange(23), np.arange(23), left_out=True)
-    slope = of_setting(regression.reduced_rank(samples, [problem]), gain_variance=0.3, rank=4).slope
+    slope = of_setting(reduced_rank(samples, [problem]), gain_variance=0.3, rank=4).slope
     together, others = np.array([3, 13]), np.setdiff1d(np.arange(23), [3, 13])
     assert (slope[np.ix_(together, together)] == 0).all()
-    penalty = regression.penalties(problem, gain_variance=0.3) / samples.mean.mean()
+    penalty = penalties(problem, gain_variance=0.3) / samples.mean.mean()
     left = flat(samples.counts - samples.expected)[:, together]  # two targets: rank 4 does not reduce them
     refitted = Ridge(penalty, fit_intercept=False).fit(flat(samples.features)[:, others], left)
     np.testing.assert_allclose(slope[np.ix_(others, together)], refitted.coef_.T, atol=1e-5)
@@ -140,9 +143,9 @@ def test_neurons_hidden_by_tenths_are_predicted_from_the_other_nine():
 
 @BOTH
 def test_factors_predict_the_gaussian_conditional_mean(samples, problem):
-    factors = regression.fit_factors(samples.gram, samples.n_samples, n_factors=2)
+    factors = factor_analysis.fit_factors(samples.gram, samples.n_samples, n_factors=2)
     covariance = factors.loadings @ factors.loadings.T + np.diag(factors.noise)
-    slope = of_setting(regression.factor_analysis(samples, [problem]), n_factors=2).slope
+    slope = of_setting(factor_analysis.factor_analysis(samples, [problem]), n_factors=2).slope
     for column, (visible, neuron) in enumerate(one_by_one(problem)):
         expected = np.linalg.solve(covariance[np.ix_(visible, visible)], covariance[visible, neuron])
         found = slope[np.isin(problem.visible, visible), column] * samples.reader.scale[neuron]
@@ -150,9 +153,9 @@ def test_factors_predict_the_gaussian_conditional_mean(samples, problem):
 
 
 def test_factors_from_sums_of_products_are_those_of_the_samples(samples, monkeypatch):
-    monkeypatch.setattr(regression, "FACTORS_TOLERANCE", 1e-9)
+    monkeypatch.setattr(factor_analysis, "FACTORS_TOLERANCE", 1e-9)
     whole = FactorAnalysis(1, tol=1e-9, svd_method="lapack").fit(flat(samples.features))
-    found = regression.fit_factors(samples.gram, samples.n_samples, n_factors=1)
+    found = factor_analysis.fit_factors(samples.gram, samples.n_samples, n_factors=1)
     covariance = found.loadings @ found.loadings.T + np.diag(found.noise)
     np.testing.assert_allclose(covariance, whole.get_covariance(), atol=1e-4)
 
@@ -164,7 +167,7 @@ def test_factors_from_sums_of_products_are_those_of_the_samples(samples, monkeyp
 def test_poisson_regression_equals_refitting_without_each_neuron(samples, problem, monkeypatch):
     monkeypatch.setattr(glm, "TOLERANCE", 1e-9)
     slope, log_gain = of_setting(glm.poisson(samples, [problem]), gain_variance=0.1)
-    penalty = regression.penalties(problem, gain_variance=0.1)
+    penalty = penalties(problem, gain_variance=0.1)
     features = flat(samples.features)
     expected = flat(np.broadcast_to(samples.expected, samples.counts.shape))
     for column, (visible, neuron) in enumerate(one_by_one(problem)):
@@ -179,7 +182,7 @@ def test_the_solver_stops_close_to_the_maximum(samples):
     close = of_setting(glm.poisson(samples, [LEFT_OUT]), gain_variance=0.3).slope
     fit = glm._Fit(samples, LEFT_OUT)
     for _ in range(20):  # starts anew where it stopped
-        exact = fit(regression.penalties(LEFT_OUT, gain_variance=0.3))
+        exact = fit(penalties(LEFT_OUT, gain_variance=0.3))
     assert np.abs(close - exact.slope).max() < 0.02 * np.abs(exact.slope).max()
 
 

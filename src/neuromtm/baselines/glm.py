@@ -1,4 +1,4 @@
-"""Poisson regression of many neurons at once: log-rates are the trial average's plus weights times features.
+"""`glm`: Poisson regression of many neurons at once: log-rates are the trial average's plus weights times features.
 
 A solver of our own: scikit-learn's `PoissonRegressor` takes one target at a time, and so has to read the trials anew
 for each of hundreds of neurons; a test holds this one against it.
@@ -10,6 +10,8 @@ import numpy as np
 from einops import rearrange
 
 from neuromtm.baselines.regression import GAIN_VARIANCES, Regression, Weights, penalties, solve, spectrum
+from neuromtm.baselines.ridge import ridge
+from neuromtm.baselines.search import from_regression
 from neuromtm.baselines.views import Design, Problem
 
 MAX_STEPS = 50
@@ -103,3 +105,6 @@ class _Fit:
         downhill[:, neurons] = self.right[:, neurons] - self.features.T @ rates - penalty * self.slope[:, neurons]
         step = solve(self.gram, downhill, curvature=self.curvature, penalty=penalty, left_out=self.problem.left_out)
         return step[:, neurons]
+
+
+POISSON = from_regression(poisson, widths_of=ridge)  # it takes far longer than the others

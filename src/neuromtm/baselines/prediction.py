@@ -8,7 +8,7 @@ import torch
 
 from neuromtm.baselines.psth import TrialAverage
 from neuromtm.baselines.regression import Weights
-from neuromtm.baselines.views import Problem, Reader, View
+from neuromtm.baselines.views import Problem, Reader
 from neuromtm.evaluation.tasks import HeldOut
 
 LARGEST_LOG_GAIN = 20.0
@@ -57,26 +57,6 @@ class Predictor:
     def expected(self, place: int) -> np.ndarray:
         """(bin', hidden) what the trial average says."""
         return self.average.rates[self.bins][:, self.problems[place].hidden]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FromOwnPast(Predictor):
-    """The trial average times a gain, that of the neuron's own past.
-
-    The gain has a Gamma prior of mean 1, worth as much as `prior_spikes` expected spikes, and is known by Poisson
-    counts that are forgotten exponentially: its posterior mean is (prior + counts) / (prior + expected counts).
-    """
-
-    view: View
-    prior_spikes: float
-
-    def unbounded(self, place: int, counts: np.ndarray) -> np.ndarray:
-        neurons = self.problems[place].hidden
-        weights = self.view.read[self.view.tested]
-        weights = weights / weights.max()  # the last bin seen counts in full
-        seen = np.matmul(weights, counts[..., neurons])
-        gain = (self.prior_spikes + seen) / (self.prior_spikes + weights @ self.average.rates[:, neurons])
-        return self.expected(place) * gain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from neuromtm.baselines.choice import BaselineKind, SessionCounts, fit_baseline
+from neuromtm.baselines.choice import fit_baseline
+from neuromtm.baselines.kind import SessionCounts
 from neuromtm.baselines.prediction import Predictor
 from neuromtm.batch import SessionInfo
 from neuromtm.data.datamodule import SessionDataModule, Split
@@ -31,12 +32,12 @@ class BaselineScores(NamedTuple):
     """why a task has no figure"""
 
 
-def score_baseline(data: SessionDataModule, kind: BaselineKind) -> Iterator[BaselineScores]:
+def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScores]:
     """Fit a baseline to every session of the data and score it on the test trials.
 
     Args:
         data: not set up yet, or set up; says which sessions and neurons.
-        kind: which baseline.
+        kind: which baseline, by its name in `BASELINES`.
 
     Raises:
         DataError: if a session lacks trials of a split.
@@ -134,7 +135,7 @@ def notes(scores: BaselineScores) -> list[str]:
     return lines + [f"{eid} {task}: no figure, because {reason}." for task, reason in scores.absent.items()]
 
 
-def baseline_text(kind: BaselineKind, data: SessionDataModule, scores: Sequence[BaselineScores]) -> str:
+def baseline_text(kind: str, data: SessionDataModule, scores: Sequence[BaselineScores]) -> str:
     """The text of baseline.json: what the tables beside it are scores of."""
     record = {
         "kind": kind,
