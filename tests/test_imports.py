@@ -185,6 +185,35 @@ def test_files_stay_short(path):
     assert len(path.read_text().splitlines()) <= LARGEST_FILE_LINES
 
 
+TWICE = {
+    "main": "a program each: neuromtm and neuromtm-prep",
+    "run": "what each command's module is called by",
+}
+"""names of functions that may stand in several modules, and why"""
+
+
+def names_defined(tree: ast.Module) -> Iterator[str]:
+    """The public classes and functions of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield node.name
+
+
+def test_a_name_stands_once():
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for name in names_defined(ast.parse(path.read_text())):
+            places.setdefault(name, []).append(name_of(path))
+    twice = {name: where for name, where in places.items() if len(where) > 1}
+    assert not {name: where for name, where in twice.items() if name not in TWICE}
+    assert set(TWICE) <= set(twice), "no longer needed"
+
+
+def test_the_check_of_names():
+    source = "class A: \n    def b(self): ...\ndef c(): ...\nasync def d(): ...\ndef _e(): ...\nF = 1\n"
+    assert list(names_defined(ast.parse(source))) == ["A", "c", "d"]
+
+
 def global_draws(tree: ast.AST) -> Iterator[str]:
     """Uses of randomness that no generator owns: `random`, `np.random`, `torch.rand` and their like."""
     for node in ast.walk(tree):

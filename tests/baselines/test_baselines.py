@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.__main__ import main as data_prep
 from neuromtm.baselines import own_past, views
-from neuromtm.baselines.choice import BASELINES, fit_baseline
+from neuromtm.baselines.choice import KINDS, fit_baseline
 from neuromtm.baselines.kind import Baseline, SessionCounts
 from neuromtm.batch import SessionInfo
 from neuromtm.data.datamodule import SessionDataModule
@@ -19,7 +19,6 @@ from neuromtm.metrics.absent import Absent
 from tests.data.small_shards import Session, make_shard, without_trials, write_folder
 from tests.running import neuromtm, refusal
 
-KINDS = tuple(BASELINES)
 REGIONS = ("CA1", "LP", "CA1", "root", "LP", "CA1", "VISp", "CA1")
 REGION_TASKS = ("intra_region", "inter_region")
 
@@ -204,7 +203,7 @@ def test_the_neurons_are_those_of_a_test_with_the_same_filter(tmp_path):
 
 def test_a_new_kind_is_one_line_of_the_registry(tmp_path, monkeypatch):
     write_folder(tmp_path, Session("one", n_trials=40, regions=REGIONS, role="heldout"))
-    monkeypatch.setitem(BASELINES, "mine", Baseline("other neurons", lambda plain, session: dict(plain)))
+    monkeypatch.setitem(KINDS, "mine", Baseline("other neurons", lambda plain, session: dict(plain)))
     for kind in ("mine", "psth"):
         neuromtm("baseline", "--data", tmp_path, "--kind", kind, "--out", tmp_path / kind)
     assert (tmp_path / "mine" / "neurons.csv").read_text() == (tmp_path / "psth" / "neurons.csv").read_text()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from neuromtm.decoding.counts import POOLED_S, SMOOTHING_S, add_reduced_rank, pooled, smoothed_counts
+from neuromtm.decoding.counts import POOLED_S, SMOOTHING_S, add_reduced_rank, in_wider_bins, smoothed_counts
 from neuromtm.decoding.linear import Splits
 from neuromtm.decoding.reduced_rank import fit_reduced_rank
 from neuromtm.decoding.selection import Candidate, Decoded, decode, labels_of
@@ -141,11 +141,11 @@ def test_what_a_shared_fit_scores_is_added_to_each_session_that_has_the_behaviou
 
 def test_pooled_counts_keep_every_spike_whether_or_not_the_bins_divide():
     counts = np.random.default_rng(0).poisson(0.5, size=(3, 11, 2)).astype(np.uint8)
-    found = pooled(counts, bin_size_s=POOLED_S / 2)
+    found = in_wider_bins(counts, bin_size_s=POOLED_S / 2)
     assert found.shape == (3, 6, 2)
     np.testing.assert_array_equal(found[:, 0], counts[:, :2].sum(axis=1))
     np.testing.assert_array_equal(found.sum(axis=1), counts.sum(axis=1))
-    np.testing.assert_array_equal(pooled(counts, bin_size_s=0.1), counts)  # already wider
+    np.testing.assert_array_equal(in_wider_bins(counts, bin_size_s=0.1), counts)  # already wider
 
 
 def test_smoothing_is_over_time_and_the_first_is_none():

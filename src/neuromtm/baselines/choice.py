@@ -12,7 +12,7 @@ from neuromtm.baselines.views import problems_of
 from neuromtm.evaluation.tasks import TASKS, Task
 from neuromtm.metrics.absent import Absent
 
-BASELINES: dict[str, Baseline] = {
+KINDS: dict[str, Baseline] = {
     "psth": Baseline("nothing", lambda plain, session: dict(plain)),
     "smoothed": SMOOTHED,
     "ridge": RIDGE,
@@ -26,10 +26,10 @@ def fit_baseline(kind: str, session: SessionCounts) -> dict[Task, Predictor | Ab
     """Fit a baseline to each task's train trials and choose its settings on validation trials.
 
     Args:
-        kind: its name in `BASELINES`.
+        kind: its name in `KINDS`.
         session: of one session; every neuron and bin that a test scores.
     """
-    baseline, average = BASELINES[kind], fit_average(session.train, session.val, bin_size_s=session.bin_size_s)
+    baseline, average = KINDS[kind], fit_average(session.train, session.val, bin_size_s=session.bin_size_s)
     problems = {task: problems_of(task, session.info) for task in TASKS}
     reasons = {task: baseline.why_absent(task, session, problems[task]) for task in TASKS}
     plain = {

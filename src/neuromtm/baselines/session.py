@@ -37,7 +37,7 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
 
     Args:
         data: not set up yet, or set up; says which sessions and neurons.
-        kind: which baseline, by its name in `BASELINES`.
+        kind: which baseline, by its name in `KINDS`.
 
     Raises:
         DataError: if a session lacks trials of a split.

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from neuromtm.batch import Scheme
 from neuromtm.callbacks.plots import save_plot, show_plot
 from neuromtm.data.datamodule import SessionDataModule, Split, data_of
-from neuromtm.decoding.counts import add_reduced_rank, pooled, smoothed_counts
+from neuromtm.decoding.counts import add_reduced_rank, in_wider_bins, smoothed_counts
 from neuromtm.decoding.linear import Splits
 from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, Labels, decode, figures_of, labels_of
 from neuromtm.decoding.targets import target_names, target_of
@@ -155,7 +155,7 @@ def _counts(data: SessionDataModule, eid: str, split: Split) -> np.ndarray:
 
 
 def _pooled(data: SessionDataModule, eid: str) -> Splits:
-    return Splits(*(pooled(_counts(data, eid, split), data.bin_size_s) for split in ("train", "val", "test")))
+    return Splits(*(in_wider_bins(_counts(data, eid, split), data.bin_size_s) for split in ("train", "val", "test")))
 
 
 def _gathered(trainer: lightning.Trainer, mine: dict[str, list[Decoded]]) -> dict[str, list[Decoded]]:

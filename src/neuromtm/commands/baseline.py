@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from neuromtm.baselines.choice import BASELINES
+from neuromtm.baselines.choice import KINDS
 from neuromtm.baselines.session import baseline_text, notes, score_baseline
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import Role
@@ -24,7 +24,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of shards")
     parser.add_argument(
         "--kind",
-        choices=tuple(BASELINES),
+        choices=tuple(KINDS),
         required=True,
         help="which baseline; docs/baselines.md has their formulas",
     )

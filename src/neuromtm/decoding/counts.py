@@ -33,7 +33,7 @@ def smoothed_counts(counts: Splits, bin_size_s: float) -> Iterator[Candidate]:
         yield Candidate("counts", Splits(*parts), smoothing_s=smoothing_s)
 
 
-def pooled(counts: np.ndarray, bin_size_s: float) -> np.ndarray:
+def in_wider_bins(counts: np.ndarray, bin_size_s: float) -> np.ndarray:
     """Counts in bins of about `POOLED_S`, for the reduced-rank read-outs.
 
     Args:
