@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # torch takes seconds to import, and reading or writing shards does not need it
+    import torch
+    from torch import Tensor
 
 Scheme = Literal["temporal", "neuron", "causal", "intra_region", "inter_region", "random_token"]
 """What is hidden from the model, which then predicts it; `masking.schemes` says what each scheme hides."""
@@ -43,6 +44,8 @@ class SessionInfo:
 
     def region_index(self) -> Tensor:
         """(neuron,) int64 position of each neuron's region in `region_names`; -1 where unknown."""
+        import torch
+
         number = {name: i for i, name in enumerate(self.region_names)}
         return torch.tensor([number.get(name, -1) for name in self.regions], dtype=torch.int64)
 

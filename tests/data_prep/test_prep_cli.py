@@ -9,7 +9,7 @@ import h5py
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.cli import parser
+from data_prep.cli import COMMANDS, parser_of
 from neuromtm.data.manifest import folder_problems
 
 
@@ -137,7 +137,7 @@ def test_an_interruption_is_one_line_even_while_importing(monkeypatch, capsys):
     def interrupt(folder):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("data_prep.cli.folder_problems", interrupt)
+    monkeypatch.setattr("data_prep.commands.check.folder_problems", interrupt)
     assert main(["check", "x"]) == 130
     assert "interrupted; run the same command again" in error_line(capsys)
     command = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING]
@@ -153,7 +153,7 @@ def test_an_abbreviated_option_is_not_guessed(command, tmp_path):
     assert stop.value.code == 2
 
 
-@pytest.mark.parametrize("command", ["simulate", "ibl", "check"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_printed_and_names_the_exit_codes(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -161,13 +161,55 @@ def test_help_is_printed_and_names_the_exit_codes(command, capsys):
     assert "Exit code" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["simulate", "ibl"])
+@pytest.mark.parametrize("args", [[], ["retrain"], ["--out", "x"], ["simulate"]], ids=" ".join)
+def test_without_a_command_or_what_it_needs_the_usage_is_printed(args, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    assert "usage: python -m data_prep" in capsys.readouterr().err
+
+
+def test_the_help_of_the_program_names_every_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    assert all(f"    {name} " in text and command.summary[:30] in text for name, command in COMMANDS.items())
+
+
+PROGRAM = """
+import json, sys
+from data_prep.__main__ import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as ended:
+    code = ended.code
+assert not code
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def modules_of(*args):
+    """The packages that a fresh interpreter has imported after a command."""
+    command = [sys.executable, "-c", PROGRAM, *map(str, args)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return set(json.loads(printed.splitlines()[-1]))
+
+
+def test_a_command_imports_only_what_it_needs(simulated, tmp_path, tiny):
+    assert not modules_of("--help") & {"numpy", "h5py", "torch"}
+    heavy = {"torch", "lightning", "scipy", "sklearn", "one", "pandas"}
+    assert not modules_of("check", simulated) & (heavy | {"rich", "einops"})
+    assert not modules_of("ibl", "--help") & heavy
+    assert not modules_of("simulate", "--out", tmp_path / "out", *tiny) & heavy
+
+
+@pytest.mark.parametrize("command", ["simulate", "ibl", "lorenz"])
 def test_help_says_the_unit_of_every_number_or_what_it_counts(command):
-    commands = next(action for action in parser()._actions if isinstance(action.choices, dict)).choices
-    numbers = [action for action in commands[command]._actions if action.type in (int, float)]
+    numbers = [action for action in parser_of(command)._actions if action.type in (int, float)]
     assert numbers
     for action in numbers:
-        units = {"s": "in seconds", "hz": "in Hz", "neurons": "number of neurons", "trials": "number of good trials"}
+        units = {"s": "in seconds", "hz": "in Hz", "neurons": "number of neurons", "trials": "number of (good )?trials"}
         unit = units.get(action.dest.split("_")[-1], "in seconds|number|fraction")
         assert re.search(unit, action.help), action.dest
 

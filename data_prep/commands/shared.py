@@ -1,0 +1,69 @@
+"""What the commands that prepare sessions share: options, progress, exit codes."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from data_prep.folder import Job, Outcome, prepare_sessions
+from data_prep.options import PrepareOptions
+
+PREPARE_EXIT_CODES = (
+    "Exit code: 0 if every session is prepared, 1 if some sessions were skipped (the reason is printed), 2 if an "
+    "option or a file is wrong. After an interruption, run the same command again: it prepares what is still missing."
+)
+
+
+def out_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of where to write, and say the exit codes."""
+    parser.epilog = PREPARE_EXIT_CODES
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--overwrite", action="store_true", help="replace shards that were prepared with other options")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers, a whole number")
+
+
+def binning_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a trial's window and bins."""
+    default = PrepareOptions()
+    parser.add_argument(
+        "--window-s",
+        type=float,
+        nargs=2,
+        default=default.window_s,
+        metavar=("START", "END"),
+        help="start and end of a trial relative to its event, in seconds",
+    )
+    parser.add_argument("--bin-size-s", type=float, default=default.bin_size_s, help="width of a bin, in seconds")
+
+
+def prepare_jobs(jobs: list[Job], args: argparse.Namespace, options: PrepareOptions, source: dict[str, Any]) -> int:
+    """Prepare sessions and show what happened to each.
+
+    Args:
+        jobs: the sessions.
+        args: with the options of `out_options`.
+        options: window, bins, filters and splits.
+        source: the source's own options, stored with the shards.
+
+    Returns:
+        The exit code.
+    """
+    outcomes = prepare_sessions(jobs, out=args.out, options=options, source_options=source, overwrite=args.overwrite)
+    return follow(outcomes, len(jobs), args.out)
+
+
+def follow(outcomes: Iterable[Outcome], total: int, out: Path) -> int:
+    """Show the progress, print what happened to each session, and return the exit code."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("sessions"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    tally = {"prepared": 0, "already done": 0, "skipped": 0}
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
+        task = progress.add_task("", total=total)
+        for outcome in outcomes:
+            tally[outcome.status] += 1
+            progress.advance(task)
+            print(outcome, flush=True)
+    print(f"{out}: " + ", ".join(f"{n} {status}" for status, n in tally.items()))
+    return 1 if tally["skipped"] else 0
