@@ -70,10 +70,12 @@ def test_counts_come_out_exactly_as_drawn_from_the_stored_rates(tmp_path, monkey
             drawn["rates"], drawn["counts"] = rates, super().poisson(rates)
             return drawn["counts"]
 
-    from data_prep import simulate
+    from data_prep.sources.simulation import recording as simulation_module
 
-    seeded = simulate.numpy_generator_for
-    monkeypatch.setattr(simulate, "numpy_generator_for", lambda *parts: Generator(seeded(*parts).bit_generator))
+    seeded = simulation_module.numpy_generator_for
+    monkeypatch.setattr(
+        simulation_module, "numpy_generator_for", lambda *parts: Generator(seeded(*parts).bit_generator)
+    )
     simulation = SimulationOptions(n_trials=20)
     recording = simulate_session(0, simulation=simulation, options=OPTIONS)
     shard = prepare(recording, options=OPTIONS, preparation={}).shard
