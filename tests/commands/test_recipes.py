@@ -1,5 +1,7 @@
 """The shipped recipes: listed, written out, and found by their names."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
+
+
+def test_they_are_listed_without_torch():
+    statement = "import sys; from neuromtm.commands.main import main; main(['recipes']); print('torch' in sys.modules)"
+    listed = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True, check=True).stdout
+    assert listed.splitlines()[-1] == "False"
 
 
 def test_all_of_conf_is_shipped_recipes_before_overlays():
