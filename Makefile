@@ -19,7 +19,8 @@ TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env test lint types coverage wheel hooks demo demo-mtm demo-temporal demo-folder-is-new ablation ablation-settings clean
+.PHONY: help env test lint types coverage docs wheel hooks demo demo-mtm demo-temporal demo-folder-is-new ablation
+.PHONY: ablation-settings clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,10 +28,11 @@ help:
 	@echo "make ablation DATA=DIR"
 	@echo "             train and test every variant of conf/ablation/ on prepared sessions; the paper's tables"
 	@echo "make test    all tests, those of make lint and make wheel among them"
-	@echo "make lint    only what is read and not run: ruff, import rules, types, recipes"
+	@echo "make lint    only what is read and not run: ruff, import rules, types, recipes, pages"
 	@echo "make types   the type checker alone"
 	@echo "make coverage"
 	@echo "             all tests, and which lines of src/ none of them runs: $(UNCOVERED)"
+	@echo "make docs    the site of docs/ with the API reference, into build/docs; a warning is an error"
 	@echo "make wheel   build dist/*.whl, which holds the programs and the recipes"
 	@echo "make hooks   check each commit by ruff and ty (pre-commit)"
 	@echo "make env     only build $(VENV), with the versions of constraints.txt"
@@ -53,7 +55,7 @@ $(BIN)/pip:
 
 $(INSTALLED): setup.cfg constraints.txt | $(BIN)/pip
 	$(BIN)/pip install --no-deps --retries 1 --timeout 15 $(TORCH_INDEX) --constraint constraints.txt torch
-	$(BIN)/pip install --constraint constraints.txt --editable ".[ibl,test]"
+	$(BIN)/pip install --constraint constraints.txt --editable ".[ibl,test,docs]"
 	$(BIN)/pip check
 	@touch $@
 
@@ -67,6 +69,7 @@ lint: types
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python -m tests.e2e.recipes
+	$(BIN)/python -m tests.docs.check
 
 types: $(INSTALLED)
 	$(BIN)/ty check
@@ -81,6 +84,10 @@ coverage: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term $(TESTS)
 	@$(BIN)/coverage report --format text --include 'src/*' --skip-covered --show-missing > $(UNCOVERED)
 
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning docs build/docs
+	@echo "Site: build/docs/index.html"
+
 # build/ may hold files of an earlier build, which setuptools would pack as well
 wheel: $(INSTALLED)
 	rm -rf build/lib build/bdist.*
@@ -90,7 +97,7 @@ hooks: $(INSTALLED)
 	$(BIN)/pre-commit install
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(COVERAGE)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(COVERAGE) docs/api
 	find src data_prep tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- demo ----
