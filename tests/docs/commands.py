@@ -187,7 +187,7 @@ class Checker:
 
     def _lightning(self, arguments: Sequence[str]) -> None:
         from neuromtm.commands.main import users_own
-        from tests.e2e.test_configs import Parsed
+        from tests.e2e.recipes import Parsed
 
         logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
         said = io.StringIO()
