@@ -48,15 +48,21 @@ default_role = "code"
 MADE_BY_NAMEDTUPLE = ("Alias for field number", "Create new instance of")
 
 
-def read_google_style(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Read the sections of a docstring (Args, Returns, Raises), but not of the string below a field.
+class Sections(GoogleDocstring):
+    """The sections of a docstring; what is returned is said in prose, and its type stands in the signature."""
 
-    napoleon by itself would take all that stands before a colon in such a string for a type.
-    """
+    def _consume_returns_section(self, preprocess_types: bool = False) -> list[tuple[str, str, list[str]]]:
+        # napoleon by itself would take all that stands before a colon for a type
+        lines = self._dedent(self._consume_to_next_section())
+        return [("", "", lines)] if lines else []
+
+
+def read_google_style(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Read the sections of a docstring (Args, Returns, Raises). The string below a field has none."""
     lines[:] = [line for line in lines if not line.startswith(MADE_BY_NAMEDTUPLE)]
     if what not in ("attribute", "data"):
         kind = "method" if what == "property" else what
-        lines[:] = GoogleDocstring(lines, Config(napoleon_use_ivar=True), app, kind, name, obj, options).lines()
+        lines[:] = Sections(lines, Config(napoleon_use_ivar=True), app, kind, name, obj, options).lines()
 
 
 def setup(app: Sphinx) -> None:

@@ -162,9 +162,47 @@ def small_site(root, tmp_path):
     return tmp_path
 
 
-def test_a_small_site_builds(small_site):
+COLONS = '''
+"""A module."""
+
+from typing import NamedTuple
+
+
+class One(NamedTuple):
+    """A class."""
+
+    trial: int
+    """what trial: or neuron stands before a colon, is no type"""
+
+
+class Other(NamedTuple):
+    """Another one with a field of the same name."""
+
+    trial: int
+
+
+def f(x: int) -> int:
+    """Do it.
+
+    Args:
+        x: (trial, bin): a number.
+
+    Returns:
+        (trial, neuron) bool: what trial it is.
+
+    Raises:
+        ValueError: if there is none.
+    """
+'''
+
+
+def test_prose_before_a_colon_is_no_type(small_site):
+    (small_site / "src" / "neuromtm" / "colons.py").write_text(COLONS)
     result = build(small_site, small_site / "site")
     assert result.returncode == 0, result.stderr
+    page = (small_site / "site" / "api" / "neuromtm" / "neuromtm.html").read_text()
+    assert "(trial, neuron) bool: what trial it is." in page
+    assert "what trial: or neuron stands before a colon, is no type" in page
 
 
 @pytest.mark.parametrize(
