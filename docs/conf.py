@@ -23,7 +23,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.apidoc", "sphinx.
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 html_theme = "furo"
 html_title = f"neuromtm {__version__}"
-html_copy_source = html_show_sourcelink = False
+html_copy_source = html_show_sourcelink = html_show_copyright = False
 
 # The pages are read on GitHub too: an anchor is made of a heading as there.
 myst_heading_anchors = 4
@@ -34,7 +34,7 @@ highlight_language = "none"
 
 # One page a package, with all of its modules. Each build makes the pages anew.
 apidoc_modules = [
-    {"path": folder, "destination": f"api/{folder.name}", "module_first": True}
+    {"path": folder, "destination": f"api/{folder.name}", "module_first": True, "max_depth": 1}
     for folder in (ROOT / "src" / "neuromtm", ROOT / "data_prep")
 ]
 exclude_patterns = ["api/*/modules.rst"]

@@ -149,7 +149,7 @@ def test_the_tested_versions_are_the_installed_ones_and_lie_in_the_ranges():
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     pinned = {canonical(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
     options = settings()
-    installed = ("ibl", "test")  # the extras of `make env`
+    installed = ("ibl", "test", "docs")  # the extras of `make env`
     ranges = [options["options"]["install_requires"]]
     ranges += [options["options.extras_require"][extra] for extra in installed]
     for text in ranges:
@@ -168,7 +168,7 @@ def test_the_commands_are_installed_and_lead_somewhere(command):
 
 # ---- how the code is kept ----
 
-OF_THE_WHOLE = {"e2e", "science", "faults", "fixtures"}
+OF_THE_WHOLE = {"docs", "e2e", "science", "faults", "fixtures"}
 """folders of tests that belong to no room of the source"""
 
 

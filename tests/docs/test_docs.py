@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from neuromtm import __version__
 from tests.docs import check, commands
 
 
@@ -15,6 +17,22 @@ def test_nothing_is_wrong_with_any_page(root):
     found = check.problems(root)
     assert not found, "\n".join(found)
     assert min(check.counts(root).values()) > 0
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper(root):
+    citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(citation)
+    assert citation["version"] == __version__
+    (paper,) = citation["references"]
+    assert (
+        paper["title"].lower()
+        in (root / "README.md")
+        .read_text(encoding="utf-8")
+        .replace("\n", " ")
+        .replace("'universal translator'", '"universal translator"')
+        .lower()
+    )
 
 
 # ---- what is planted is found ----
