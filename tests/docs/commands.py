@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+from unittest import mock
 
 if TYPE_CHECKING:
     from tests.docs.check import Block
@@ -215,12 +216,24 @@ def _without_checkpoint(words: Sequence[str]) -> list[str]:
 
 
 def _data_prep(arguments: Sequence[str]) -> None:
-    from data_prep.cli import parser
+    from data_prep.cli import run
+
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop(parser: argparse.ArgumentParser, args: object = None, namespace: object = None) -> NoReturn:
+        parse(parser, args, namespace)
+        raise _Parser.Read
 
     said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            parser().parse_args(arguments)
+        with (
+            mock.patch.object(argparse.ArgumentParser, "parse_args", stop),
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+            contextlib.suppress(_Parser.Read),
+        ):
+            run(arguments)
+            raise Refused("its command ran without reading its command line")
     except SystemExit as ended:
         if ended.code not in (0, None):
             raise Refused(said.getvalue().strip().rpartition("\n")[2]) from ended
