@@ -12,9 +12,9 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from neuromtm.batch import Batch
 from neuromtm.data.datamodule import data_of
-from neuromtm.decoding.end_to_end import DECODING_FILE, DecoderScores, decoded_text, score_decoded
+from neuromtm.decoding.end_to_end import DecoderScores, decoded_text, score_decoded
 from neuromtm.decoding.targets import target_of
-from neuromtm.evaluation.results import METRICS_FILE, Metrics, metrics_text
+from neuromtm.evaluation.results import DECODING_FILE, METRICS_FILE, Metrics, metrics_text
 from neuromtm.files import keep_previous, whole_file, write_whole
 from neuromtm.training.decoding import BehaviorDecoding
 

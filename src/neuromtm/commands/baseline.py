@@ -9,6 +9,7 @@ from neuromtm.baselines.choice import KINDS
 from neuromtm.baselines.session import baseline_text, notes, score_baseline
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import Role
+from neuromtm.evaluation.references import BASELINE_FILE
 from neuromtm.evaluation.results import METRICS_FILE, write_results
 from neuromtm.files import keep_previous, write_whole
 from neuromtm.report.tables import print_comparison
@@ -55,8 +56,8 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     for one in score_baseline(data, options.kind):
         scores.append(one)
         print("\n".join(notes(one)), flush=True)
-    keep_previous(options.out / "baseline.json")
-    write_whole(options.out / "baseline.json", baseline_text(options.kind, data, scores))
+    keep_previous(options.out / BASELINE_FILE)
+    write_whole(options.out / BASELINE_FILE, baseline_text(options.kind, data, scores))
     metrics = write_results(options.out, [one.session for one in scores], [one.neurons for one in scores])
     print_comparison({options.kind: metrics})
     print(f"Results: {options.out / METRICS_FILE}")

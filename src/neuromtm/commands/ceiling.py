@@ -7,8 +7,10 @@ from typing import get_args
 
 from neuromtm.data.manifest import Role
 from neuromtm.decoding.selection import behavior_text
+from neuromtm.evaluation.references import CEILING_FILE, ceiling_text
 from neuromtm.evaluation.results import METRICS_FILE, write_results
 from neuromtm.evaluation.truth import ceiling
+from neuromtm.files import keep_previous, write_whole
 from neuromtm.report.tables import print_comparison
 
 
@@ -20,7 +22,9 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         parser: an empty one with the command's name.
     """
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of simulated shards")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for metrics.json and the tables")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="folder for metrics.json, the tables and ceiling.json"
+    )
     parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score; by default all of the role")
     parser.add_argument(
         "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
@@ -28,6 +32,8 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     options = parser.parse_args(arguments)
     scores = ceiling(options.data, sessions=options.sessions, role=options.role)
     decoded = [of_one for one in scores for of_one in one.behavior]
+    keep_previous(options.out / CEILING_FILE)
+    write_whole(options.out / CEILING_FILE, ceiling_text(options.data, [one.session.eid for one in scores]))
     metrics = write_results(
         options.out,
         [one.session for one in scores],

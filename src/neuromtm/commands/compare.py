@@ -14,6 +14,7 @@ from rich.table import Table
 
 from neuromtm.errors import UserError
 from neuromtm.evaluation.pairing import Paired, TestedRun, pair, read_run
+from neuromtm.evaluation.references import read_ceiling
 from neuromtm.evaluation.results import Metrics
 from neuromtm.files import keep_previous, require_file, whole_file, write_whole
 from neuromtm.metrics.keys import BPS_KEYS, SHORT_TITLES, columns_of
@@ -47,13 +48,17 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder for comparison.csv, comparison.md, sessions.png and neurons.png",
     )
-    parser.add_argument("--ceiling", metavar="NAME", help="the run whose bits per spike the others' are a share of")
+    parser.add_argument(
+        "--ceiling",
+        metavar="NAME",
+        help="which of them is the ceiling that `neuromtm ceiling` wrote: the others' shares of it are shown",
+    )
     parser.add_argument("--balanced", action="store_true", help="show the balanced accuracy of decoded classes too")
     options = parser.parse_args(arguments)
     require_file("--out", options.out)
     runs = _named_runs(options.runs)
-    if options.ceiling is not None and options.ceiling not in runs:
-        raise UserError(f"--ceiling {options.ceiling}: no run of that name. There are: {', '.join(runs)}.")
+    if options.ceiling is not None:
+        _check_ceiling(options.ceiling, options.runs, runs)
     if options.out_dir is not None and len(runs) == 1:
         raise UserError("--out_dir: one run alone has nothing to be compared with. Name another.")
     metrics = {name: run.metrics for name, run in runs.items()}
@@ -91,6 +96,15 @@ def _named_runs(given: Sequence[str]) -> dict[str, TestedRun]:
     return runs
 
 
+def _check_ceiling(name: str, given: Sequence[str], runs: Mapping[str, TestedRun]) -> None:
+    """Refuse a ceiling that is none, or that lacks a session of a run held against it."""
+    if name not in runs:
+        raise UserError(f"--ceiling {name}: no run of that name. There are: {', '.join(runs)}.")
+    path = dict(one.split("=", 1) for one in given)[name]
+    eids = dict.fromkeys(eid for other, run in runs.items() if other != name for eid in run.metrics["sessions"])
+    read_ceiling(Path(path), eids=eids)
+
+
 def _write_comparison(
     folder: Path,
     metrics: Mapping[str, Metrics],
@@ -105,7 +119,7 @@ def _write_comparison(
     every = {(reference, name): paired for name, paired in pairs.items()}
     if ceiling_name is not None:
         every |= {(ceiling_name, name): paired for name, paired in shares.items()}
-    for name, text in (("comparison.csv", paired_text(every)), ("comparison.md", markdown.getvalue())):
+    for name, text in (("comparison.csv", paired_text(every, ceiling_name)), ("comparison.md", markdown.getvalue())):
         keep_previous(folder / name)
         write_whole(folder / name, text)
     for name, plot in _plots(metrics, pairs, reference).items():

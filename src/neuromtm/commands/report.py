@@ -9,7 +9,7 @@ from neuromtm.report.page import report_page
 
 
 def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """Write a run's numbers and figures as one page.
+    """Write a run's numbers and plots as one page.
 
     Args:
         arguments: the command line behind the command's name.
@@ -20,11 +20,20 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         "--out", metavar="FILE", type=Path, help="where to write the page (default: report.html in the run directory)"
     )
     parser.add_argument(
+        "--baseline",
+        metavar="DIR",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        help="what `neuromtm baseline` wrote, of the same sessions; of several the best is shown in each task",
+    )
+    parser.add_argument(
         "--ceiling", metavar="DIR", type=Path, help="what `neuromtm ceiling` wrote, of the same simulated sessions"
     )
     options = parser.parse_args(arguments)
     require_file("--out", options.out)
-    text = report_page(options.run, ceiling=options.ceiling)
+    text = report_page(options.run, ceiling=options.ceiling, baselines=options.baseline)
     path = options.out or options.run / "report.html"
     keep_previous(path)
     write_whole(path, text)

@@ -11,8 +11,6 @@ from neuromtm.files import table_text
 from neuromtm.metrics.behavior import accuracy, balanced_accuracy, majority_class_accuracy, r2, trial_average_r2
 from neuromtm.metrics.keys import short_name
 
-DECODING_FILE = "decoding.csv"
-
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderScores:

@@ -75,12 +75,6 @@ class Paired:
     def losses(self) -> int:
         return int((self.means[:, 1] < self.means[:, 0]).sum())
 
-    @property
-    def share(self) -> float | None:
-        """The run's mean over sessions divided by the reference's; None where that is not above 0."""
-        reference, run = self.means.mean(axis=0)
-        return float(run / reference) if reference > 0 else None
-
 
 def pair(reference: TestedRun, run: TestedRun) -> dict[str, Paired]:
     """Match two runs' neurons by eid and uuid.
@@ -92,6 +86,14 @@ def pair(reference: TestedRun, run: TestedRun) -> dict[str, Paired]:
     if reference.neurons is None or run.neurons is None:
         return {}
     return {key: paired for key in BPS_KEYS if (paired := _pair(key, reference.neurons, run.neurons)).sessions}
+
+
+def against_mean_rate(run: TestedRun) -> dict[str, Paired]:
+    """Hold a run against each neuron's mean rate, which has 0 bits per spike; likewise."""
+    zeros = {
+        eid: {uuid: dict.fromkeys(BPS_KEYS, 0.0) for uuid in neurons} for eid, neurons in (run.neurons or {}).items()
+    }
+    return pair(TestedRun(run.metrics, zeros), run)
 
 
 def _pair(key: str, reference: NeuronTable, run: NeuronTable) -> Paired:

@@ -24,6 +24,8 @@ METRICS_FILE = "metrics.json"
 NEURONS_FILE = "neurons.csv"
 REGIONS_FILE = "regions.csv"
 BEHAVIOR_FILE = "behavior.csv"
+DECODING_FILE = "decoding.csv"
+"""of a decoder's test"""
 NEURON_COLUMNS = (
     "eid",
     "uuid",

@@ -7,44 +7,51 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from neuromtm.metrics.keys import BASELINES, SCORE_NAMES, behaviors
-from neuromtm.plots.style import ACCENT, FAINT, HEADING, LABEL, TICK, TITLE, canvas
+from neuromtm.plots.style import ACCENT, FAINT, HEADING, LABEL, POINTS, TICK, TITLE, canvas
 
-NAMES = {"model": "model", "counts": "counts", "rrr": "counts,\nlow rank", "chance": "chance"}
+NAMES = {"counts": "counts", "rrr": "counts,\nlow rank", "chance": "chance"}
 LOWEST = -1.0
 """a score further down is drawn here: one session must not squeeze the others into a line"""
 
 
-def behavior_plot(sessions: Mapping[str, Mapping[str, float]]) -> Figure | None:
+def behavior_plot(sessions: Mapping[str, Mapping[str, float]], *, model: str = "model") -> Figure | None:
     """Decoding against chance on the test trials.
 
     Args:
-        sessions: eid -> figures by their keys in metrics.json.
+        sessions: eid -> metrics by their keys in metrics.json.
+        model: what decodes, as it is called below its points.
 
     Returns:
         A panel a behaviour, in which a line joins the points of a session and a bar is their mean; None if no
         behaviour was decoded.
     """
-    found = behaviors(key for figures in sessions.values() for key in figures)
+    found = behaviors(key for metrics in sessions.values() for key in metrics)
     if not found:
         return None
     figure = canvas(1 + 2.7 * len(found), 3.6)
     for axes, (behavior, score) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
         keys = {"model": f"{behavior}_{score}", **{name: f"{behavior}_{score}_{name}" for name in BASELINES}}
         keys["chance"] = f"{behavior}_chance"
-        keys = {name: key for name, key in keys.items() if any(key in figures for figures in sessions.values())}
-        scored = [figures for figures in sessions.values() if keys["model"] in figures]
-        points = np.array([[figures.get(key, np.nan) for key in keys.values()] for figures in scored])
-        _panel(axes, points, list(keys))
+        keys = {name: key for name, key in keys.items() if any(key in metrics for metrics in sessions.values())}
+        scored = [metrics for metrics in sessions.values() if keys["model"] in metrics]
+        points = np.array([[metrics.get(key, np.nan) for key in keys.values()] for metrics in scored])
+        _panel(axes, points, list(keys), model)
         axes.set_ylabel(SCORE_NAMES[score], fontsize=LABEL)
-        axes.set_title(f"{behavior}\n{len(scored)} session{'s' * (len(scored) != 1)}", fontsize=TITLE, pad=16)
+        title = f"{behavior}\n{len(scored)} session{'s' * (len(scored) != 1)}"
+        axes.set_title(title, fontsize=TITLE, pad=16, parse_math=False)
         if score == "accuracy":
             axes.set_ylim(0, 1.02)
-    title = "Behaviour decoded on test trials: a line joins the points of a session, a bar is the mean"
-    figure.suptitle(title if len(found) > 1 else title.partition(":")[0], fontsize=HEADING)
+        else:  # from 0, or from the lowest point below it: a cut axis makes small differences look large
+            low, high = np.nanmin(points.clip(min=LOWEST)), np.nanmax(points)
+            margin = 0.04 * max(high, 0.05)
+            axes.set_ylim(low - margin if low < 0 else 0, max(high, 0.05) + margin)
+    figure.suptitle("Behaviour decoded on test trials", fontsize=HEADING)
+    key = "a line joins the points of a session,\na bar is their mean, written above"
+    figure.supxlabel(key, fontsize=LABEL, color=POINTS)
     return figure
 
 
-def _panel(axes: Axes, points: np.ndarray, names: list[str]) -> None:
+def _panel(axes: Axes, points: np.ndarray, names: list[str], model: str) -> None:
     """Draw (session, name) scores; NaN where a session has none."""
     places, shown = np.arange(len(names)), points.clip(min=LOWEST)
     axes.plot(places, shown.T, color=FAINT, linewidth=0.7)
@@ -55,7 +62,7 @@ def _panel(axes: Axes, points: np.ndarray, names: list[str]) -> None:
         axes.annotate(
             f"{mean:.2f}", (place, 1.0), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=TICK
         )
-    axes.set_xticks(places, [NAMES[name] for name in names], fontsize=TICK)
+    axes.set_xticks(places, [NAMES.get(name, model) for name in names], fontsize=TICK)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.tick_params(axis="y", labelsize=TICK)
     axes.spines[["top", "right"]].set_visible(False)

@@ -21,7 +21,8 @@ def points_plot(
 ) -> Figure:
     """Runs against a reference, a row a run, a panel a metric, a point a session or a neuron.
 
-    Zhang et al. 2024, figure 3 C. A metric that no run shares with the reference has no panel.
+    Zhang et al. 2024, figure 3 C. A metric that no run shares with the reference has no panels, and a run that shares
+    none has no row; if all share none, one panel says so.
 
     Args:
         points: name of each other run -> metric -> (point, 2) values of the reference and of the run.
@@ -31,6 +32,8 @@ def points_plot(
     """
     none = np.zeros((0, 2))
     shown = [key for key in titles if any(len(of_run.get(key, none)) for of_run in points.values())] or [*titles][:1]
+    sharing = {name: of_run for name, of_run in points.items() if any(len(of_run.get(key, none)) for key in shown)}
+    points = sharing or dict([*points.items()][:1])
     figure, panels = _panels(len(points), len(shown))
     for row, (name, of_run) in zip(panels, points.items(), strict=True):
         for axes, key in zip(row, shown, strict=True):

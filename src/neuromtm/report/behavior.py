@@ -1,33 +1,28 @@
-"""The part of a run's page on behaviour: what was decoded, from what, and what raw counts give."""
+"""The part of a run's page on behaviour: what was decoded, from what, beside raw counts and chance."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from neuromtm.errors import UserError
-from neuromtm.evaluation.results import BEHAVIOR_FILE, Metrics
+from neuromtm.evaluation.results import BEHAVIOR_FILE, DECODING_FILE, Metrics
 from neuromtm.files import read_table
 from neuromtm.metrics.keys import behavior_key, behaviors, short_name
+from neuromtm.plots.behavior import behavior_plot
+from neuromtm.report.pictures import picture
+from neuromtm.report.texts import BEHAVIOR, DECODER, PAGE
+from neuromtm.report.view import Behavior, Definition, Table
 
 HEAD = (
     *("behaviour", "session", "score", "model", "balanced", "counts", "counts, low rank", "chance"),
     *("read from", "test trials", "left out"),
 )
+DECODER_HEAD = ("behaviour", "session", "score", "decoder", "balanced", "chance", "test trials", "left out")
 ABSENT = "-"
 
 
-class BehaviorTable(NamedTuple):
-    """A table of the page."""
-
-    head: tuple[str, ...]
-    rows: list[list[str]]
-    figures: list[str]
-    """the figures of behaviour that the run has, see `evaluation.keys`, in the order of their explanations"""
-
-
-def behavior_table(run_dir: Path, metrics: Metrics) -> BehaviorTable | None:
-    """A row for each behaviour and session, and for each behaviour's mean; None if nothing was decoded.
+def behavior_of(run_dir: Path, metrics: Metrics) -> Behavior | None:
+    """What the read-outs of a test decoded; None if nothing was.
 
     Args:
         run_dir: of the test.
@@ -36,40 +31,82 @@ def behavior_table(run_dir: Path, metrics: Metrics) -> BehaviorTable | None:
     Raises:
         UserError: if behavior.csv is not one that a test writes.
     """
-    found = behaviors(metrics["mean"])
-    if not found:
+    plot = behavior_plot(metrics["sessions"])
+    if plot is None:
         return None
-    chosen, rows = _chosen(run_dir / BEHAVIOR_FILE), []
-    for behavior, score in found.items():
+    about = _read(run_dir / BEHAVIOR_FILE, "read-outs", _read_out)
+    names = ("{score}", "balanced_accuracy", "{score}_counts", "{score}_rrr", "chance")
+    return Behavior(
+        plot=picture(plot, "behaviour", PAGE["behavior.png"]),
+        table=Table(head=HEAD, rows=_rows(metrics, about, names, [ABSENT] * 3)),
+        definitions=_definitions(metrics, BEHAVIOR),
+    )
+
+
+def decoded_of(run_dir: Path, metrics: Metrics) -> Behavior | None:
+    """What a decoder's test found; None if nothing was scored.
+
+    Raises:
+        UserError: if decoding.csv is not one that a test writes.
+    """
+    plot = behavior_plot(metrics["sessions"], model="decoder")
+    if plot is None:
+        return None
+    about = _read(run_dir / DECODING_FILE, "a decoder's scores", _decoded)
+    names = ("{score}", "balanced_accuracy", "chance")
+    return Behavior(
+        plot=picture(plot, "behaviour decoded", DECODER["plot"]),
+        table=Table(head=DECODER_HEAD, rows=_rows(metrics, about, names, [ABSENT] * 2)),
+        definitions=_definitions(metrics, DECODER),
+    )
+
+
+def _rows(
+    metrics: Metrics, about: Mapping[tuple[str, str], list[str]], names: tuple[str, ...], unknown: list[str]
+) -> list[list[str]]:
+    """A row for each behaviour and session, and for each behaviour's mean."""
+    rows = []
+    for behavior, score in behaviors(metrics["mean"]).items():
         of_sessions = {eid: of for eid, of in metrics["sessions"].items() if f"{behavior}_{score}" in of}
-        for eid, figures in of_sessions.items():
-            about = chosen.get((eid, behavior), [ABSENT] * 3)
-            rows.append([behavior, eid, score, *_numbers(figures, behavior, score), *about])
-        mean = _numbers(metrics["mean"], behavior, score)
-        rows.append([behavior, f"mean of {len(of_sessions)}", score, *mean, *[ABSENT] * 3])
+        keys = [f"{behavior}_{name.format(score=score)}" for name in names]
+        for eid, of_one in of_sessions.items():
+            rows.append([behavior, eid, score, *_numbers(of_one, keys), *about.get((eid, behavior), unknown)])
+        rows.append([behavior, f"mean of {len(of_sessions)}", score, *_numbers(metrics["mean"], keys), *unknown])
+    return rows
+
+
+def _numbers(metrics: Mapping[str, float], keys: list[str]) -> list[str]:
+    return [f"{metrics[key]:.3f}" if key in metrics else ABSENT for key in keys]
+
+
+def _definitions(metrics: Metrics, meanings: Mapping[str, str]) -> list[Definition]:
     keys = (behavior_key(key) for key in metrics["mean"])
-    return BehaviorTable(HEAD, rows, list(dict.fromkeys(key.figure for key in keys if key is not None)))
+    names = dict.fromkeys(key.figure for key in keys if key is not None)
+    return [Definition(name=f"<behaviour>_{name}", meaning=meanings[name]) for name in names if name in meanings]
 
 
-def _numbers(figures: Mapping[str, float], behavior: str, score: str) -> list[str]:
-    names = (score, "balanced_accuracy", f"{score}_counts", f"{score}_rrr", "chance")
-    keys = (f"{behavior}_{name}" for name in names)
-    return [f"{figures[key]:.3f}" if key in figures else ABSENT for key in keys]
-
-
-def _chosen(path: Path) -> dict[tuple[str, str], list[str]]:
-    """(eid, behaviour) -> features and prompt of the model's read-out, test trials used, what was left out."""
-    if not path.exists():  # a decoder's test writes none
+def _read(
+    path: Path, what: str, about: Callable[[dict[str, str]], tuple[tuple[str, str], list[str]] | None]
+) -> dict[tuple[str, str], list[str]]:
+    """(eid, behaviour) -> what a table says of it; nothing if there is no such table."""
+    if not path.exists():
         return {}
     try:
-        rows = [row for row in read_table(path) if row["chosen"] == "1" and row["prompt"]]
-        return {
-            (row["eid"], short_name(row["target"])): [
-                f"{row['features']}, {row['prompt']}",
-                str(int(row["n_test"])),
-                f"{int(row['n_trials_left_out'])} trials, {int(row['n_bins_left_out'])} bins",
-            ]
-            for row in rows
-        }
+        return dict(one for row in read_table(path) if (one := about(row)) is not None)
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{path}: not a table of read-outs of a test ({error!r}). Test the run again.") from error
+        raise UserError(f"{path}: not a table of {what} of a test ({error!r}). Test the run again.") from error
+
+
+def _read_out(row: dict[str, str]) -> tuple[tuple[str, str], list[str]] | None:
+    """Features and prompt of the model's read-out that was chosen, test trials used, what was left out."""
+    if row["chosen"] != "1" or not row["prompt"]:
+        return None
+    left_out = f"{int(row['n_trials_left_out'])} trials, {int(row['n_bins_left_out'])} bins"
+    name = row["eid"], short_name(row["target"])
+    return name, [f"{row['features']}, {row['prompt']}", str(int(row["n_test"])), left_out]
+
+
+def _decoded(row: dict[str, str]) -> tuple[tuple[str, str], list[str]]:
+    """Test trials scored, what was left out."""
+    left_out = f"{int(row['n_trials_left_out'])} trials, {int(row['n_bins_left_out'])} bins"
+    return (row["eid"], short_name(row["target"])), [str(int(row["n_trials"])), left_out]

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neuromtm.evaluation.pairing import FEWEST_SESSIONS, Paired
+from neuromtm.evaluation.references import share_of_ceiling
 from neuromtm.evaluation.results import Metrics
 from neuromtm.files import table_text
 from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, Column, columns_of
@@ -117,7 +118,7 @@ def share_table(shares: Mapping[str, Mapping[str, Paired]], ceiling: str) -> Tab
         if column.key in BPS_KEYS:
             table.add_column(column.title, justify="right", no_wrap=True)
     for name, of_run in shares.items():
-        cells = (of_run[key].share if key in of_run else None for key in BPS_KEYS)
+        cells = (share_of_ceiling(of_run[key]) if key in of_run else None for key in BPS_KEYS)
         table.add_row(Text(name), *(ABSENT if share is None else f"{100 * share:.0f} %" for share in cells))
     return table
 
@@ -134,21 +135,23 @@ PAIRED_COLUMNS = (
     *("reference", "run", "figure", "n_sessions", "n_neurons", "reference_mean", "run_mean", "difference"),
     *("low", "high", "resampled", "sessions_won", "sessions_lost", "share"),
 )
-"""of comparison.csv: `low` and `high` are the ends of the interval of `difference`, `share` is mean over mean"""
+"""of comparison.csv: `low` and `high` are the ends of the interval of `difference`; `share` is that of the ceiling"""
 
 
-def paired_text(pairs: Mapping[tuple[str, str], Mapping[str, Paired]]) -> str:
+def paired_text(pairs: Mapping[tuple[str, str], Mapping[str, Paired]], ceiling: str | None = None) -> str:
     """The text of comparison.csv: a row a pair of runs and activity task, a field empty where undefined.
 
     Args:
         pairs: (reference, run) -> key of metrics.json -> pair.
+        ceiling: name of the run that holds the true rates' scores; None if there is none.
     """
     rows = []
     for (reference, run), of_run in pairs.items():
         for key, paired in of_run.items():
             numbers = [*paired.means.mean(axis=0), paired.difference, *(paired.interval or (None, None))]
             counted = (len(paired.sessions), paired.n_neurons)
-            won = (paired.resampled, paired.wins, paired.losses, paired.share)
+            share = share_of_ceiling(paired) if reference == ceiling else None
+            won = (paired.resampled, paired.wins, paired.losses, share)
             rows.append([reference, run, key, *counted, *numbers, *won])
     return table_text(PAIRED_COLUMNS, rows)
 

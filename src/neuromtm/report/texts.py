@@ -1,6 +1,6 @@
 """What each number of a test means, in a sentence or two; docs/evaluation.md has the formulas and sources."""
 
-FIGURES = {
+METRICS = {
     "co_smoothing_bps": "Co-smoothing, in bits per spike: one neuron at a time is hidden and predicted from all "
     "others. 0 is the prediction of the neuron's own mean rate, below 0 is worse than that. At b bits per spike the "
     "counts are more likely than under the mean rate by a factor of 2 to the power of b for each spike.",
@@ -17,8 +17,8 @@ _LOW_RANK = (
     "whichever is better on validation. Where the model is no better, its read-out gives nothing that counts do not."
 )
 BEHAVIOR = {
-    "accuracy": "Share of the test trials whose class (choice, block, ...) is decoded right. A linear read-out, unless "
-    "this run is of a decoder, reads predicted rates or hidden states under the prompt that is best on validation.",
+    "accuracy": "Share of the test trials whose class (choice, block, ...) is decoded right. A linear read-out reads "
+    "predicted rates or hidden states, under the prompt that is best on validation.",
     "balanced_accuracy": "The same, as the mean over the classes of the share that is right among the trials of each. "
     "Always naming one class gives 1 / (number of classes), however frequent it is.",
     "r2": "Share of the variance of a trace that is decoded likewise, over all test trials and bins.",
@@ -29,7 +29,30 @@ BEHAVIOR = {
     "r2_counts": "R2 of the same linear read-out of raw spike counts, smoothed as is best on validation.",
     "r2_rrr": f"R2 {_LOW_RANK}",
 }
-"""figure of a behaviour in metrics.json, `<behaviour>_<figure>` -> what it means"""
+"""metric of a behaviour in metrics.json, `<behaviour>_<metric>` -> what it means"""
+
+DECODER = {
+    "what": "A decoder predicts one behaviour from the spikes of a trial. It sees the whole trial, and nothing is "
+    "hidden from it. It is a model with a linear head on its hidden states, trained to give the behaviour itself: "
+    "classes by cross-entropy, numbers and traces by squared error.",
+    "tuned": "This one decodes {target}. Training started from {pretrained} and changed the model beneath the head "
+    "too.",
+    "frozen": "This one decodes {target}. It trained the head alone; the model of {pretrained} beneath it is held "
+    "fixed.",
+    "scratch": "This one decodes {target}. Its model was trained from scratch, together with the head.",
+    "one_head": "All sessions share one head.",
+    "own_heads": "Each session has a head of its own.",
+    "accuracy": "Share of the test trials whose class is decoded right.",
+    "balanced_accuracy": BEHAVIOR["balanced_accuracy"],
+    "r2": "Share of the variance of the trace that is decoded, over all test trials and bins.",
+    "chance": BEHAVIOR["chance"],
+    "plot": "The decoder beside chance, which needs no neurons.",
+    "scores": "Trials and bins without a known value of the behaviour are left out, and counted in the last column.",
+    "loss_accuracy": "cross-entropy (nats per trial)",
+    "loss_r2": "squared error (in variances of the behaviour)",
+    "curves": "Loss on the training and validation trials, and the score of the validation trials beside chance.",
+}
+"""part of a decoder's page -> what to know of it"""
 
 STATISTICS = {
     "r2": "Single-trial R2 of the co-smoothing rates: share of the variance of the counts, bin by bin. It is small "
@@ -43,22 +66,30 @@ STATISTICS = {
 """column of neurons.csv that is not in metrics.json -> what it means"""
 
 PAGE = {
-    "share": "Two shares for those who are new to bits per spike. Share of the spikes explained: 0 % is a model that "
-    "knows only how often each neuron fires, 100 % one that names every spike in advance. It is each "
-    "neuron's bits per spike divided by those of its counts themselves, averaged over neurons, and stays low for the "
-    "best model there can be, since most single spikes are chance.",
-    "share_of_ceiling": "These sessions are simulated, so the best prediction there can be is known: the share of the "
-    "ceiling is how much of what it explains this model explains.",
+    "summary": "Bits per spike of the spikes that were hidden and predicted. 0 is a prediction that knows only how "
+    "often each neuron fires; to the right is better.",
+    "no_baseline": "Only chance is shown. To see a simple baseline beside it:",
+    "baseline": "Of the simple baselines given, the one with the highest mean is shown in each task. The difference is "
+    "this run minus the baseline, over the neurons that both score.",
+    "ceiling": "These sessions are simulated, so the best prediction there can be is known. The ceiling is what the "
+    "true rates score on the same trials. The share of the ceiling is the mean over sessions of this run divided by "
+    "that of the ceiling, over the neurons that both score.",
+    "glance": "Better and worse mean that the 95 % interval of the difference does not hold 0; level means that it "
+    "does.",
+    "share": "For those who are new to bits per spike. Share of the spikes explained: 0 % is a model that knows only "
+    "how often each neuron fires, 100 % one that names every spike in advance. It is each neuron's bits per spike "
+    "divided by those of its counts themselves, averaged over neurons. It stays low for the best model there can be, "
+    "since most single spikes are chance.",
     "behaviour": "Test scores of linear read-outs, of what was chosen on validation; behavior.csv has all that were "
     "tried. The columns of counts are read-outs of the raw spikes without any model.",
     "behavior.png": "Behaviour decoded from the model, from raw counts, and by chance.",
+    "no_behaviour": "No behaviour was decoded: the data has none, or none that could be learned.",
+    "no_pictures": "There is no figures/ in this folder. A test of a model draws the pictures.",
     "scores": "A session's bits per spike are the mean over its neurons that have a spike in the scored bins; chance "
     "levels are in brackets. The interval is a bootstrap over sessions, given for five sessions or more; of few it "
     "is too narrow.",
-    "absent": "Not scored, because the data has no such label or no neuron that the task could score: {names}.",
-    "ceiling": "These sessions are simulated: the ceiling is what the true rates score on the same trials. A share is "
-    "the mean over sessions of this run divided by that of the ceiling.",
-    "neurons": "The spread over all neurons of all sessions that have the figure.",
+    "absent": "Not scored, because the data has no such label or no neuron that the task could score: ",
+    "neurons": "The spread over all neurons of all sessions that have the metric.",
     "regions": "Mean over neurons in bits per spike, with its 95 % interval by bootstrap over neurons where there are "
     "five or more. It says how much depends on which neurons were recorded, and nothing of other animals.",
     "curves": "Loss of the masked entries and bits per spike of the validation trials while training. Validation "

@@ -1,0 +1,141 @@
+"""What a run is held against: the ceiling of a simulation, and simple baselines.
+
+Both leave the tables of a test. A file beside their metrics.json says what they are: `ceiling.json` and
+`baseline.json`. A folder without that file is no reference.
+"""
+
+import json
+import shlex
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from neuromtm.errors import UserError
+from neuromtm.evaluation.pairing import Paired, TestedRun, read_run
+
+CEILING_FILE = "ceiling.json"
+BASELINE_FILE = "baseline.json"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A simple baseline and its scores."""
+
+    kind: str
+    """as `neuromtm baseline --kind` calls it"""
+    run: TestedRun
+
+
+def share_of_ceiling(paired: Paired) -> float | None:
+    """The share of the ceiling's bits per spike that a run reaches.
+
+    Args:
+        paired: the run against the ceiling, over the neurons that both score.
+
+    Returns:
+        The run's mean over sessions divided by the ceiling's; None where the ceiling is not above 0.
+    """
+    ceiling, run = paired.means.mean(axis=0)
+    return float(run / ceiling) if ceiling > 0 else None
+
+
+def ceiling_text(data: Path, eids: Sequence[str]) -> str:
+    """The text of ceiling.json: what the tables beside it are scores of.
+
+    Args:
+        data: folder of the simulated shards.
+        eids: the sessions scored.
+    """
+    return json.dumps({"data": str(data), "sessions": list(eids)}, indent=1) + "\n"
+
+
+def read_ceiling(path: Path, *, eids: Collection[str], data: str | None = None) -> TestedRun:
+    """Read what `neuromtm ceiling` left.
+
+    Args:
+        path: its folder, or the metrics.json in it.
+        eids: sessions that it must have: those of the run held against it.
+        data: folder of the run's shards, for the command that makes the ceiling again; None where unknown.
+
+    Raises:
+        UserError: if it is no ceiling, or one of other sessions.
+    """
+    folder = _folder(path)
+    how = shlex.join(["neuromtm", "ceiling", "--data", data or "DATA", "--sessions", *eids, "--out", str(folder)])
+    record = _record(
+        folder / CEILING_FILE,
+        problem=f"this is not what `neuromtm ceiling` writes, or an earlier version wrote it. Make it again: {how}",
+    )
+    try:
+        marked = [*record["sessions"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / CEILING_FILE}: names no sessions ({error!r}). Make it again: {how}") from error
+    run = read_run(path)
+    _check_sessions(path, run, marked, eids, what="ceiling", how=how)
+    return run
+
+
+def read_baseline(path: Path, *, eids: Collection[str], data: str | None = None) -> Baseline:
+    """Read what `neuromtm baseline` left.
+
+    Args:
+        path: its folder, or the metrics.json in it.
+        eids: sessions that it must have: those of the run held against it.
+        data: folder of the run's shards, for the command that makes the baseline again; None where unknown.
+
+    Raises:
+        UserError: if it is no baseline, or one of other sessions.
+    """
+    folder = _folder(path)
+    start = ["neuromtm", "baseline", "--data", data or "DATA", "--kind"]
+    end = ["--sessions", *eids, "--out", str(folder)]
+    record = _record(
+        folder / BASELINE_FILE,
+        problem=f"this is not what `neuromtm baseline` writes. Make one: {shlex.join([*start, 'ridge', *end])}",
+    )
+    try:
+        kind, marked = str(record["kind"]), [*record["chosen"]]
+    except (KeyError, TypeError) as error:
+        how = shlex.join([*start, "ridge", *end])
+        raise UserError(
+            f"{folder / BASELINE_FILE}: not the record of a baseline ({error!r}). Make one: {how}"
+        ) from error
+    run = read_run(path)
+    _check_sessions(path, run, marked, eids, what="baseline", how=shlex.join([*start, kind, *end]))
+    return Baseline(kind, run)
+
+
+def _folder(path: Path) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such folder.")
+    return path if path.is_dir() else path.parent
+
+
+def _record(path: Path, *, problem: str) -> dict:
+    if not path.exists():
+        raise UserError(f"{path.parent}: no {path.name} in it, so {problem}")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}), so {problem}") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: holds no record, so {problem}")
+    return record
+
+
+def _check_sessions(
+    path: Path, run: TestedRun, marked: Collection[str], eids: Collection[str], *, what: str, how: str
+) -> None:
+    scored = run.metrics["sessions"]
+    if set(scored) != set(marked):
+        raise UserError(
+            f"{path}: its metrics are of the sessions {', '.join(scored)}, but {what}.json names {', '.join(marked)}: "
+            f"another test has written into this folder. Make it again: {how}"
+        )
+    missing = [eid for eid in eids if eid not in scored]
+    if missing:
+        raise UserError(
+            f"{path}: a {what} of other sessions: it has {', '.join(scored)}, and the run also {', '.join(missing)}. "
+            f"Make one of the run's sessions: {how}"
+        )

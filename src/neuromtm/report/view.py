@@ -1,0 +1,179 @@
+"""What a page shows, as plain values: the templates render these, and know nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["good", "mixed", "poor", "unknown"]
+"""how good a run is, by colour"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table; every cell is text."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture inside the page."""
+
+    name: str
+    """of its file, or what it shows in a few words"""
+    caption: str
+    source: str
+    """a `data:` address"""
+    width: int
+    """pixels at which it is as large as it was drawn"""
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A word of the page and what it means."""
+
+    name: str
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The first sentence of the page."""
+
+    level: Level
+    short: str
+    """the answer in a few words"""
+    reason: str
+    """the numbers behind it, the rest of the sentence"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFile:
+    """A file of the run that is shown as it is."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What the run's folder tells of its training."""
+
+    curves: Picture | None
+    configs: Sequence[TextFile]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionPictures:
+    """The pictures of one session."""
+
+    eid: str
+    trial: Picture | None
+    neurons: Mapping[str, Picture]
+    """name of a task -> its neurons"""
+    connectivity: Picture | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldedTable:
+    """A table behind a line that opens it."""
+
+    title: str
+    table: Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behavior:
+    """The part of a page on behaviour."""
+
+    plot: Picture
+    table: Table
+    definitions: Sequence[Definition]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regions:
+    """The tables of regions."""
+
+    sessions: Table
+    tasks: Sequence[FoldedTable]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What a page opens with."""
+
+    name: str
+    """of the run"""
+    what: str
+    """the run is of: a masked model, a decoder, ..."""
+    made: str
+    """version and time of the page"""
+    tested: str | None
+    """time of the test; None if there was none"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What every page has."""
+
+    head: Head
+    training: Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntestedPage(Page):
+    """The page of a run that has no scores yet."""
+
+    command: str
+    """that makes them"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderPage(Page):
+    """The page of a decoder's test."""
+
+    verdict: Verdict
+    explanation: Sequence[str]
+    """what a decoder is, and what this one is; a paragraph each"""
+    note: str
+    """on the scores"""
+    behavior: Behavior | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivityPage(Page):
+    """The page of a test of the activity tasks."""
+
+    verdict: Verdict
+    decoded: str | None
+    """a sentence on behaviour"""
+    summary: Picture | None
+    glance: Table | None
+    """a row a task: the run beside what it is held against"""
+    glance_notes: Sequence[str]
+    hint: str | None
+    """command that makes a baseline, where none was given"""
+    tasks: Sequence[Definition]
+    behavior: Behavior | None
+    sessions: Sequence[SessionPictures]
+    n_sessions: int
+    """with or without pictures"""
+    neurons: Sequence[Picture]
+    """of all sessions together"""
+    has_pictures: bool
+    """whether there is a figures/ at all"""
+    missing: Sequence[str]
+    """names of pictures that a test draws and figures/ lacks"""
+    scores: Table
+    absent: Sequence[str]
+    """metrics that every table shows and this run lacks"""
+    explained: Table | None
+    """share of the spikes explained"""
+    spread: Table | None
+    """over neurons; None without a neurons.csv"""
+    spread_definitions: Sequence[Definition]
+    regions: Regions | None
+    """None without a regions.csv"""
