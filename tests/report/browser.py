@@ -1,6 +1,5 @@
 """A headless Chromium, driven over plain HTTP by its own chromedriver (W3C WebDriver)."""
 
-import base64
 import json
 import re
 import shutil
@@ -56,15 +55,9 @@ class Browser:
         """What the console said since it was last asked: errors of scripts, files that did not load."""
         return [entry["message"] for entry in _ask(f"{self._address}/se/log", {"type": "browser"})]
 
-    def picture(self) -> bytes:
-        """The whole page as PNG."""
-        found = self._devtools("Page.captureScreenshot", captureBeyondViewport=True)
-        return base64.b64decode(found["data"])
-
-    def paper(self) -> bytes:
-        """The page as it is printed, as PDF."""
-        found = self._devtools("Page.printToPDF", preferCSSPageSize=True, printBackground=False)
-        return base64.b64decode(found["data"])
+    def show_as(self, medium: str) -> None:
+        """Lay the page out for `print`, or for the screen again (an empty text)."""
+        self._devtools("Emulation.setEmulatedMedia", media=medium)
 
     def _devtools(self, command: str, **parameters: Any) -> Any:
         return _ask(f"{self._address}/goog/cdp/execute", {"cmd": command, "params": parameters})

@@ -8,7 +8,7 @@ import numpy as np
 
 from neuromtm.errors import UserError
 from neuromtm.evaluation.pairing import Paired, TestedRun, against_mean_rate, pair, read_run, shares_explained
-from neuromtm.evaluation.references import Baseline, read_baseline, read_ceiling, share_of_ceiling
+from neuromtm.evaluation.references import read_baseline, read_ceiling, share_of_ceiling
 from neuromtm.evaluation.results import NEURON_COLUMNS, REGIONS_FILE, WHOLE_SESSION, RegionMean, read_regions
 from neuromtm.evaluation.statistics import Interval, bootstrap_mean
 from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, SHORT_TITLES, TASK_TITLES, columns_of
@@ -47,10 +47,13 @@ class Held(NamedTuple):
 
 
 class References(NamedTuple):
-    """Whatever a run is held against."""
+    """Whatever a run is held against, key of metrics.json -> it against the run."""
 
-    ceiling: TestedRun | None
-    baselines: Sequence[Baseline]
+    truth: TestedRun | None
+    """the ceiling itself"""
+    ceiling: dict[str, Paired]
+    baselines: Sequence[tuple[str, dict[str, Paired]]]
+    """kind and pairs of each that was given"""
 
 
 def read_references(folder: RunFolder, run: TestedRun, ceiling: Path | None, baselines: Sequence[Path]) -> References:
@@ -59,30 +62,32 @@ def read_references(folder: RunFolder, run: TestedRun, ceiling: Path | None, bas
     Raises:
         UserError: if one is no ceiling or baseline, of other sessions, or shares no scored neuron with the run.
     """
-    eids, found = list(run.metrics["sessions"]), []
-    best = None if ceiling is None else read_ceiling(ceiling, eids=eids, data=folder.data)
-    for path in baselines:
-        found.append(read_baseline(path, eids=eids, data=folder.data))
-    given = [(ceiling, best)] if ceiling is not None else []
-    for path, reference in [*given, *zip(baselines, (one.run for one in found), strict=True)]:
-        if not pair(reference, run):
+    eids = list(run.metrics["sessions"])
+
+    def paired(path: Path, reference: TestedRun) -> dict[str, Paired]:
+        if not (found := pair(reference, run)):
             raise UserError(
                 f"{path}: shares no scored neuron with {folder.path}, or one of them has no neurons.csv. Make both "
                 "from the same data folder, and test the run again if its neurons.csv is missing."
             )
-    return References(best, found)
+        return found
+
+    truth = None if ceiling is None else read_ceiling(ceiling, eids=eids, data=folder.data)
+    simple = [(path, read_baseline(path, eids=eids, data=folder.data)) for path in baselines]
+    return References(
+        truth,
+        {} if ceiling is None or truth is None else paired(ceiling, truth),
+        [(one.kind, paired(path, one.run)) for path, one in simple],
+    )
 
 
 def hold_against(run: TestedRun, references: References) -> dict[str, Held]:
     """Key of each task that the run scores -> what it is held against."""
-    chance = against_mean_rate(run)
-    ceiling = {} if references.ceiling is None else pair(references.ceiling, run)
-    pairs = [(one.kind, pair(one.run, run)) for one in references.baselines]
-    held = {}
+    chance, held = against_mean_rate(run), {}
     for key in (key for key in BPS_KEYS if key in run.metrics["mean"]):
-        scored = [(kind, paired[key]) for kind, paired in pairs if key in paired]
+        scored = [(kind, paired[key]) for kind, paired in references.baselines if key in paired]
         best = max(scored, key=lambda one: one[1].means[:, 0].mean(), default=None)
-        held[key] = Held(chance.get(key), best, ceiling.get(key))
+        held[key] = Held(chance.get(key), best, references.ceiling.get(key))
     return held
 
 
@@ -117,7 +122,7 @@ def activity_page(
         missing=_missing(figures, eids[:MOST_SESSIONS]),
         scores=_scores(run, held),
         absent=[column.title for column in COLUMNS if column.key not in mean],
-        explained=_explained(run, references.ceiling),
+        explained=_explained(run, references.truth),
         spread=_spread(run),
         spread_definitions=_definitions_of_spread(run),
         regions=_regions(folder.path),
