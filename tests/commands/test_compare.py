@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from neuromtm.commands.main import main
+from neuromtm.evaluation.references import CEILING_FILE, ceiling_text
 from neuromtm.evaluation.results import NEURON_COLUMNS, write_results
 from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means
 from neuromtm.metrics.keys import BPS_KEYS
@@ -30,6 +31,8 @@ def as_tested(folder, *, better_by=0.0, n_sessions=2):
 def runs(tmp_path):
     """Three runs, the last of which scores highest, and the arguments that name them."""
     shifts = {"base": 0.0, "mtm": 0.5, "ceiling": 1.0}
+    (tmp_path / "ceiling").mkdir()
+    (tmp_path / "ceiling" / CEILING_FILE).write_text(ceiling_text(tmp_path, ["s0", "s1"]))
     return [f"{name}={as_tested(tmp_path / name, better_by=by)}" for name, by in shifts.items()]
 
 
@@ -94,6 +97,15 @@ def test_compare_refuses_a_ceiling_that_is_no_run_and_a_folder_for_one_run(runs,
     assert "no run of that name. There are: base, mtm, ceiling" in refusal(capsys, "compare", *runs, "--ceiling", "top")
     assert "nothing to be compared with" in refusal(capsys, "compare", runs[0], "--out_dir", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_compare_refuses_a_run_in_the_place_of_the_ceiling_and_a_ceiling_of_other_sessions(runs, tmp_path, capsys):
+    said = refusal(capsys, "compare", *runs, "--ceiling", "mtm")
+    assert f"{tmp_path / 'mtm'}: no ceiling.json in it" in said
+    assert f"neuromtm ceiling --data DATA --sessions s0 s1 --out {tmp_path / 'mtm'}" in said
+    more = as_tested(tmp_path / "more", n_sessions=3)
+    said = refusal(capsys, "compare", *runs, f"more={more}", "--ceiling", "ceiling")
+    assert "a ceiling of other sessions: it has s0, s1, and a run held against it also s2" in said
 
 
 @pytest.mark.parametrize("command", ["compare", "report"])

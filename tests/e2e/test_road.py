@@ -102,7 +102,8 @@ def test_predictions_are_the_models_rates_of_the_test_trials(finetuned, sessions
 
 def test_runs_stand_beside_the_ceiling(finetuned, sessions_dir, tmp_path, capsys):
     neuromtm("ceiling", "--data", sessions_dir, "--out", tmp_path / "ceiling")
-    neuromtm("compare", f"mtm={finetuned}", f"ceiling={tmp_path / 'ceiling'}", "--out", tmp_path / "summary.json")
+    runs = (f"mtm={finetuned}", f"ceiling={tmp_path / 'ceiling'}")
+    neuromtm("compare", *runs, "--ceiling", "ceiling", "--out", tmp_path / "summary.json")
     table = capsys.readouterr().out
     assert "mtm" in table
     summary = json.loads((tmp_path / "summary.json").read_text())

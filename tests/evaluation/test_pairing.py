@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuromtm.errors import UserError
-from neuromtm.evaluation.pairing import TestedRun, pair, read_run
+from neuromtm.evaluation.pairing import TestedRun, against_mean_rate, pair, read_run
+from neuromtm.evaluation.references import share_of_ceiling
 from neuromtm.evaluation.results import NEURON_COLUMNS, read_neurons, write_results
 from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means
 from neuromtm.metrics.keys import BPS_KEYS
@@ -94,8 +95,14 @@ def test_the_other_way_round_every_difference_changes_its_sign(figures):
 
 def test_the_share_of_the_ceiling_is_of_means_and_undefined_where_the_ceiling_is_not_above_zero():
     found = pair(of_sessions([1.0, 3.0], [2.0]), of_sessions([0.5, 2.5], [1.0]))[KEY]
-    assert found.share == pytest.approx((1.5 + 1.0) / (2.0 + 2.0))
-    assert pair(of_sessions([-1.0]), of_sessions([1.0]))[KEY].share is None
+    assert share_of_ceiling(found) == pytest.approx((1.5 + 1.0) / (2.0 + 2.0))
+    assert share_of_ceiling(pair(of_sessions([-1.0]), of_sessions([1.0]))[KEY]) is None
+
+
+def test_the_mean_rate_has_no_bits_per_spike():
+    found = against_mean_rate(of_sessions([1.0, 3.0], [NAN, 2.0]))
+    assert list(found) == [KEY]
+    assert found[KEY].means.tolist()[0] == [0.0, 2.0]
 
 
 # ---- what is read ----

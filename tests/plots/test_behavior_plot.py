@@ -35,3 +35,17 @@ def test_a_score_far_below_is_drawn_at_the_end_and_written_as_it_is():
 
 def test_without_decoded_behaviour_there_is_no_plot():
     assert behavior_plot({"c": SESSIONS["c"]}) is None
+
+
+def test_an_axis_begins_at_zero_or_at_the_lowest_point_below_it():
+    sessions = {"a": {"choice_accuracy": 0.8, "choice_chance": 0.7, "pupil_r2": 0.21, "pupil_chance": 0.2}}
+    assert [axes.get_ylim()[0] for axes in behavior_plot(sessions).axes] == [0, 0]
+    sessions["a"]["pupil_chance"] = -0.3
+    choice, pupil = behavior_plot(sessions).axes
+    assert choice.get_ylim()[0] == 0
+    assert -0.35 < pupil.get_ylim()[0] < -0.3
+
+
+def test_what_decodes_is_called_as_asked():
+    (axes,) = behavior_plot({"a": {"choice_accuracy": 0.8, "choice_chance": 0.5}}, model="decoder").axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["decoder", "chance"]

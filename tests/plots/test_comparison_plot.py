@@ -25,6 +25,15 @@ def test_a_metric_has_a_panel_if_any_run_shares_it_and_says_where_one_does_not()
     assert len(figure.axes) == 4
     assert figure.axes[0].get_title().endswith("no session scored by both")
     assert figure.axes[3].get_title() == "no session scored by both"
+    framed = [axes.spines["left"].get_visible() for axes in figure.axes]
+    assert framed == [False, True, True, False]  # no empty panel
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "base", "base", ""]
+
+
+def test_a_run_that_shares_no_metric_has_no_row():
+    runs = {"a": {"co": np.ones((2, 2))}, "b": {"co": np.ones((0, 2))}, "c": {}}
+    figure = points_plot(runs, TITLES, reference="base", unit="session")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["a"]
 
 
 def test_without_anything_shared_the_plot_says_so():

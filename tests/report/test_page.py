@@ -11,9 +11,8 @@ from markupsafe import escape
 
 from neuromtm.commands.main import main
 from neuromtm.errors import UserError
-from neuromtm.evaluation.curves import read_scalars
-from neuromtm.evaluation.results import BPS_KEYS, NEURON_COLUMNS, WHOLE_SESSION, read_regions
-from neuromtm.metrics.keys import BEHAVIOR_FIGURES, TASK_TITLES
+from neuromtm.evaluation.results import NEURON_COLUMNS, WHOLE_SESSION, read_regions
+from neuromtm.metrics.keys import BEHAVIOR_FIGURES, BPS_KEYS, TASK_TITLES
 from neuromtm.report.page import page_of, report_page
 from neuromtm.report.texts import BEHAVIOR, DECODER, METRICS, PAGE, STATISTICS
 from tests.report.tested import add_read_outs, as_baseline, as_ceiling, as_decoder, as_scored, log
@@ -416,11 +415,3 @@ def test_a_folder_that_is_no_run_has_no_page(tmp_path):
 def test_a_ceiling_and_a_baseline_have_pages_that_say_what_they_are(tmp_path):
     assert "The true rates of simulated sessions" in report_page(as_ceiling(tmp_path / "ceiling"))
     assert "A simple baseline, scored as a model is" in report_page(as_baseline(tmp_path / "base"))
-
-
-def test_a_step_that_was_logged_twice_has_its_later_value(tmp_path):
-    log(tmp_path, wall_time=2.0, train_loss=[5.0, 4.0])
-    log(tmp_path / "moved", wall_time=1.0, train_loss=[9.0, 8.0, 7.0])
-    for path in (tmp_path / "moved").iterdir():
-        path.rename(tmp_path / f"{path.name}.earlier")
-    assert read_scalars(tmp_path)["train/loss"].tolist() == [[0, 5.0], [1, 4.0], [2, 7.0]]

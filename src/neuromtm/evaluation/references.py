@@ -136,6 +136,6 @@ def _check_sessions(
     missing = [eid for eid in eids if eid not in scored]
     if missing:
         raise UserError(
-            f"{path}: a {what} of other sessions: it has {', '.join(scored)}, and the run also {', '.join(missing)}. "
-            f"Make one of the run's sessions: {how}"
+            f"{path}: a {what} of other sessions: it has {', '.join(scored)}, and a run held against it also "
+            f"{', '.join(missing)}. Make one of these sessions too: {how}"
         )

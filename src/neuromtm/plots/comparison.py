@@ -38,7 +38,7 @@ def points_plot(
     for row, (name, of_run) in zip(panels, points.items(), strict=True):
         for axes, key in zip(row, shown, strict=True):
             _scatter(axes, of_run.get(key, none), unit=unit, size=22 if unit == "session" else 5)
-            axes.set_xlabel(reference, fontsize=LABEL)
+            axes.set_xlabel(reference if key in of_run and len(of_run[key]) else "", fontsize=LABEL)
         row[0].set_ylabel(name, fontsize=LABEL)
     for axes, key in zip(panels[0], shown, strict=True):
         axes.set_title(f"{titles[key]}\n{axes.get_title()}", fontsize=LABEL)
@@ -58,6 +58,8 @@ def _scatter(axes: Axes, points: np.ndarray, *, unit: str, size: float) -> None:
     axes.set_aspect("equal")
     plain(axes)
     if len(points) == 0:
+        axes.spines[:].set_visible(False)
+        axes.set(xticks=[], yticks=[])
         axes.set_title(f"no {unit} scored by both", fontsize=LABEL)
         return
     # all of a few points are shown; of many, one far away must not squeeze the others into a corner

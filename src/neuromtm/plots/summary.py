@@ -1,6 +1,6 @@
 """The plot that a page opens with: a run's activity tasks beside chance, a simple baseline and the ceiling."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ COLOURS = {"model": ACCENT, "baseline": POINTS, "ceiling": OBSERVED}
 MARKS = {"model": "o", "baseline": "D", "ceiling": "s"}
 
 
-def summary_plot(tasks: dict[str, Sequence[Scored]]) -> Figure:
+def summary_plot(tasks: Mapping[str, Sequence[Scored]]) -> Figure:
     """Bits per spike of each task, a row each for the model and for what it is held against.
 
     A faint point is a session, a large one the mean over sessions, whose value is written at the right. 0 is the

@@ -200,7 +200,7 @@ def _scores(run: TestedRun, held: Mapping[str, Held]) -> Table:
     columns = [column for column in columns_of(run.metrics["mean"]) if column.key in run.metrics["mean"]]
 
     def cell(metrics: Mapping[str, float], key: str, chance: str | None) -> str:
-        beside = f" ({metrics[chance]:.2f})" if chance in metrics else ""
+        beside = f" ({metrics[chance]:.2f})" if chance is not None and chance in metrics else ""
         return f"{metrics[key]:.3f}{beside}" if key in metrics else ABSENT
 
     def interval(key: str) -> Interval | None:

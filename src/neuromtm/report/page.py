@@ -17,7 +17,11 @@ from neuromtm.report.run import RunFolder, open_folder, training_of
 from neuromtm.report.texts import PAGE
 from neuromtm.report.view import ActivityPage, DecoderPage, Head, Page, UntestedPage
 
-TEMPLATES = {ActivityPage: "activity.html", DecoderPage: "decoder.html", UntestedPage: "untested.html"}
+TEMPLATES: dict[type[Page], str] = {
+    ActivityPage: "activity.html",
+    DecoderPage: "decoder.html",
+    UntestedPage: "untested.html",
+}
 
 
 def report_page(run_dir: Path, *, ceiling: Path | None = None, baselines: Sequence[Path] = ()) -> str:
