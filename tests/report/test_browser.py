@@ -107,13 +107,15 @@ def test_a_folded_definition_opens_by_a_click(chromium: Browser, pages):
     assert chromium.evaluate(shown) is False
 
 
-def test_what_is_folded_is_open_on_paper_and_no_table_is_cut_off(chromium: Browser, pages):
-    chromium.open(pages / "compared.html", width=1047)  # A4 on its side, less the margins
+# A4 on its side and upright, less the margins
+@pytest.mark.parametrize("width", [1047, 710])
+def test_what_is_folded_is_open_on_paper_and_no_table_is_cut_off(chromium: Browser, pages, width):
+    chromium.open(pages / "compared.html", width=width)
     chromium.show_as("print")
     assert chromium.evaluate("document.querySelector('.definitions dd').checkVisibility()") is True
-    assert chromium.evaluate("document.documentElement.scrollWidth") <= 1047
+    assert chromium.evaluate("document.documentElement.scrollWidth") <= width
     tables = "[...document.querySelectorAll('table, img')]"
-    assert chromium.evaluate(f"Math.max(...{tables}.map(one => one.getBoundingClientRect().right))") <= 1047
+    assert chromium.evaluate(f"Math.max(...{tables}.map(one => one.getBoundingClientRect().right))") <= width
     assert chromium.evaluate(f"{tables}.every(one => one.getBoundingClientRect().height > 0)") is True
     chromium.show_as("")
 

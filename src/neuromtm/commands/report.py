@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neuromtm.files import keep_previous, require_file, write_whole
-from neuromtm.report.page import report_page
 
 
 def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
@@ -33,6 +32,8 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     )
     options = parser.parse_args(arguments)
     require_file("--out", options.out)
+    from neuromtm.report.page import report_page  # matplotlib, which help does not need
+
     text = report_page(options.run, ceiling=options.ceiling, baselines=options.baseline)
     path = options.out or options.run / "report.html"
     keep_previous(path)
