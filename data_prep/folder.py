@@ -5,7 +5,6 @@ other processes in the same folder is not harmed.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from data_prep.options import PrepareOptions
 from data_prep.prepare import in_words, prepare
 from data_prep.recording import Recording
 from neuromtm.data.manifest import Role, SessionEntry, add_shard, find_entry
-from neuromtm.data.shards import read_header, shard_problems, write_shard
+from neuromtm.data.shards import read_header, shard_name, shard_problems, write_shard
 from neuromtm.errors import ConfigError, ShardError, SourceError
 from neuromtm.files import sha256
 
@@ -41,18 +40,6 @@ class Outcome:
 
     def __str__(self) -> str:
         return f"{self.eid}: {self.status}" + (f": {self.note}" if self.note else "")
-
-
-def shard_name(eid: str) -> str:
-    """The file name of a session's shard.
-
-    Raises:
-        ConfigError: if the eid begins with a dot, or holds other characters than letters, digits, dots, underscores and
-            hyphens.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", eid):
-        raise ConfigError(f"eid {eid!r}: only letters, digits and ._- are allowed, no dot first. Rename the session.")
-    return f"{eid}.h5"
 
 
 def prepare_sessions(

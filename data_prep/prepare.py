@@ -8,9 +8,10 @@ import numpy as np
 from data_prep.binning import bin_centres, count_spikes, covers, interpolate
 from data_prep.options import PrepareOptions
 from data_prep.recording import EVENTS, WHISKER, Recording, SortedNeurons, TrialTable
-from data_prep.trials import signed_contrast, split_trials, trial_criteria
+from data_prep.trials import signed_contrast, trial_criteria
 from neuromtm import __version__
 from neuromtm.data.shards import Neurons, Shard, ShardHeader, Trials
+from neuromtm.data.splits import split_trials
 from neuromtm.errors import SourceError
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.folder import Job, prepare_sessions, shard_name
+from data_prep.folder import Job, prepare_sessions
 from data_prep.options import PrepareOptions
 from neuromtm.data.manifest import folder_problems, read_manifest
-from neuromtm.data.shards import read_header
+from neuromtm.data.shards import read_header, shard_name
 from neuromtm.errors import ConfigError, SourceError
 
 MANY = ("--n-sessions", "8", "--n-heldout", "2", "--n-trials", "40", "--n-neurons", "30")

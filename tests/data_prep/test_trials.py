@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.options import PrepareOptions
-from data_prep.trials import signed_contrast, split_trials, trial_criteria
+from data_prep.trials import signed_contrast, trial_criteria
+from neuromtm.data.splits import split_trials
 from neuromtm.errors import ConfigError
 
 OPTIONS = PrepareOptions()

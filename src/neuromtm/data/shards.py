@@ -14,6 +14,7 @@
 """
 
 import json
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ import h5py
 import numpy as np
 
 from neuromtm.batch import SessionInfo
-from neuromtm.errors import ShardError
+from neuromtm.errors import ConfigError, ShardError
 from neuromtm.files import whole_file
 
 FORMAT = "neuromtm-session"
@@ -122,6 +123,18 @@ class Shard:
 def n_bins(window_s: Sequence[float], bin_size_s: float) -> int:
     """Number of bins in the window."""
     return round((window_s[1] - window_s[0]) / bin_size_s)
+
+
+def shard_name(eid: str) -> str:
+    """The file name of a session's shard.
+
+    Raises:
+        ConfigError: if the eid begins with a dot, or holds other characters than letters, digits, dots, underscores and
+            hyphens.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", eid):
+        raise ConfigError(f"eid {eid!r}: only letters, digits and ._- are allowed, no dot first. Rename the session.")
+    return f"{eid}.h5"
 
 
 def write_shard(path: Path, shard: Shard) -> None:
