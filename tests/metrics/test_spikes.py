@@ -19,6 +19,7 @@ from neuromtm.metrics.spikes import (
     mean_over_neurons,
     null_nll,
     poisson_nll,
+    pooled_bits_per_spike,
     saturated_nll,
 )
 
@@ -74,6 +75,36 @@ def test_a_metric_equals_its_definition_entry_by_entry(metric_type, definition, 
     log_rates, counts = draw(seed)
     found = score(metric_type, (log_rates, counts))
     assert found.tolist() == pytest.approx([definition(log_rates[..., i], counts[..., i]) for i in range(4)], rel=1e-5)
+
+
+def sums_of(log_rates, counts):
+    """(neuron,) cost, spikes and entries."""
+    counts = counts.double()
+    entries = torch.full(counts.shape[2:], counts[..., 0].numel(), dtype=torch.float64)
+    return poisson_nll(log_rates.double(), counts).sum((0, 1)), counts.sum((0, 1)), entries
+
+
+@given(seed=st.integers(0, 10_000))
+def test_pooled_bits_per_spike_equal_the_benchmark_s_definition_entry_by_entry(seed):
+    """As `bits_per_spike` of the Neural Latents Benchmark: the null of each neuron, the spikes of all."""
+    log_rates, counts = draw(seed)
+    counts[..., 3] = 0  # a silent neuron is in the sum, too
+    gain, spikes = 0.0, 0
+    for i in range(counts.shape[2]):
+        pairs = list(zip(log_rates[..., i].flatten().tolist(), counts[..., i].flatten().tolist(), strict=True))
+        mean = sum(x for _, x in pairs) / len(pairs)
+        gain += sum(mean - (x * math.log(mean) if x else 0) for _, x in pairs)
+        gain -= sum(math.exp(r) - x * r for r, x in pairs)
+        spikes += sum(x for _, x in pairs)
+    pooled = pooled_bits_per_spike(*sums_of(log_rates, counts))
+    assert pooled.item() == pytest.approx(gain / spikes / math.log(2), rel=1e-9)
+
+
+def test_pooled_bits_per_spike_are_undefined_without_spikes_and_the_worst_where_rates_are_nan():
+    log_rates, counts = draw(0)
+    assert pooled_bits_per_spike(*sums_of(log_rates, torch.zeros_like(counts))).isnan()
+    log_rates[0, 0, 1] = torch.nan
+    assert pooled_bits_per_spike(*sums_of(log_rates, counts)).item() == -math.inf
 
 
 @given(seed=st.integers(0, 10_000))

@@ -133,7 +133,13 @@ def test_other_sessions_and_prompts_get_no_gradient(backbone):
 def test_a_checkpoint_s_record_builds_the_same_model(backbone):
     model = make_model(backbone=backbone)
     record = CheckpointRecord.of(
-        model, n_bins=N_BINS, bin_size_s=0.02, objective=Objective(), trials={"a": "", "b": ""}, batches={}
+        model,
+        n_bins=N_BINS,
+        bin_size_s=0.02,
+        objective=Objective(),
+        trials={"a": "", "b": ""},
+        batches={},
+        subjects={"a": "mouse-a", "b": "mouse-b"},
     )
     file = io.BytesIO()
     torch.save({"neuromtm": record.to_plain(), "state_dict": model.state_dict()}, file)

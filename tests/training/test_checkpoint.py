@@ -16,11 +16,11 @@ from neuromtm.models.stitching import module_key
 from neuromtm.training.checkpoint import (
     KEY,
     CheckpointRecord,
-    WholeFileCheckpointIO,
     load_backbone,
     load_checkpoint,
     newest_checkpoint,
 )
+from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import EIDS, HELDOUT, finetune, neuromtm
 
@@ -234,6 +234,20 @@ def test_fine_tuning_keeps_none_of_the_pretraining_sessions(finetuned):
     assert [s["eid"] for s in checkpoint[KEY]["sessions"]] == [HELDOUT]
     stitchers = {name.split(".")[2] for name in checkpoint["state_dict"] if name.startswith("model.stitchers.")}
     assert stitchers == {module_key(HELDOUT)}
+
+
+def test_a_checkpoint_remembers_whose_sessions_the_shared_weights_have_learned_from(finetuned, best, sessions_dir):
+    subjects = {entry.eid: entry.subject for entry in read_manifest(sessions_dir)}
+    before = CheckpointRecord.from_checkpoint(load_checkpoint(best), name="best")
+    assert dict(before.subjects) == {eid: subjects[eid] for eid in EIDS}
+    after = CheckpointRecord.from_checkpoint(load_checkpoint(finetuned / "checkpoints" / "last.ckpt"), name="last")
+    assert dict(after.subjects) == {eid: subjects[eid] for eid in (*EIDS, HELDOUT)}
+
+
+def test_a_checkpoint_from_before_subjects_were_kept_still_opens(best):
+    checkpoint = load_checkpoint(best)
+    del checkpoint[KEY]["subjects"]
+    assert CheckpointRecord.from_checkpoint(checkpoint, name="old").subjects == {}
 
 
 def test_a_new_session_starts_at_its_mean_rates(finetuned, sessions_dir):

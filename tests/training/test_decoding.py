@@ -14,7 +14,7 @@ from neuromtm.data.shards import read_shard, write_shard
 from neuromtm.errors import CheckpointError, ConfigError, DataError
 from neuromtm.models.heads import BinHead, TrialHead
 from neuromtm.models.ndt1 import NDT1
-from neuromtm.training.checkpoint import WholeFileCheckpointIO
+from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.decoding import BehaviorDecoding
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import EIDS, HELDOUT

@@ -10,7 +10,7 @@ import torch
 from neuromtm.callbacks.checkpoints import LastCheckpoint
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
-from neuromtm.training.checkpoint import WholeFileCheckpointIO
+from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import BACKBONES
 

@@ -42,14 +42,8 @@ class ActivityTasks(lightning.Callback):
         self._averages: dict[str, ConditionAverages] = {}
 
     def _require_trained_prompt(self, module: MaskedModeling) -> None:
-        if self.prompt is None or module.objective is None:  # without a model the module says what is missing
-            return
-        trained = module.objective.schemes
-        if self.prompt not in trained:
-            raise ConfigError(
-                f"activity.prompt is {self.prompt}, but the model is trained with {', '.join(trained)} only: it has "
-                "not learned that prompt and its attention. Choose one of these, or leave it out."
-            )
+        if self.prompt is not None and module.objective is not None:  # without a model the module says what is missing
+            module.objective.require_trained(self.prompt, option="activity.prompt")
 
     def _begin(self, module: MaskedModeling, *, testing: bool) -> None:
         self._require_trained_prompt(module)

@@ -27,7 +27,8 @@ from neuromtm.commands.main import LIGHTNING, users_own
 from neuromtm.commands.recipes import config_texts, with_shipped_recipes
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
-from neuromtm.training.checkpoint import WholeFileCheckpointIO, newest_checkpoint
+from neuromtm.training.checkpoint import newest_checkpoint
+from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.decoding import BehaviorDecoding
 from neuromtm.training.masked_modeling import MaskedModeling
 

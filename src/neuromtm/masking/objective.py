@@ -140,3 +140,19 @@ class Objective:
         attention.
         """
         return scheme if scheme in self.schemes else self.schemes[0]
+
+    def require_trained(self, scheme: Scheme, *, option: str) -> None:
+        """Refuse a prompt that the model has not learned.
+
+        Args:
+            scheme: whose prompt and attention are asked for.
+            option: that asks for it, for the message.
+
+        Raises:
+            ConfigError: if it is not among `schemes`.
+        """
+        if scheme not in self.schemes:
+            raise ConfigError(
+                f"{option} is {scheme}, but the model is trained with {', '.join(self.schemes)} only: it has not "
+                "learned that prompt and its attention. Choose one of these, or leave it out."
+            )

@@ -55,6 +55,27 @@ def bits_per_spike(model_nll: Tensor, spikes: Tensor, entries: Tensor) -> Tensor
     return torch.where(spikes > 0, gain_nats / (spikes * math.log(2)), torch.nan)
 
 
+def pooled_bits_per_spike(model_nll: Tensor, spikes: Tensor, entries: Tensor) -> Tensor:
+    """Bits per spike of all neurons together, as the Neural Latents Benchmark and BrainWideBench count them.
+
+    The costs of all neurons are summed, and divided by the spikes of all of them: a neuron weighs as much as it has
+    spikes. The null predicts each neuron's own mean count, as in `bits_per_spike`. A silent neuron has no bits per
+    spike of its own, but what is predicted of it costs here too.
+
+    Args:
+        model_nll: (neuron,) sum of `poisson_nll` over the entries.
+        spikes: (neuron,) sum of the counts.
+        entries: (neuron,) number of entries.
+
+    Returns:
+        A scalar. NaN if there is no spike; -inf if a neuron's cost is NaN.
+    """
+    model_nll = torch.where(model_nll.isnan(), torch.inf, model_nll)
+    gain_nats = (null_nll(spikes, entries) - model_nll).sum()
+    n_spikes = spikes.sum()
+    return torch.where(n_spikes > 0, gain_nats / (n_spikes * math.log(2)), torch.nan)
+
+
 def saturated_nll(counts: Tensor) -> Tensor:
     """Cost in nats of the best possible prediction, the counts themselves; 0 where there is no spike.
 

@@ -11,6 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 from torch import Tensor, nn
 
 from neuromtm.batch import Scheme
+from neuromtm.errors import ConfigError
 
 Stitcher = TypeVar("Stitcher", bound=nn.Module)
 """the class of an architecture's stitchers"""
@@ -76,6 +77,21 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
     def max_n_bins(self) -> int | None:
         """The longest trial that the model can take, in bins; None if there is no limit."""
         return None
+
+    def require_n_bins(self, n_bins: int) -> None:
+        """Refuse trials that are too long.
+
+        Args:
+            n_bins: bins a trial.
+
+        Raises:
+            ConfigError: if the architecture cannot take so many.
+        """
+        if self.max_n_bins is not None and n_bins > self.max_n_bins:
+            raise ConfigError(
+                f"The data have {n_bins} bins a trial, but the model takes at most {self.max_n_bins}. Train a model "
+                "with a larger model.backbone.max_bins, or prepare shorter trials."
+            )
 
     @property
     def wants_averages(self) -> bool:

@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 
 from neuromtm.batch import SessionInfo
 from neuromtm.errors import CheckpointError, ConfigError
-from neuromtm.files import whole_file
 from neuromtm.masking.objective import Objective
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, module_key
 
 KEY = "neuromtm"
 FORMAT_VERSION = 1
-BACKBONE_PREFIX = "model.backbone."
+MODEL_PREFIX = "model."
+"""of the names of all weights in a checkpoint"""
 DOS_FOLDER = 0x10
 """the bit in the attributes of a zip file's part that marks a folder"""
 
@@ -47,6 +46,9 @@ class CheckpointRecord:
     """the options that decide which trials and masks a step gets"""
     decoder: Mapping[str, Any] | None = None
     """the behaviour it decodes and how, if it is a decoder"""
+    subjects: Mapping[str, str] = field(default_factory=dict)
+    """eid -> subject of every session that the shared weights have learned from: `sessions`, and before them those of
+    the pretraining. Empty in checkpoints of older versions."""
 
     @classmethod
     def of(
@@ -59,6 +61,7 @@ class CheckpointRecord:
         trials: Mapping[str, str],
         batches: Mapping[str, int],
         decoder: Mapping[str, Any] | None = None,
+        subjects: Mapping[str, str],
     ) -> "CheckpointRecord":
         """Describe a model and its training; the arguments are the fields."""
         backbone, sessions = model.backbone, tuple(model.sessions.values())
@@ -72,6 +75,7 @@ class CheckpointRecord:
             dict(trials),
             dict(batches),
             decoder,
+            dict(subjects),
         )
 
     def to_plain(self) -> dict[str, Any]:
@@ -86,6 +90,7 @@ class CheckpointRecord:
             "trials": dict(self.trials),
             "batches": dict(self.batches),
             "decoder": None if self.decoder is None else dict(self.decoder),
+            "subjects": dict(self.subjects),
         }
 
     @classmethod
@@ -120,6 +125,7 @@ class CheckpointRecord:
                 plain["trials"],
                 plain["batches"],
                 plain.get("decoder"),
+                plain.get("subjects", {}),
             )
         except (KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{name}: its entry {KEY!r} is not whole ({error!r}). Use another one.") from error
@@ -150,6 +156,30 @@ class CheckpointRecord:
                 f"{name}: its architecture {self.class_path} takes other options now ({error}). Use the version of "
                 "neuromtm that wrote it."
             ) from error
+
+    def require_masked_model(self, *, name: str) -> None:
+        """Refuse the checkpoint of a decoder.
+
+        Raises:
+            CheckpointError: if it is one.
+        """
+        if self.decoder is not None:
+            raise CheckpointError(
+                f"{name}: a decoder of {self.decoder.get('target')!r}, not a masked model. Use it with the "
+                "config.yaml of its own run; to train its encoder further, give it as --model.pretrained."
+            )
+
+    def require_bin_size(self, bin_size_s: float, *, name: str) -> None:
+        """Refuse data of other bins than the model was trained on.
+
+        Raises:
+            CheckpointError: naming both widths.
+        """
+        if self.bin_size_s != bin_size_s:
+            raise CheckpointError(
+                f"{name}: trained on bins of {self.bin_size_s} s, but the data have bins of {bin_size_s} s. "
+                "Prepare the data again with that bin size."
+            )
 
     def require_backbone(self, backbone: Backbone, *, name: str) -> None:
         """Check that the checkpoint's architecture is the given one.
@@ -248,12 +278,38 @@ def load_backbone(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: st
     Raises:
         CheckpointError: naming weights that are missing, unknown or of another shape.
     """
-    _load(backbone, checkpoint, BACKBONE_PREFIX, name=name)
+    _load(backbone, checkpoint, f"{MODEL_PREFIX}backbone.", name=name)
 
 
 def load_stitcher(model: StitchedModel, eid: str, checkpoint: Mapping[str, Any], *, name: str) -> None:
     """Give a session of a model the weights that it has in a loaded checkpoint; arguments as in `load_backbone`."""
-    _load(model.stitchers[module_key(eid)], checkpoint, f"model.stitchers.{module_key(eid)}.", name=name)
+    _load(model.stitchers[module_key(eid)], checkpoint, f"{MODEL_PREFIX}stitchers.{module_key(eid)}.", name=name)
+
+
+def build_model(record: CheckpointRecord, checkpoint: Mapping[str, Any], *, name: str) -> StitchedModel:
+    """Make the model of a loaded checkpoint, with its weights, in evaluation mode.
+
+    Args:
+        record: of this checkpoint.
+        checkpoint: as loaded.
+        name: of the file, for messages.
+
+    Raises:
+        CheckpointError: if the weights are not those of its architecture and sessions.
+    """
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn, only to be replaced
+        model = StitchedModel(record.build_backbone(name=name))
+        for session in record.sessions:
+            model.add_session(session)
+    load_backbone(model.backbone, checkpoint, name=name)
+    for eid in model.sessions:
+        load_stitcher(model, eid, checkpoint, name=name)
+    return model.eval()
+
+
+def to_checkpoint(model: StitchedModel, record: CheckpointRecord) -> dict[str, Any]:
+    """A model as a checkpoint without the state of a training: `--model.pretrained` takes it."""
+    return {KEY: record.to_plain(), "state_dict": {f"{MODEL_PREFIX}{k}": v for k, v in model.state_dict().items()}}
 
 
 def _load(module: nn.Module, checkpoint: Mapping[str, Any], prefix: str, *, name: str) -> None:
@@ -271,19 +327,6 @@ def _load(module: nn.Module, checkpoint: Mapping[str, Any], prefix: str, *, name
             f"{name}: its weights are not those of its architecture: {', '.join(problems[:3])}{more}. Use another one."
         )
     module.load_state_dict(weights)
-
-
-class WholeFileCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints under a temporary name and renames them; reads them with `weights_only`."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with whole_file(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        checkpoint = load_checkpoint(path)
-        CheckpointRecord.from_checkpoint(checkpoint, name=str(path))  # before Lightning uses it as one of its own
-        return checkpoint
 
 
 def newest_checkpoint(run_dir: Path) -> Path | None:

@@ -54,6 +54,7 @@ class StitchedModule(lightning.LightningModule):
         self.pretrained_sessions: set[str] = set()
         """eids whose own weights came from the pretrained checkpoint"""
         self._trials: dict[str, str] = {}  # what the checkpoint says of its sessions' trials
+        self._subjects: dict[str, str] = {}  # and of whose sessions it has learned
         self.lr, self.weight_decay = lr, weight_decay
         self.schedule, self.warmup_fraction, self.seed = schedule, warmup_fraction, seed
         self.model = StitchedModel(backbone) if backbone is not None else None
@@ -83,7 +84,7 @@ class StitchedModule(lightning.LightningModule):
             self.objective = Objective()
         if self.model is None:
             raise ConfigError("model: neither a backbone nor a pretrained checkpoint is given. Set model.backbone.")
-        _check_n_bins(self.model.backbone, data)
+        self.model.backbone.require_n_bins(data.n_bins)
         self.objective = self.objective.for_tokens(self.model.backbone.neurons_per_token)
         _check_tokens(self.model.backbone, self.objective)
         new = [eid for eid in data.sessions if eid not in self.model.sessions]
@@ -106,11 +107,7 @@ class StitchedModule(lightning.LightningModule):
         Raises:
             CheckpointError: if the checkpoint is of another kind of model.
         """
-        if record.decoder is not None:
-            raise CheckpointError(
-                f"{name}: a decoder of {record.decoder.get('target')!r}, not a masked model. Use it with the "
-                "config.yaml of its own run; to train its encoder further, give it as --model.pretrained."
-            )
+        record.require_masked_model(name=name)
 
     def _data(self) -> SessionDataModule:
         data = data_of(self.trainer)
@@ -126,8 +123,9 @@ class StitchedModule(lightning.LightningModule):
         record.require_backbone(self.model.backbone, name=pretrained)
         if self.objective is None:
             self.objective = record.objective
-        _check_bin_size(record, data, name=pretrained)
+        record.require_bin_size(data.bin_size_s, name=pretrained)
         load_backbone(self.model.backbone, checkpoint, name=pretrained)
+        self._subjects = dict(record.subjects)
         known = {session.eid: session for session in record.sessions}
         for eid, session in data.sessions.items():
             if eid in known:
@@ -162,6 +160,7 @@ class StitchedModule(lightning.LightningModule):
             trials={eid: data.fingerprint(eid) for eid in data.sessions},
             batches=self._batches(),
             decoder=self.decoder(),
+            subjects={**self._subjects, **{eid: str(data.headers[eid].subject) for eid in data.sessions}},
         )
         checkpoint[KEY] = record.to_plain()
 
@@ -186,15 +185,15 @@ class StitchedModule(lightning.LightningModule):
                 f"{name}: trained with {record.objective}, but model.objective is {self.objective}. Leave it out to "
                 "use the checkpoint's. To train further with another, start a new run with model.pretrained."
             )
-        self._trials = dict(record.trials)
+        self._trials, self._subjects = dict(record.trials), dict(record.subjects)
         # in the checkpoint's order, because the optimiser's state is matched to the weights by order
         self.model = StitchedModel(backbone)
         for session in record.sessions:
             self.model.add_session(session)
         self.restore(record, name=name)
         if attached:
-            _check_bin_size(record, self._data(), name=name)
-            _check_n_bins(backbone, self._data())
+            record.require_bin_size(self._data().bin_size_s, name=name)
+            backbone.require_n_bins(self._data().n_bins)
             self._check_sessions()
             if self.trainer.training:
                 self._check_same_training(checkpoint, record, name=name)
@@ -300,27 +299,10 @@ class StitchedModule(lightning.LightningModule):
             )
 
 
-def _check_n_bins(backbone: Backbone, data: SessionDataModule) -> None:
-    most = backbone.max_n_bins
-    if most is not None and data.n_bins > most:
-        raise ConfigError(
-            f"The data have {data.n_bins} bins a trial, but the model takes at most {most}. Train a model with a "
-            "larger model.backbone.max_bins, or prepare shorter trials."
-        )
-
-
 def _check_tokens(backbone: Backbone, objective: Objective) -> None:
     size = backbone.neurons_per_token
     if "random_token" in objective.schemes and size not in (None, objective.neurons_per_token):
         raise ConfigError(
             f"model.objective.neurons_per_token is {objective.neurons_per_token}, but a token of model.backbone has "
             f"{size} neurons: random_token would hide parts of tokens. Leave model.objective.neurons_per_token out."
-        )
-
-
-def _check_bin_size(record: CheckpointRecord, data: SessionDataModule, *, name: str) -> None:
-    if record.bin_size_s != data.bin_size_s:
-        raise CheckpointError(
-            f"{name}: trained on bins of {record.bin_size_s} s, but the data have bins of {data.bin_size_s} s. "
-            "Prepare the data again with that bin size."
         )
