@@ -149,7 +149,7 @@ def test_a_session_that_was_recorded_not_simulated_is_refused(tmp_path):
 
 def test_sessions_that_are_not_there_are_named(tmp_path):
     write(tmp_path)
-    with pytest.raises(DataError, match="no session nobody"):
+    with pytest.raises(DataError, match="no session 'nobody'"):
         ceiling(tmp_path, sessions=["sim", "nobody"])
     with pytest.raises(DataError, match="role 'pretrain'"):
         ceiling(tmp_path, role="pretrain")

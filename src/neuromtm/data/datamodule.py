@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from neuromtm.batch import Batch, SessionGroup, SessionInfo
 from neuromtm.data.dataset import SessionDataset, SessionSource
-from neuromtm.data.manifest import SessionEntry, read_manifest
+from neuromtm.data.manifest import SessionEntry, choose_sessions
 from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
 from neuromtm.data.shards import ShardHeader, open_shard, read_header
 from neuromtm.errors import ConfigError, DataError, ManifestError, UserError
@@ -137,7 +137,7 @@ class SessionDataModule(lightning.LightningDataModule):
         """
         if self._dataset is not None:
             return
-        entries = self._chosen(read_manifest(self.root))
+        entries = self._chosen()
         self.headers = {entry.eid: read_header(self.root / entry.file) for entry in entries}
         _check_names(self.root, entries, self.headers)
         _check_same_bins(self.headers)
@@ -171,23 +171,8 @@ class SessionDataModule(lightning.LightningDataModule):
         assert self._dataset is not None
         return self._dataset
 
-    def _chosen(self, entries: list[SessionEntry]) -> list[SessionEntry]:
-        by_eid = {entry.eid: entry for entry in entries}
-        if self.eids is not None:
-            unknown = [eid for eid in self.eids if eid not in by_eid]
-            if unknown or not self.eids:
-                raise DataError(
-                    f"{self.root}: no session {', '.join(map(repr, unknown)) or 'named in data.sessions'}. "
-                    f"There are: {', '.join(sorted(by_eid))}."
-                )
-            chosen = [by_eid[eid] for eid in dict.fromkeys(self.eids)]
-        else:
-            chosen = [entry for entry in entries if self.role in ("all", entry.role)]
-            if not chosen:
-                raise DataError(
-                    f"{self.root}: no session of the role {self.role!r}; there are "
-                    f"{', '.join(sorted({entry.role for entry in entries}))}. Set data.role or data.sessions."
-                )
+    def _chosen(self) -> list[SessionEntry]:
+        chosen = choose_sessions(self.root, eids=self.eids, role=self.role)
         if self.n_sessions is None:
             return chosen
         if self.n_sessions > len(chosen):

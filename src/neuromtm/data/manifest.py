@@ -2,13 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from neuromtm.data.shards import ShardHeader, read_header, shard_problems
-from neuromtm.errors import ManifestError
+from neuromtm.errors import DataError, ManifestError
 from neuromtm.files import locked, sha256, write_whole
 
 FILE_NAME = "manifest.json"
@@ -123,6 +123,37 @@ def read_manifest(folder: Path) -> list[SessionEntry]:
             f"{path}: lists no session. Prepare data first, e.g. python -m data_prep simulate --out {folder}"
         )
     return sorted(entries, key=lambda entry: entry.eid)
+
+
+def choose_sessions(
+    folder: Path, *, eids: Sequence[str] | None, role: Literal["pretrain", "heldout", "all"]
+) -> list[SessionEntry]:
+    """Some sessions of a folder: those named, in that order, or else those of a role, sorted by eid.
+
+    Args:
+        folder: with a manifest.
+        eids: the sessions; each is taken once.
+        role: which, where `eids` is None.
+
+    Raises:
+        ManifestError: if the folder holds no data.
+        DataError: if an eid is not there, none is named, or no session has the role.
+    """
+    entries = {entry.eid: entry for entry in read_manifest(folder)}
+    if eids is not None:
+        unknown = [eid for eid in eids if eid not in entries]
+        if unknown or not eids:
+            raise DataError(
+                f"{folder}: no session {', '.join(map(repr, unknown)) or 'is named'}. There are: {', '.join(entries)}."
+            )
+        return [entries[eid] for eid in dict.fromkeys(eids)]
+    chosen = [entry for entry in entries.values() if role in ("all", entry.role)]
+    if not chosen:
+        raise DataError(
+            f"{folder}: no session of the role {role!r}; there are "
+            f"{', '.join(sorted({entry.role for entry in entries.values()}))}. Choose another role, or name sessions."
+        )
+    return chosen
 
 
 def _entries(path: Path) -> list[SessionEntry]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from neuromtm.batch import SessionInfo
-from neuromtm.data.manifest import Role, SessionEntry, read_manifest
+from neuromtm.data.manifest import Role, choose_sessions
 from neuromtm.data.shards import SPLITS, ShardHeader, open_shard, read_header, read_trials
 from neuromtm.decoding.linear import Splits
 from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, decode, figures_of, labels_of
@@ -54,20 +54,7 @@ def ceiling(root: Path, *, sessions: Sequence[str] | None = None, role: Role = "
         ShardError: if a shard cannot be read.
     """
     root = Path(root)
-    return [_session(root / entry.file) for entry in _chosen(root, sessions, role)]
-
-
-def _chosen(root: Path, sessions: Sequence[str] | None, role: Role) -> list[SessionEntry]:
-    entries = {entry.eid: entry for entry in read_manifest(root)}
-    if sessions is None:
-        chosen = [entry for entry in entries.values() if entry.role == role]
-        if not chosen:
-            raise DataError(f"{root}: no session has the role {role!r}. Name sessions, or choose the other role.")
-        return chosen
-    missing = [eid for eid in sessions if eid not in entries]
-    if missing:
-        raise DataError(f"{root}: no session {', '.join(missing)}. It holds {', '.join(entries)}.")
-    return [entries[eid] for eid in sessions]
+    return [_session(root / entry.file) for entry in choose_sessions(root, eids=sessions, role=role)]
 
 
 def _session(path: Path) -> Ceiling:
