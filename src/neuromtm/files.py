@@ -46,6 +46,25 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
+def whole_folder(path: Path) -> Generator[Path]:
+    """Give a temporary folder beside `path`; rename it to `path` if the block ends without error.
+
+    Raises:
+        UserError: if `path` is there already, unless it is an empty folder.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        held = "holds files already" if path.is_dir() else "a file"
+        raise UserError(f"{path}: {held}, and nothing is overwritten. Name another folder, or remove it first.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as temporary:
+        new = Path(temporary) / "new"  # made with the usual permissions, unlike the temporary folder
+        new.mkdir()
+        yield new
+        os.replace(new, path)
+
+
+@contextmanager
 def locked(folder: Path) -> Generator[None]:
     """Hold the folder's lock, so that two processes do not change its manifest at the same time."""
     folder.mkdir(parents=True, exist_ok=True)

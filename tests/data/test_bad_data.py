@@ -55,7 +55,7 @@ def test_an_eid_that_is_not_there_is_named_beside_those_that_are(folder):
     sentence = said(DataError, folder, sessions=["a", "x", "y"])
     assert "no session 'x', 'y'" in sentence
     assert "a, b, c, held" in sentence
-    assert "data.sessions" in said(DataError, folder, sessions=[])
+    assert "no session is named" in said(DataError, folder, sessions=[])
 
 
 def test_more_sessions_than_there_are_is_an_error(folder):
