@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import neuromtm
 from tests.conftest import ROOT
 
 LARGEST_FILE_LINES = 400
@@ -65,9 +66,37 @@ def test_reading_shards_needs_neither_lightning_nor_an_extra():
     assert not modules_after(statement) & (HEAVY | OPTIONAL | {"torch"})
 
 
+PUBLIC = SOURCES["neuromtm"] / "__init__.py"
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=name_of)
 def test_init_files_import_nothing(path):
-    assert not list(imports(ast.parse(path.read_text())))
+    tree = ast.parse(path.read_text())
+    if path == PUBLIC:  # its names are imported when they are used
+        assert set(imports_on_loading(tree)) == {"typing"}
+    else:
+        assert not list(imports(tree))
+
+
+def test_the_public_names_are_there_and_a_type_checker_sees_the_same():
+    names = set(neuromtm._PLACES)
+    assert names <= set(dir(neuromtm))
+    for name in names:
+        assert getattr(neuromtm, name).__module__ == neuromtm._PLACES[name]
+    (block,) = (node for node in ast.parse(PUBLIC.read_text()).body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert seen == neuromtm._PLACES
+    with pytest.raises(AttributeError, match="module 'neuromtm' has no attribute 'nothing'"):
+        _ = neuromtm.nothing
+
+
+def test_the_version_is_read_from_the_source_without_importing_anything():
+    assigned = {
+        ast.unparse(node.targets[0]): node.value
+        for node in ast.parse(PUBLIC.read_text()).body
+        if isinstance(node, ast.Assign)
+    }
+    assert ast.literal_eval(assigned["__version__"]) == neuromtm.__version__
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

@@ -1,0 +1,175 @@
+"""Fine-tuning from Python: the very path of `neuromtm fit --config conf/finetune.yaml`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import yaml
+from lightning.pytorch.utilities.seed import isolate_rng
+
+import neuromtm.api.model
+from neuromtm.api.sessions import Sessions
+from neuromtm.commands import cli
+from neuromtm.commands.main import users_own
+from neuromtm.errors import ConfigError, DataError
+from neuromtm.files import whole_file
+from neuromtm.training.checkpoint import to_checkpoint
+
+if TYPE_CHECKING:
+    from neuromtm.api.model import Model
+
+RECIPE = "finetune.yaml"
+PRETRAINED_FILE = "pretrained.ckpt"
+"""the model that a fine-tuning starts from, in its run directory"""
+
+
+def adapt(
+    model: Model,
+    sessions: Sessions,
+    *,
+    run_dir: Path | None,
+    seed: int,
+    overlays: Sequence[Path | str],
+    options: Mapping[str, object],
+    progress: bool,
+) -> Model:
+    """Fine-tune a model; the arguments are those of `Model.adapt`.
+
+    Args:
+        model: that it starts from.
+        sessions: to learn.
+        run_dir: to keep the run in; None for a temporary one.
+        seed: of every draw.
+        overlays: laid over the recipe.
+        options: laid over both, by their names on the command line.
+        progress: whether to show it.
+    """
+    if not isinstance(sessions, Sessions):
+        raise ConfigError(
+            f"adapt takes neuromtm.Sessions, not a {type(sessions).__name__}. Sessions.write makes them from arrays."
+        )
+    _require_usable(model, sessions)
+    recipes = [_recipe(RECIPE), *map(_recipe, overlays)]
+    validation = _validation(recipes, options)
+    with ExitStack() as stack:
+        if run_dir is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neuromtm-adapt-")))
+        else:
+            folder = run_dir
+            _require_free(folder)
+        pretrained = folder / PRETRAINED_FILE
+        with whole_file(pretrained) as temporary:
+            torch.save(to_checkpoint(model.stitched, model.record), temporary)
+        given = {
+            "data.root": str(sessions.folder),
+            "data.sessions": list(sessions),
+            "model.pretrained": str(pretrained),
+            "seed_everything": seed,
+            "run_dir": str(folder),
+            # on several devices Lightning would start the user's own script anew on each
+            "trainer.devices": 1,
+            **validation,
+            **({} if progress else {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False}),
+            **options,
+        }
+        arguments = ["fit", *(f"--config={path}" for path in recipes)]
+        arguments += [f"--{name}={_as_yaml(value)}" for name, value in given.items()]
+        try:
+            with isolate_rng(), _interruptible(), _quiet(not progress):
+                cli.run(arguments)
+        except Exception as error:
+            problem = users_own(error)
+            if problem is None or problem is error:
+                raise
+            raise problem from error
+        finally:
+            if not (folder / "config.yaml").exists():  # refused before it began
+                pretrained.unlink()
+        name = f"{model.name}, adapted to {', '.join(sessions)}" if run_dir is None else None
+        adapted = neuromtm.api.model.load(folder, device=model.device)
+        adapted.name = name or adapted.name
+        return adapted
+
+
+def _require_usable(model: Model, sessions: Sessions) -> None:
+    """Refuse what a training would refuse only after it has begun, or by the name of a temporary file."""
+    table = sessions.table()
+    for split in ("train", "val"):
+        if not table[f"n_{split}"].any():
+            raise DataError(f"{sessions.folder}: the chosen sessions have no trial in the split {split!r}.")
+    for bin_size_s in table["bin_size_s"].tolist():
+        model.record.require_bin_size(bin_size_s, name=model.name)
+    model.stitched.backbone.require_n_bins(int(table["n_bins"].max()))
+
+
+def _require_free(run_dir: Path) -> None:
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise ConfigError(f"run_dir {run_dir}: is in use already. Choose a new folder.")
+
+
+def _recipe(name: Path | str) -> Path:
+    """A recipe by its name in conf/, or by its path."""
+    if Path(name).is_file():
+        return Path(name)
+    path = Path(neuromtm.__file__).parents[2] / "conf" / name
+    if not path.is_file():
+        raise ConfigError(f"{name}: no such configuration file, and conf/ has none of that name.")
+    return path
+
+
+def _validation(recipes: Sequence[Path], options: Mapping[str, object]) -> dict[str, object]:
+    """Validate at the last epoch at the latest: a training without a validation has no best checkpoint."""
+    trainer: dict = {}
+    for path in recipes:
+        trainer |= (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("trainer") or {}
+    epochs, every = options.get("trainer.max_epochs", trainer.get("max_epochs")), trainer["check_val_every_n_epoch"]
+    if isinstance(epochs, int) and epochs < 1:
+        raise ConfigError(f"max_epochs is {epochs}, less than 1.")
+    return {"trainer.check_val_every_n_epoch": epochs} if isinstance(epochs, int) and epochs < every else {}
+
+
+def _as_yaml(value: object) -> str:
+    # JSON is YAML, and keeps an eid such as 1e5 a text
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Make an interrupt of a training a `KeyboardInterrupt` again, and the next one possible.
+
+    Lightning turns it into the end of the program and stops listening, which would leave a notebook deaf.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from ended
+        raise
+    finally:
+        if here:
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def _quiet(quiet: bool) -> Iterator[None]:
+    """Leave out what Lightning says, but its warnings."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")] if quiet else []
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

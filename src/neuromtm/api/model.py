@@ -1,0 +1,418 @@
+"""A trained model in Python: predict, embed, score, adapt, save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neuromtm.api.card import model_card
+from neuromtm.api.counts import checked_counts
+from neuromtm.api.saved import is_saved_model, read_saved, save_model
+from neuromtm.api.sessions import Session, Sessions
+from neuromtm.batch import Scheme, SessionGroup, SessionInfo
+from neuromtm.errors import CheckpointError, ConfigError, DataError
+from neuromtm.evaluation.results import METRICS_FILE, Metrics, read_metrics
+from neuromtm.evaluation.tasks import PROMPTS, TASKS, Task, features_of, rates_of
+from neuromtm.models.stitching import StitchedModel
+from neuromtm.training.checkpoint import CheckpointRecord, build_model, load_checkpoint
+
+if TYPE_CHECKING:
+    from neuromtm.api.scoring import TaskScore
+
+
+def load(path: Path | str, *, device: str | torch.device = "cpu") -> Model:
+    """Open a trained model. Its data are not needed.
+
+    Args:
+        path: a checkpoint file, a run directory (its `checkpoints/best.ckpt` is taken), or a folder that `Model.save`
+            wrote.
+        device: where it computes: `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Raises:
+        CheckpointError: if there is no model of neuromtm, or it is damaged, of another version, or a decoder.
+        ConfigError: if this machine has no such device.
+    """
+    path = Path(path)
+    if path.is_dir() and is_saved_model(path):
+        checkpoint, metrics = read_saved(path)
+    else:
+        file = _checkpoint_file(path)
+        checkpoint, metrics = load_checkpoint(file), _metrics_of(file)
+    record = CheckpointRecord.from_checkpoint(checkpoint, name=str(path))
+    record.require_masked_model(name=str(path))
+    model = Model(build_model(record, checkpoint, name=str(path)), record, name=str(path), metrics=metrics)
+    return model.to(device)
+
+
+def _checkpoint_file(path: Path) -> Path:
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file or folder.")
+    if not path.is_dir():
+        return path
+    if (path / "checkpoints").is_dir():
+        return path / "checkpoints" / "best.ckpt"
+    if path.name == "checkpoints":
+        return path / "best.ckpt"
+    raise CheckpointError(
+        f"{path}: no model in it. Name a checkpoint file, a run directory (with checkpoints/best.ckpt), or a folder "
+        "that Model.save wrote."
+    )
+
+
+def _metrics_of(checkpoint: Path) -> Metrics | None:
+    """The results of a test of this checkpoint, where it is the best one of a run that was tested since."""
+    if checkpoint.name != "best.ckpt" or checkpoint.parent.name != "checkpoints":
+        return None
+    path = checkpoint.parent.parent / METRICS_FILE
+    if not path.is_file() or path.stat().st_mtime < checkpoint.stat().st_mtime:
+        return None
+    return read_metrics(path)
+
+
+class _Given(NamedTuple):
+    """Counts that were checked against the model."""
+
+    session: SessionInfo
+    counts: Tensor
+    """(trial, bin, neuron)"""
+    back: Callable[[Tensor], np.ndarray | Tensor]
+    """turns a result into what the counts were: an array, or a tensor on the same device"""
+
+
+class Model:
+    """A masked model of one or many sessions. Made by `load`.
+
+    Attributes:
+        name: where it was loaded from.
+        stitched: the torch module, in evaluation mode.
+        record: its architecture, sessions, bins and objective.
+        metrics: what metrics.json says of its test; None if it was not tested.
+    """
+
+    def __init__(self, stitched: StitchedModel, record: CheckpointRecord, *, name: str, metrics: Metrics | None = None):
+        self.stitched = stitched.eval()
+        self.record, self.name, self.metrics = record, name, metrics
+
+    def __repr__(self) -> str:
+        kind = self.record.class_path.rpartition(".")[2]
+        return f"Model({self.name!r}: {kind}, {len(self.sessions)} sessions, bins of {self.bin_size_s:g} s)"
+
+    @property
+    def sessions(self) -> Mapping[str, SessionInfo]:
+        """Eid -> the neurons (uuid) and regions of each session it knows, in the order of the counts' last axis."""
+        return dict(self.stitched.sessions)
+
+    @property
+    def bin_size_s(self) -> float:
+        """Width of the bins it was trained on."""
+        return self.record.bin_size_s
+
+    @property
+    def n_bins(self) -> int:
+        """Bins a trial it was trained on."""
+        return self.record.n_bins
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.stitched.parameters()).device
+
+    def to(self, device: str | torch.device) -> Model:
+        """Move it to a device, and give it back.
+
+        Raises:
+            ConfigError: if this machine has no such device.
+        """
+        try:
+            self.stitched.to(device)
+        except (RuntimeError, AssertionError) as error:  # torch raises either
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"device {str(device)!r} cannot be used here ({reason}). Take 'cpu'.") from error
+        return self
+
+    def predict(
+        self,
+        counts: np.ndarray | Tensor | Session,
+        *,
+        eid: str | None = None,
+        uuid: Sequence[str] | None = None,
+        bin_size_s: float | None = None,
+        prompt: Scheme | None = None,
+        batch_size: int = 64,
+    ) -> np.ndarray | Tensor:
+        """Expected spikes of neurons it knows, with nothing hidden: what `neuromtm predict` writes.
+
+        Args:
+            counts: (trial, bin, neuron) spikes per bin of some trials, or a `Session`, which brings its own eid, uuids
+                and bin size.
+            eid: whose neurons they are.
+            uuid: (neuron,) names of the neurons, to be checked; by default they are taken as the model's.
+            bin_size_s: width of the bins, to be checked.
+            prompt: scheme whose prompt and attention are taken; by default that of co-smoothing, `neuron`.
+            batch_size: trials that are computed at once: memory grows with it.
+
+        Returns:
+            (trial, bin, neuron) float32 expected spikes per bin; an array for an array, a tensor for a tensor. Divided
+            by `bin_size_s` they are rates in Hz.
+
+        Raises:
+            DataError: if the counts are no counts, or not of the neurons of this session.
+            CheckpointError: if the bins have another width than the model's.
+            ConfigError: if the model has not learned the prompt.
+        """
+        given = self._check(counts, eid=eid, uuid=uuid, bin_size_s=bin_size_s)
+        scheme = self._scheme(prompt)
+        return self._batched(given, batch_size, lambda group: rates_of(self.stitched, scheme, group))
+
+    def embed(
+        self,
+        counts: np.ndarray | Tensor | Session,
+        *,
+        eid: str | None = None,
+        uuid: Sequence[str] | None = None,
+        bin_size_s: float | None = None,
+        prompt: Scheme | None = None,
+        mean_over_bins: bool = False,
+        batch_size: int = 64,
+    ) -> np.ndarray | Tensor:
+        """The model's own view of each bin: the hidden states from which it reads the rates.
+
+        Of NDT1 they are the outputs of the last transformer block, of LFADS the factors. The states of one model's
+        sessions lie in one space; two trainings have two.
+
+        Args:
+            counts: as of `predict`, and so are `eid`, `uuid`, `bin_size_s`, `prompt` and `batch_size`.
+            eid: likewise.
+            uuid: likewise.
+            bin_size_s: likewise.
+            prompt: likewise.
+            mean_over_bins: one vector a trial, the mean of its bins.
+            batch_size: likewise.
+
+        Returns:
+            (trial, bin, state) float32, or (trial, state) with `mean_over_bins`.
+
+        Raises:
+            UserError: as `predict`.
+        """
+        given = self._check(counts, eid=eid, uuid=uuid, bin_size_s=bin_size_s)
+        scheme = self._scheme(prompt)
+
+        def states(group: SessionGroup) -> Tensor:
+            of_bins = features_of(self.stitched, scheme, group).states
+            return of_bins.mean(dim=1) if mean_over_bins else of_bins
+
+        return self._batched(given, batch_size, states)
+
+    def score(
+        self,
+        counts: np.ndarray | Tensor | Session,
+        *,
+        task: Task,
+        eid: str | None = None,
+        uuid: Sequence[str] | None = None,
+        bin_size_s: float | None = None,
+        prompt: Scheme | None = None,
+        batch_size: int = 64,
+    ) -> TaskScore:
+        """Bits per spike in one of the four activity tasks, as `neuromtm test` scores them.
+
+        Score trials that the model has not learned from, such as `session.select(split="test")`.
+
+        Args:
+            counts: as of `predict`, and so are `eid`, `uuid`, `bin_size_s` and `batch_size`.
+            task: `co_smoothing` (each neuron from all others), `forward_prediction` (the last tenth of the bins from
+                those before), `intra_region` (each neuron from those of its region), `inter_region` (each region from
+                the others).
+            eid: as above.
+            uuid: as above.
+            bin_size_s: as above.
+            prompt: scheme whose prompt and attention are taken; by default the task's own.
+            batch_size: as above.
+
+        Returns:
+            A neuron each, their mean, and pooled over neurons.
+
+        Raises:
+            UserError: as `predict`; and if there is no such task.
+        """
+        from neuromtm.api.scoring import score_task  # torchmetrics takes seconds, and nothing else needs it
+
+        if task not in TASKS:
+            raise ConfigError(f"task {task!r}: no such task. There are: {', '.join(TASKS)}.")
+        given = self._check(counts, eid=eid, uuid=uuid, bin_size_s=bin_size_s)
+        if prompt is not None:
+            self.record.objective.require_trained(prompt, option="prompt")
+        with torch.no_grad():
+            groups = self._groups(given, batch_size)
+            return score_task(task, self.stitched, self.record.objective, given.session, groups, prompt=prompt)
+
+    def adapt(
+        self,
+        sessions: Sessions,
+        *,
+        run_dir: Path | str | None = None,
+        seed: int = 0,
+        max_epochs: int | None = None,
+        lr: float | None = None,
+        accelerator: str | None = None,
+        overlays: Sequence[Path | str] = (),
+        options: Mapping[str, object] | None = None,
+        progress: bool = True,
+    ) -> Model:
+        """Fine-tune on sessions it has not seen, and give a new model of them. This one stays as it is.
+
+        The same training as `neuromtm fit --config finetune.yaml --model.pretrained THIS`: each session gets weights
+        of its own, which start at its neurons' mean rates, and they and the shared weights are trained on the `train`
+        trials. The best checkpoint by the `val` trials becomes the new model, which knows these sessions only.
+
+        Cost: a training, on the CPU or a GPU. The recipe's 200 epochs of a session of 400 training trials are 5,000
+        steps of 16 trials; `max_epochs` shortens it. Memory for weights is four times the model's (weights, gradients
+        and AdamW's two moments), beside what a batch of 16 trials takes.
+
+        Args:
+            sessions: all of them are learned, e.g. `Sessions(DIR, role="heldout")` or `Sessions.write(...)`.
+            run_dir: folder to keep the run in: configuration, checkpoints, TensorBoard events; `neuromtm test` goes on
+                from there. By default a temporary one that is removed.
+            seed: of every draw.
+            max_epochs: passes over the training trials; by default the recipe's.
+            lr: highest learning rate; by default the recipe's.
+            accelerator: `cpu`, `gpu`, `mps`; by default what Lightning finds.
+            overlays: further configuration files laid over the recipe, such as `trainer/gpu.yaml`.
+            options: further options by their names on the command line, such as `{"data.batch_size": 8}`.
+            progress: show the progress bar and what Lightning says.
+
+        Raises:
+            DataError: if the sessions cannot be used.
+            CheckpointError: if their bins have another width than the model's, or the model knows other trials of them.
+            ConfigError: if an option cannot work, or `run_dir` is in use.
+            TrainingError: if the training diverges.
+        """
+        from neuromtm.api.adaptation import adapt  # brings Lightning, which nothing else needs
+
+        directory = None if run_dir is None else Path(run_dir)
+        named = {"trainer.max_epochs": max_epochs, "model.lr": lr, "trainer.accelerator": accelerator}
+        chosen = dict(options or {}) | {name: value for name, value in named.items() if value is not None}
+        return adapt(self, sessions, run_dir=directory, seed=seed, overlays=overlays, options=chosen, progress=progress)
+
+    def save(self, folder: Path | str, *, license: str = "unknown", description: str = "") -> Path:
+        """Write the model as a folder to keep or to share: model.safetensors, config.json and README.md, a model card.
+
+        Nothing in it is pickled. `load` takes the folder. It holds the neurons' uuids and regions, the eids and the
+        subjects' names, and no counts.
+
+        Args:
+            folder: new, or empty. Nothing is overwritten.
+            license: of the weights, for the card: an identifier of Hugging Face, such as `cc-by-4.0`.
+            description: a paragraph for the card.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UserError: if the folder holds anything.
+        """
+        folder = Path(folder)
+        card = model_card(self.stitched, self.record, self.metrics, license=license, description=description)
+        save_model(folder, self.stitched, self.record, metrics=self.metrics, card=card)
+        return folder
+
+    # ---- the border: what is checked once
+
+    def _check(
+        self,
+        counts: np.ndarray | Tensor | Session,
+        *,
+        eid: str | None,
+        uuid: Sequence[str] | None,
+        bin_size_s: float | None,
+    ) -> _Given:
+        if isinstance(counts, Session):
+            session = self._session(counts.eid if eid is None else eid)
+            uuid, bin_size_s, counts = counts.neurons["uuid"].tolist(), counts.bin_size_s, counts.counts
+        else:
+            session = self._session(eid)
+        if bin_size_s is not None:
+            self.record.require_bin_size(float(bin_size_s), name=self.name)
+        checked = checked_counts(counts, what=f"{session.eid}: counts")
+        self._check_neurons(session, checked.shape[2], uuid)
+        self._check_n_bins(session, checked.shape[1])
+        if isinstance(counts, Tensor):
+            device = counts.device
+            return _Given(session, checked, lambda result: result.to(device))
+        return _Given(session, checked, lambda result: result.numpy())
+
+    def _session(self, eid: str | None) -> SessionInfo:
+        known = self.stitched.sessions
+        if eid is not None and eid in known:
+            return known[eid]
+        names = ", ".join(list(known)[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+        if eid is None:
+            raise DataError(f"Whose counts are these? Give eid=, one of those that {self.name} knows: {names}.")
+        raise DataError(
+            f"{self.name}: does not know the session {eid!r}; it knows {names}. A recording it has not seen is learned "
+            "by Model.adapt."
+        )
+
+    def _check_neurons(self, session: SessionInfo, n_neurons: int, uuid: Sequence[str] | None) -> None:
+        if n_neurons != session.n_neurons:
+            raise DataError(
+                f"{session.eid}: counts has {n_neurons} neurons, but {self.name} knows {session.n_neurons}: those of "
+                "model.sessions[eid].neurons, in that order."
+            )
+        if uuid is None:
+            return
+        if len(uuid) != n_neurons:
+            raise DataError(f"{session.eid}: uuid names {len(uuid)} neurons, but counts has {n_neurons}.")
+        other = [i for i, (mine, theirs) in enumerate(zip(session.neurons, uuid, strict=True)) if mine != theirs]
+        if other:
+            first = other[0]
+            kind = "the order and so the neurons" if set(uuid) == set(session.neurons) else "the neurons"
+            raise DataError(
+                f"{session.eid}: {kind} of counts differ from the model's: {len(other)} of {n_neurons} places. The "
+                f"first is {first}, {uuid[first]!r} here and {session.neurons[first]!r} there. Bring the neurons into "
+                "the order of model.sessions[eid].neurons."
+            )
+
+    def _check_n_bins(self, session: SessionInfo, n_bins: int) -> None:
+        if self.stitched.backbone.max_n_bins is not None and n_bins > self.n_bins:
+            raise DataError(
+                f"{session.eid}: counts has {n_bins} bins a trial, but {self.name} has learned positions for "
+                f"{self.n_bins} only. Give trials of at most {self.n_bins} bins, or adapt it to longer ones."
+            )
+
+    def _scheme(self, prompt: Scheme | None) -> Scheme:
+        if prompt is None:
+            return self.record.objective.stand_in(PROMPTS["co_smoothing"])
+        self.record.objective.require_trained(prompt, option="prompt")
+        return prompt
+
+    # ---- batches
+
+    def _groups(self, given: _Given, batch_size: int) -> Iterator[SessionGroup]:
+        if type(batch_size) is not int or batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size!r}, not a number of trials above 0.")
+        region = given.session.region_index().to(self.device)
+        for start in range(0, len(given.counts), batch_size):
+            counts = given.counts[start : start + batch_size]
+            trial = torch.arange(start, start + len(counts))
+            yield SessionGroup(
+                eid=given.session.eid,
+                counts=counts.to(self.device),
+                region=region,
+                trial=trial,
+                choice=torch.zeros(len(counts), dtype=torch.int8),
+                behavior={},
+            )
+
+    def _batched(
+        self, given: _Given, batch_size: int, compute: Callable[[SessionGroup], Tensor]
+    ) -> np.ndarray | Tensor:
+        with torch.no_grad():  # not inference_mode: its tensors are of no use in a user's own training
+            # on the CPU, as results of all trials need not fit on a GPU
+            return given.back(torch.cat([compute(group).cpu() for group in self._groups(given, batch_size)]))

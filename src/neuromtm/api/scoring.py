@@ -1,0 +1,70 @@
+"""A task's scores from a model: what a test computes, for any trials."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from neuromtm.batch import Scheme, SessionGroup, SessionInfo
+from neuromtm.evaluation.tasks import Task, predict_task
+from neuromtm.masking.objective import Objective
+from neuromtm.metrics.spikes import BitsPerSpike, mean_over_neurons, pooled_bits_per_spike
+from neuromtm.models.stitching import StitchedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskScore:
+    """Bits per spike of one session in one task: above 0, the model knows more than each neuron's mean rate."""
+
+    eid: str
+    task: Task
+    bps: np.ndarray
+    """(neuron,) float64 bits per spike; NaN where a neuron was silent or is not in the task"""
+    mean: float | None
+    """mean over the neurons that have a value, as in metrics.json; None if none has"""
+    pooled: float | None
+    """of all scored neurons' spikes together, as the Neural Latents Benchmark and BrainWideBench count; None if no
+    scored neuron has a spike"""
+    uuid: tuple[str, ...]
+    """(neuron,)"""
+    region: tuple[str, ...]
+    """(neuron,)"""
+
+
+def score_task(
+    task: Task,
+    model: StitchedModel,
+    objective: Objective,
+    session: SessionInfo,
+    groups: Iterable[SessionGroup],
+    *,
+    prompt: Scheme | None,
+) -> TaskScore:
+    """Score a task.
+
+    Args:
+        task: which one.
+        model: in evaluation mode.
+        objective: what it was trained with.
+        session: whose trials.
+        groups: the trials, some at a time, on the model's device.
+        prompt: scheme whose prompt and attention are taken in place of the task's own.
+    """
+    metric = BitsPerSpike(session.n_neurons)
+    for group in groups:
+        metric.to(group.counts.device)
+        for held_out in predict_task(task, model, objective, group, prompt=prompt):
+            metric.update(held_out.log_rates, held_out.counts, neurons=held_out.neurons)
+    bps = metric.compute().cpu().reshape(-1)  # torchmetrics takes the axis from a single neuron
+    scored = metric.entries > 0
+    pooled = pooled_bits_per_spike(metric.model_nll[scored], metric.spikes[scored], metric.entries[scored])
+    return TaskScore(
+        eid=session.eid,
+        task=task,
+        bps=bps.numpy(),
+        mean=mean_over_neurons(bps),
+        pooled=None if torch.isnan(pooled) else float(pooled),
+        uuid=session.neurons,
+        region=session.regions,
+    )

@@ -1,0 +1,176 @@
+"""Adapting a model is the fine-tuning of the command line, and leaves nothing else changed."""
+
+import random
+import signal
+import tempfile
+
+import numpy as np
+import pytest
+import torch
+
+import neuromtm
+from neuromtm.errors import CheckpointError, ConfigError, DataError
+from neuromtm.training.masked_modeling import MaskedModeling
+from tests.running import EIDS, HELDOUT, finetune
+from tests.running import neuromtm as command
+
+ONE_EPOCH = {"max_epochs": 1, "accelerator": "cpu", "progress": False}
+
+
+@pytest.fixture(scope="module")
+def model(pretrained):
+    return neuromtm.load(pretrained)
+
+
+@pytest.fixture(scope="module")
+def heldout(sessions_dir):
+    return neuromtm.Sessions(sessions_dir, role="heldout")
+
+
+@pytest.fixture(scope="module")
+def adapted(model, heldout):
+    return model.adapt(heldout, seed=3, **ONE_EPOCH)
+
+
+def weights_of(model):
+    return {name: value.clone() for name, value in model.stitched.state_dict().items()}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_adapting_equals_the_command_bit_by_bit(adapted, root, sessions_dir, pretrained, tmp_path):
+    best = pretrained / "checkpoints" / "best.ckpt"
+    command(*finetune(root, sessions_dir, best, "--run_dir", tmp_path / "run", "--seed_everything", 3))
+    by_command = neuromtm.load(tmp_path / "run")
+    assert same(weights_of(by_command), weights_of(adapted))
+    assert tuple(adapted.sessions) == (HELDOUT,)
+    assert adapted.sessions == by_command.sessions
+    assert dict(adapted.record.trials) == dict(by_command.record.trials)
+    assert dict(adapted.record.subjects) == dict(by_command.record.subjects)
+
+
+def test_another_seed_is_another_training(adapted, model, heldout):
+    assert not same(weights_of(model.adapt(heldout, seed=4, **ONE_EPOCH)), weights_of(adapted))
+
+
+def test_a_saved_model_adapts_to_the_same(adapted, model, heldout, tmp_path):
+    again = neuromtm.load(model.save(tmp_path / "model")).adapt(heldout, seed=3, **ONE_EPOCH)
+    assert same(weights_of(again), weights_of(adapted))
+
+
+def test_an_adapted_model_can_be_saved_and_its_card_names_the_pretraining(adapted, tmp_path):
+    folder = adapted.save(tmp_path / "model")
+    assert same(weights_of(neuromtm.load(folder)), weights_of(adapted))
+    text = (folder / "README.md").read_text()
+    assert "pretrained on 3 further sessions of 3 subjects" in text
+    assert all(eid in text for eid in EIDS)
+
+
+def test_a_run_directory_that_is_named_is_one_of_the_command_line(model, heldout, tmp_path):
+    run = tmp_path / "run"
+    adapted = model.adapt(heldout, run_dir=run, **ONE_EPOCH)
+    assert adapted.name == str(run)
+    assert same(weights_of(neuromtm.load(run)), weights_of(adapted))
+    best = run / "checkpoints" / "best.ckpt"
+    command("test", "--config", run / "config.yaml", "--ckpt_path", best, "--figures.n_val_sessions", 0)
+    assert list(neuromtm.load(run).metrics["sessions"]) == [HELDOUT]
+    with pytest.raises(ConfigError, match="is in use already"):
+        model.adapt(heldout, run_dir=run, **ONE_EPOCH)
+
+
+def test_the_model_the_random_numbers_and_the_disk_stay_as_they_are(model, heldout, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    before = weights_of(model)
+
+    def draws():
+        return random.random(), np.random.random(), torch.rand(2).tolist()  # noqa: NPY002 (the global stream itself)
+
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)  # noqa: NPY002
+    expected = draws()
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)  # noqa: NPY002
+    model.adapt(heldout, **ONE_EPOCH)
+    assert draws() == expected
+    assert same(weights_of(model), before)
+    assert not model.stitched.training
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_and_overlays_reach_the_training(model, heldout, tmp_path):
+    run = tmp_path / "run"
+    (tmp_path / "overlay.yaml").write_text("data:\n  batch_size: 4\n")
+    overlays = [tmp_path / "overlay.yaml", "trainer/cpu.yaml"]
+    model.adapt(heldout, run_dir=run, lr=0.01, overlays=overlays, options={"data.cache": "memory"}, **ONE_EPOCH)
+    text = (run / "config.yaml").read_text()
+    for line in ("lr: 0.01", "batch_size: 4", "cache: memory", "max_epochs: 1", "check_val_every_n_epoch: 1"):
+        assert f" {line}\n" in text
+
+
+def test_without_progress_nothing_is_said(model, heldout, capfd):
+    model.adapt(heldout, **ONE_EPOCH)
+    said = "".join(capfd.readouterr())
+    assert "Seed set" not in said
+    assert "Epoch" not in said
+    assert "GPU available" not in said
+
+
+def test_an_interrupt_is_an_interrupt_and_the_next_one_is_heard(model, heldout, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MaskedModeling, "training_step", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        model.adapt(heldout, **ONE_EPOCH)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+# ---- what cannot be adapted to
+
+
+def write(folder, *, eid="mine", n_trials=20, n_bins=20, bin_size_s=0.02, **options):
+    counts = np.random.default_rng(0).poisson(0.4, (n_trials, n_bins, 6))
+    return neuromtm.Sessions.write(folder, eid=eid, counts=counts, bin_size_s=bin_size_s, **options)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "options", "error", "sentence"),
+    [
+        (lambda folder: write(folder, bin_size_s=0.04), {}, CheckpointError, "bins of 0.02 s, but .* of 0.04 s"),
+        (lambda folder: write(folder, n_bins=40), {}, ConfigError, "40 bins a trial, .* at most 32"),
+        (lambda folder: folder, {}, ConfigError, "takes neuromtm.Sessions, not a "),
+        (write, {"max_epochs": 0}, ConfigError, "max_epochs is 0"),
+        (write, {"lr": -1.0}, ConfigError, "lr is -1.0"),
+        (write, {"seed": -1}, ConfigError, "seed_everything is -1"),
+        (write, {"accelerator": "quantum"}, ConfigError, "quantum"),
+        (write, {"options": {"model.speed": 1}}, ConfigError, "speed"),
+        (write, {"overlays": ["nowhere.yaml"]}, ConfigError, "nowhere.yaml: no such configuration file"),
+        (
+            lambda folder: write(folder, splits={"train": range(16), "val": [], "test": range(16, 20)}),
+            {},
+            DataError,
+            "no trial in the split 'val'",
+        ),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_in_one_sentence(model, tmp_path, sessions, options, error, sentence):
+    run = tmp_path / "run"
+    with pytest.raises(error, match=sentence):
+        model.adapt(sessions(tmp_path / "data"), run_dir=run, **(ONE_EPOCH | options))
+    assert not list(run.glob("pretrained.ckpt"))
+
+
+def test_a_session_that_the_model_knows_by_other_trials_is_refused(model, sessions_dir, tmp_path):
+    session = neuromtm.Sessions(sessions_dir)[EIDS[0]]
+    other = write(tmp_path / "data", eid=EIDS[0])
+    assert session.eid in model.sessions
+    with pytest.raises(CheckpointError, match=f"other trials of {EIDS[0]}"):
+        model.adapt(other, **ONE_EPOCH)
+
+
+def test_a_folder_without_sessions_of_the_role_is_refused(tmp_path):
+    write(tmp_path)
+    with pytest.raises(DataError, match="no session of the role 'pretrain'; there are heldout"):
+        neuromtm.Sessions(tmp_path, role="pretrain")
