@@ -130,6 +130,8 @@ def test_a_hook_stops_a_commit(root, tmp_path, text, hook):
         ("data_prep/planted.py", "neuromtm.models"),
         ("data_prep/planted.py", "neuromtm.data"),
         ("src/neuromtm/utils.py", "neuromtm.errors"),
+        ("src/neuromtm/commands/planted.py", "neuromtm.api.model"),
+        ("src/neuromtm/report/planted.py", "neuromtm.api.sessions"),
     ],
 )
 def test_the_contracts_catch_a_planted_import(root, tmp_path, importer, imported):

@@ -1,8 +1,10 @@
 """Adapting a model is the fine-tuning of the command line, and leaves nothing else changed."""
 
+import logging
 import random
 import signal
 import tempfile
+import warnings
 
 import numpy as np
 import pytest
@@ -108,8 +110,12 @@ def test_options_and_overlays_reach_the_training(model, heldout, tmp_path):
         assert f" {line}\n" in text
 
 
-def test_without_progress_nothing_is_said(model, heldout, capfd):
-    model.adapt(heldout, **ONE_EPOCH)
+def test_without_progress_nothing_is_said_and_the_user_s_own_settings_stay(model, heldout, capfd):
+    filters, levels = warnings.filters.copy(), logging.getLogger("lightning.pytorch").level
+    with warnings.catch_warnings(record=True) as warned:
+        model.adapt(heldout, **ONE_EPOCH)
+    assert not [one for one in warned if "lightning" in str(one.filename) and one.category is not DeprecationWarning]
+    assert (warnings.filters, logging.getLogger("lightning.pytorch").level) == (filters, levels)
     said = "".join(capfd.readouterr())
     assert "Seed set" not in said
     assert "Epoch" not in said
@@ -146,6 +152,7 @@ def write(folder, *, eid="mine", n_trials=20, n_bins=20, bin_size_s=0.02, **opti
         (write, {"seed": -1}, ConfigError, "seed_everything is -1"),
         (write, {"accelerator": "quantum"}, ConfigError, "quantum"),
         (write, {"options": {"model.speed": 1}}, ConfigError, "speed"),
+        (write, {"options": {"run_dir": "elsewhere"}}, ConfigError, "options names run_dir, which adapt sets"),
         (write, {"overlays": ["nowhere.yaml"]}, ConfigError, "nowhere.yaml: no such configuration file"),
         (
             lambda folder: write(folder, splits={"train": range(16), "val": [], "test": range(16, 20)}),

@@ -24,7 +24,7 @@ def folder(root, tmp_path_factory):
     (folder / "conf").symlink_to(root / "conf")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        simulate, fit = (shlex.split(line) for line in blocks(root, "bash")[0].splitlines())
+        simulate, fit = (shlex.split(line) for line in blocks(root, "bash")[0].replace("\\\n", "").splitlines())
         assert simulate[:3] == ["python", "-m", "data_prep"]
         assert data_prep([*simulate[3:], *SIMULATE, *WINDOW]) == 0
         assert fit[0] == "neuromtm"

@@ -7,6 +7,7 @@ import logging
 import signal
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 RECIPE = "finetune.yaml"
 PRETRAINED_FILE = "pretrained.ckpt"
 """the model that a fine-tuning starts from, in its run directory"""
+SETTLED = ("data.root", "data.sessions", "model.pretrained", "seed_everything", "run_dir")
+"""options that follow from the arguments of `Model.adapt`"""
 
 
 def adapt(
@@ -58,8 +61,10 @@ def adapt(
             f"adapt takes neuromtm.Sessions, not a {type(sessions).__name__}. Sessions.write makes them from arrays."
         )
     _require_usable(model, sessions)
+    if twice := [name for name in options if name in SETTLED]:
+        raise ConfigError(f"options names {', '.join(twice)}, which adapt sets from its other arguments.")
     recipes = [_recipe(RECIPE), *map(_recipe, overlays)]
-    validation = _validation(recipes, options)
+    chosen = _defaults(recipes, options, progress=progress) | dict(options)
     with ExitStack() as stack:
         if run_dir is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neuromtm-adapt-")))
@@ -69,35 +74,31 @@ def adapt(
         pretrained = folder / PRETRAINED_FILE
         with whole_file(pretrained) as temporary:
             torch.save(to_checkpoint(model.stitched, model.record), temporary)
-        given = {
-            "data.root": str(sessions.folder),
-            "data.sessions": list(sessions),
-            "model.pretrained": str(pretrained),
-            "seed_everything": seed,
-            "run_dir": str(folder),
-            # on several devices Lightning would start the user's own script anew on each
-            "trainer.devices": 1,
-            **validation,
-            **({} if progress else {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False}),
-            **options,
-        }
-        arguments = ["fit", *(f"--config={path}" for path in recipes)]
-        arguments += [f"--{name}={_as_yaml(value)}" for name, value in given.items()]
+        settled = (str(sessions.folder), list(sessions), str(pretrained), seed, str(folder))
+        chosen |= dict(zip(SETTLED, settled, strict=True))
         try:
-            with isolate_rng(), _interruptible(), _quiet(not progress):
-                cli.run(arguments)
-        except Exception as error:
-            problem = users_own(error)
-            if problem is None or problem is error:
-                raise
-            raise problem from error
+            _fit(recipes, chosen, quiet=not progress)
         finally:
             if not (folder / "config.yaml").exists():  # refused before it began
                 pretrained.unlink()
-        name = f"{model.name}, adapted to {', '.join(sessions)}" if run_dir is None else None
         adapted = neuromtm.api.model.load(folder, device=model.device)
-        adapted.name = name or adapted.name
-        return adapted
+    if run_dir is None:
+        adapted.name = f"{model.name}, adapted to {', '.join(sessions)}"
+    return adapted
+
+
+def _fit(recipes: Sequence[Path], options: Mapping[str, object], *, quiet: bool) -> None:
+    """Run `neuromtm fit` in this process."""
+    arguments = ["fit", *(f"--config={path}" for path in recipes)]
+    arguments += [f"--{name}={_as_yaml(value)}" for name, value in options.items()]
+    try:
+        with isolate_rng(), _interruptible(), _quiet(quiet):
+            cli.run(arguments)
+    except Exception as error:
+        problem = users_own(error)
+        if problem is None or problem is error:
+            raise
+        raise problem from error
 
 
 def _require_usable(model: Model, sessions: Sessions) -> None:
@@ -126,15 +127,21 @@ def _recipe(name: Path | str) -> Path:
     return path
 
 
-def _validation(recipes: Sequence[Path], options: Mapping[str, object]) -> dict[str, object]:
-    """Validate at the last epoch at the latest: a training without a validation has no best checkpoint."""
+def _defaults(recipes: Sequence[Path], options: Mapping[str, object], *, progress: bool) -> dict[str, object]:
+    """What a fine-tuning from Python has otherwise than one from the command line, unless `options` says more."""
     trainer: dict = {}
     for path in recipes:
         trainer |= (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("trainer") or {}
     epochs, every = options.get("trainer.max_epochs", trainer.get("max_epochs")), trainer["check_val_every_n_epoch"]
     if isinstance(epochs, int) and epochs < 1:
         raise ConfigError(f"max_epochs is {epochs}, less than 1.")
-    return {"trainer.check_val_every_n_epoch": epochs} if isinstance(epochs, int) and epochs < every else {}
+    # on several devices Lightning would start the user's own script anew on each
+    defaults: dict[str, object] = {"trainer.devices": 1}
+    if isinstance(epochs, int) and epochs < every:  # a training without a validation has no best checkpoint
+        defaults["trainer.check_val_every_n_epoch"] = epochs
+    if not progress:
+        defaults |= {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False}
+    return defaults
 
 
 def _as_yaml(value: object) -> str:
@@ -163,13 +170,16 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _quiet(quiet: bool) -> Iterator[None]:
-    """Leave out what Lightning says, but its warnings."""
+    """Leave out what Lightning says, but its warnings; and undo what it and the command do to the user's filters."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")] if quiet else []
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            if quiet:  # a session of few trials always has fewer batches
+                warnings.filterwarnings("ignore", message="The number of training batches")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

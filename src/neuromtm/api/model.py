@@ -31,7 +31,7 @@ def load(path: Path | str, *, device: str | torch.device = "cpu") -> Model:
     Args:
         path: a checkpoint file, a run directory (its `checkpoints/best.ckpt` is taken), or a folder that `Model.save`
             wrote.
-        device: where it computes: `cpu`, `cuda`, `cuda:1`, `mps`.
+        device: where it computes: `cpu`, `cuda`, `cuda:1`.
 
     Raises:
         CheckpointError: if there is no model of neuromtm, or it is damaged, of another version, or a decoder.
@@ -282,7 +282,7 @@ class Model:
             seed: of every draw.
             max_epochs: passes over the training trials; by default the recipe's.
             lr: highest learning rate; by default the recipe's.
-            accelerator: `cpu`, `gpu`, `mps`; by default what Lightning finds.
+            accelerator: `cpu` or `gpu`; by default what Lightning finds.
             overlays: further configuration files laid over the recipe, such as `trainer/gpu.yaml`.
             options: further options by their names on the command line, such as `{"data.batch_size": 8}`.
             progress: show the progress bar and what Lightning says.

@@ -35,7 +35,9 @@ def is_saved_model(folder: Path) -> bool:
     return (folder / CONFIG_FILE).is_file() or (folder / WEIGHTS_FILE).is_file()
 
 
-def save_model(folder: Path, model: StitchedModel, record: CheckpointRecord, *, metrics: Metrics | None, card: str):
+def save_model(
+    folder: Path, model: StitchedModel, record: CheckpointRecord, *, metrics: Metrics | None, card: str
+) -> None:
     """Write a model, whole or not at all.
 
     Args:
