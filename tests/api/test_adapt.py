@@ -153,7 +153,7 @@ def write(folder, *, eid="mine", n_trials=20, n_bins=20, bin_size_s=0.02, **opti
         (write, {"accelerator": "quantum"}, ConfigError, "quantum"),
         (write, {"options": {"model.speed": 1}}, ConfigError, "speed"),
         (write, {"options": {"run_dir": "elsewhere"}}, ConfigError, "options names run_dir, which adapt sets"),
-        (write, {"overlays": ["nowhere.yaml"]}, ConfigError, "nowhere.yaml: no such configuration file"),
+        (write, {"overlays": ["nowhere.yaml"]}, ConfigError, "nowhere.yaml: no such file, and no recipe"),
         (
             lambda folder: write(folder, splits={"train": range(16), "val": [], "test": range(16, 20)}),
             {},

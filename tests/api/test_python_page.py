@@ -21,7 +21,6 @@ def blocks(root, language):
 def folder(root, tmp_path_factory):
     """Where a newcomer works, with the model that the page's two commands make: the same, only smaller."""
     folder = tmp_path_factory.mktemp("newcomer")
-    (folder / "conf").symlink_to(root / "conf")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         simulate, fit = (shlex.split(line) for line in blocks(root, "bash")[0].replace("\\\n", "").splitlines())

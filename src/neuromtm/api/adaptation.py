@@ -1,4 +1,4 @@
-"""Fine-tuning from Python: the very path of `neuromtm fit --config conf/finetune.yaml`."""
+"""Fine-tuning from Python: the very path of `neuromtm fit --config finetune.yaml`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ import neuromtm.api.model
 from neuromtm.api.sessions import Sessions
 from neuromtm.commands import cli
 from neuromtm.commands.main import users_own
+from neuromtm.commands.recipes import shipped, with_shipped_recipes
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.files import whole_file
 from neuromtm.training.checkpoint import to_checkpoint
@@ -63,7 +64,7 @@ def adapt(
     _require_usable(model, sessions)
     if twice := [name for name in options if name in SETTLED]:
         raise ConfigError(f"options names {', '.join(twice)}, which adapt sets from its other arguments.")
-    recipes = [_recipe(RECIPE), *map(_recipe, overlays)]
+    recipes = [shipped()[RECIPE], *map(_overlay, overlays)]
     chosen = _defaults(recipes, options, progress=progress) | dict(options)
     with ExitStack() as stack:
         if run_dir is None:
@@ -117,13 +118,12 @@ def _require_free(run_dir: Path) -> None:
         raise ConfigError(f"run_dir {run_dir}: is in use already. Choose a new folder.")
 
 
-def _recipe(name: Path | str) -> Path:
-    """A recipe by its name in conf/, or by its path."""
-    if Path(name).is_file():
-        return Path(name)
-    path = Path(neuromtm.__file__).parents[2] / "conf" / name
+def _overlay(name: Path | str) -> Path:
+    """A configuration file by its path, or a shipped recipe by its name."""
+    (found,) = with_shipped_recipes([f"--config={name}"])
+    path = Path(found.removeprefix("--config="))
     if not path.is_file():
-        raise ConfigError(f"{name}: no such configuration file, and conf/ has none of that name.")
+        raise ConfigError(f"overlays: {name}: not a configuration file.")
     return path
 
 
@@ -150,7 +150,7 @@ def _as_yaml(value: object) -> str:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible() -> Generator[None]:
     """Make an interrupt of a training a `KeyboardInterrupt` again, and the next one possible.
 
     Lightning turns it into the end of the program and stops listening, which would leave a notebook deaf.
@@ -169,7 +169,7 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(quiet: bool) -> Iterator[None]:
+def _quiet(quiet: bool) -> Generator[None]:
     """Leave out what Lightning says, but its warnings; and undo what it and the command do to the user's filters."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")] if quiet else []
     levels = [logger.level for logger in loggers]

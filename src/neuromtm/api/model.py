@@ -100,7 +100,8 @@ class Model:
 
     def __repr__(self) -> str:
         kind = self.record.class_path.rpartition(".")[2]
-        return f"Model({self.name!r}: {kind}, {len(self.sessions)} sessions, bins of {self.bin_size_s:g} s)"
+        n = len(self.sessions)
+        return f"Model({self.name!r}: {kind}, {n} session{'' if n == 1 else 's'}, bins of {self.bin_size_s:g} s)"
 
     @property
     def sessions(self) -> Mapping[str, SessionInfo]:
@@ -153,15 +154,16 @@ class Model:
             eid: whose neurons they are.
             uuid: (neuron,) names of the neurons, to be checked; by default they are taken as the model's.
             bin_size_s: width of the bins, to be checked.
-            prompt: scheme whose prompt and attention are taken; by default that of co-smoothing, `neuron`.
-            batch_size: trials that are computed at once: memory grows with it.
+            prompt: scheme whose prompt and attention are used; by default `neuron`, as in co-smoothing, or the first
+                scheme of a model that was not trained with it.
+            batch_size: number of trials computed at once. Memory grows with it.
 
         Returns:
             (trial, bin, neuron) float32 expected spikes per bin; an array for an array, a tensor for a tensor. Divided
             by `bin_size_s` they are rates in Hz.
 
         Raises:
-            DataError: if the counts are no counts, or not of the neurons of this session.
+            DataError: if they are not spike counts, or not of this session's neurons.
             CheckpointError: if the bins have another width than the model's.
             ConfigError: if the model has not learned the prompt.
         """
@@ -232,7 +234,7 @@ class Model:
             eid: as above.
             uuid: as above.
             bin_size_s: as above.
-            prompt: scheme whose prompt and attention are taken; by default the task's own.
+            prompt: scheme whose prompt and attention are used; by default the task's own.
             batch_size: as above.
 
         Returns:
@@ -267,8 +269,8 @@ class Model:
     ) -> Model:
         """Fine-tune on sessions it has not seen, and give a new model of them. This one stays as it is.
 
-        The same training as `neuromtm fit --config finetune.yaml --model.pretrained THIS`: each session gets weights
-        of its own, which start at its neurons' mean rates, and they and the shared weights are trained on the `train`
+        The same training as `neuromtm fit --config finetune.yaml --model.pretrained THIS`. Each session gets weights
+        of its own, which start at its neurons' mean rates. They and the shared weights are trained on the `train`
         trials. The best checkpoint by the `val` trials becomes the new model, which knows these sessions only.
 
         Cost: a training, on the CPU or a GPU. The recipe's 200 epochs of a session of 400 training trials are 5,000
