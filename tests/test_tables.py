@@ -27,7 +27,7 @@ def write_every_table(folder, name):
     write_results(folder, [SessionScores(eid=name)], [neurons], behavior_text([readouts]))
     bps = np.array([-0.5, 0.25])
     pairs = [Pair(eid=name, source=name, target="LP", n_source=3, bps=bps, nothing_bps=bps, all_others_bps=bps)]
-    scores = DecoderScores(figures={"x_r2": -0.5}, n_trials=1, n_trials_left_out=0, n_bins_left_out=0)
+    scores = DecoderScores(metrics={"x_r2": -0.5}, n_trials=1, n_trials_left_out=0, n_bins_left_out=0)
     texts = {
         "connectivity.csv": connectivity_text(pairs),
         "connectivity_mean.csv": mean_text(pairs),

@@ -67,7 +67,7 @@ def test_compare_writes_tables_and_plots_and_keeps_those_of_before(runs, tmp_pat
         ("ceiling", "base"),
         ("ceiling", "mtm"),
     ]
-    assert tuple(row["figure"] for row in rows[:4]) == BPS_KEYS
+    assert tuple(row["metric"] for row in rows[:4]) == BPS_KEYS
     text = (out / "comparison.md").read_text()
     assert all(title in text for title in ("Test trials", "Minus base", "Share"))
     assert matplotlib.image.imread(out / "sessions.png").std() > 0

@@ -11,9 +11,9 @@ from neuromtm.decoding.selection import (
     Candidate,
     Decoded,
     Tried,
+    behavior_metrics,
     behavior_text,
     decode,
-    figures_of,
     labels_of,
 )
 from neuromtm.decoding.targets import Target
@@ -88,8 +88,8 @@ def test_a_class_of_too_few_train_trials_is_not_learned_and_its_test_trials_are_
     found = decoded(rates, choice)
     assert found.labels.n_trials == (56, 30, 40)
     assert found.labels.n_trials_left_out == 4
-    assert found.figures()["choice_accuracy"] <= 30 / 40
-    assert found.figures()["choice_balanced_accuracy"] <= 2 / 3
+    assert found.metrics()["choice_accuracy"] <= 30 / 40
+    assert found.metrics()["choice_balanced_accuracy"] <= 2 / 3
 
 
 # ---- decode ----
@@ -97,7 +97,7 @@ def test_a_class_of_too_few_train_trials_is_not_learned_and_its_test_trials_are_
 
 def test_decoding_beats_chance_where_the_rates_carry_the_behaviour():
     rates, choice, trace = draw()
-    figures = decoded(rates, choice).figures() | decoded(rates, trace, "whisker_motion_energy").figures()
+    figures = decoded(rates, choice).metrics() | decoded(rates, trace, "whisker_motion_energy").metrics()
     assert list(figures) == [
         "choice_accuracy",
         "choice_balanced_accuracy",
@@ -113,7 +113,7 @@ def test_several_classes_are_told_apart_under_their_own_name():
     rates, choice, _ = draw()
     rates[..., 2] *= np.where(np.arange(130) % 2, 4, 1)[:, None]
     block = np.where(choice < 0, 0.2, np.where(np.arange(130) % 2, 0.8, 0.5))
-    figures = decoded(rates, block, "block").figures()
+    figures = decoded(rates, block, "block").metrics()
     assert set(figures) == {"block_accuracy", "block_balanced_accuracy", "block_chance"}
     assert figures["block_balanced_accuracy"] > 0.7
     assert figures["block_chance"] < 0.7
@@ -121,7 +121,7 @@ def test_several_classes_are_told_apart_under_their_own_name():
 
 def test_a_number_of_a_trial_is_a_trace_of_one_bin():
     rates, choice, _ = draw()
-    figures = decoded(rates, 0.3 + 0.1 * choice[:, None], "reaction_time_s").figures()
+    figures = decoded(rates, 0.3 + 0.1 * choice[:, None], "reaction_time_s").metrics()
     assert set(figures) == {"reaction_time_s_r2", "reaction_time_s_chance"}
     assert figures["reaction_time_s_r2"] > 0.3
 
@@ -160,7 +160,7 @@ def test_the_features_are_the_best_on_validation_even_if_others_are_better_on_te
         assert good_on_test.test > good_on_val.test
         assert one.best(("rates", "states")) is good_on_val
         assert one.best(("rates",)) is good_on_test
-        assert good_on_val.test in one.figures().values()
+        assert good_on_val.test in one.metrics().values()
 
 
 def test_equal_candidates_give_the_first_as_does_having_nothing_to_validate_on():
@@ -175,10 +175,10 @@ def test_baselines_stand_beside_the_model_and_do_not_replace_it():
     rates, choice, _ = draw()
     mute = cut(np.random.default_rng(1).random(rates.shape))
     (found,) = decode("a", [labels(choice)], [Candidate("rates", mute), Candidate("counts", cut(rates))])
-    figures = found.figures()
+    figures = found.metrics()
     assert figures["choice_accuracy_counts"] > figures["choice_accuracy"] + 0.2
     (alone,) = decode("a", [labels(choice)], [Candidate("counts", cut(rates))])
-    assert alone.figures() == {}
+    assert alone.metrics() == {}
 
 
 def test_features_are_taken_one_after_the_other():
@@ -201,7 +201,7 @@ def test_without_behaviour_no_features_are_computed():
         yield
 
     assert decode("a", [], candidates()) == []
-    assert figures_of([]) == {}
+    assert behavior_metrics([]) == {}
 
 
 # ---- figures that do not exist ----
@@ -211,7 +211,7 @@ def test_one_class_in_train_leaves_no_figure_but_a_reason():
     rates, choice, _ = draw()
     choice[:60] = 1
     found = decoded(rates, choice)
-    assert found.figures() == {}
+    assert found.metrics() == {}
     assert found.absent == "only one class, 1, has 5 train trials"
 
 
@@ -220,7 +220,7 @@ def test_labels_missing_from_all_test_trials_leave_no_figure():
     choice[90:] = NAN
     trace[90:] = NAN
     for found in (decoded(rates, choice), decoded(rates, trace, "pupil")):
-        assert found.figures() == {}
+        assert found.metrics() == {}
         assert "no test trial has a label" in found.absent
 
 
@@ -266,5 +266,5 @@ def test_behavior_csv_has_a_row_for_each_readout_and_marks_those_of_metrics_json
         assert (row["eid"], row["target"], row["score"]) == ("a", "choice", "accuracy")
         assert (row["n_train"], row["n_val"], row["n_test"], row["n_trials_left_out"]) == ("59", "30", "39", "2")
         assert row["chance"] == f"{found.labels.chance:.6g}"
-    assert found.figures()["choice_accuracy"] == 0.8
-    assert found.figures()["choice_accuracy_rrr"] == 0.7
+    assert found.metrics()["choice_accuracy"] == 0.8
+    assert found.metrics()["choice_accuracy_rrr"] == 0.7

@@ -3,7 +3,7 @@
 import pytest
 
 from neuromtm.metrics.keys import (
-    BEHAVIOR_FIGURES,
+    BEHAVIOR_METRICS,
     BPS_KEYS,
     COLUMNS,
     SHORT_TITLES,
@@ -21,7 +21,7 @@ def test_every_task_has_a_key_and_a_title_in_the_same_order():
     assert len(set(SHORT_TITLES.values())) == len(COLUMNS)
 
 
-@pytest.mark.parametrize("figure", BEHAVIOR_FIGURES)
+@pytest.mark.parametrize("figure", BEHAVIOR_METRICS)
 @pytest.mark.parametrize("behavior", ["choice", "whisker", "my_r2_of_the_wheel", "balanced"])
 def test_a_key_of_a_behaviour_is_taken_apart_as_it_was_put_together(behavior, figure):
     assert behavior_key(f"{behavior}_{figure}") == (behavior, figure)

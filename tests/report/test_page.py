@@ -12,7 +12,7 @@ from markupsafe import escape
 from neuromtm.commands.main import main
 from neuromtm.errors import UserError
 from neuromtm.evaluation.results import NEURON_COLUMNS, WHOLE_SESSION, read_regions
-from neuromtm.metrics.keys import BEHAVIOR_FIGURES, BPS_KEYS, TASK_TITLES
+from neuromtm.metrics.keys import BEHAVIOR_METRICS, BPS_KEYS, TASK_TITLES
 from neuromtm.report.page import page_of, report_page
 from neuromtm.report.texts import BEHAVIOR, DECODER, METRICS, PAGE, STATISTICS
 from tests.report.tested import add_read_outs, as_baseline, as_ceiling, as_decoder, as_scored, log
@@ -72,7 +72,7 @@ def run_dir(tmp_path):
 
 def test_every_number_and_column_has_its_explanation():
     assert tuple(METRICS) == BPS_KEYS
-    assert set(BEHAVIOR) == set(BEHAVIOR_FIGURES)
+    assert set(BEHAVIOR) == set(BEHAVIOR_METRICS)
     assert {*METRICS, *STATISTICS} >= set(NEURON_COLUMNS[3:])
     assert set(DECODER) >= {"accuracy", "balanced_accuracy", "r2", "chance"}
 

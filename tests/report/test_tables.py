@@ -136,7 +136,7 @@ def test_the_table_for_programs_says_the_same():
     found = pair(of_sessions([2.0, 4.0]), of_sessions([1.0, 2.0]))
     (row,) = csv.DictReader(paired_text({("base", "mtm"): found}, ceiling="base").splitlines())
     assert tuple(row) == PAIRED_COLUMNS
-    assert (row["reference"], row["run"], row["figure"]) == ("base", "mtm", KEY)
+    assert (row["reference"], row["run"], row["metric"]) == ("base", "mtm", KEY)
     assert (row["n_sessions"], row["n_neurons"], row["difference"], row["share"]) == ("1", "2", "-1.5", "0.5")
     assert (row["low"], row["high"]) == ("", "")  # of two neurons
     assert (row["sessions_won"], row["sessions_lost"], row["resampled"]) == ("0", "1", "neurons")

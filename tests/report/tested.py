@@ -56,7 +56,7 @@ def add_read_outs(run_dir: Path, eid: str = "s0") -> None:
     ]
     decoded = Decoded(eid=eid, labels=labels_of(Target("choice", values), numbers), tried=tuple(tried))
     metrics = read_metrics(run_dir)
-    found = decoded.figures() | {"choice_chance": 0.5}
+    found = decoded.metrics() | {"choice_chance": 0.5}
     metrics["sessions"][eid] |= found
     metrics["mean"] |= found
     (run_dir / "metrics.json").write_text(metrics_text(metrics))

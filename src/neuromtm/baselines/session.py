@@ -29,7 +29,7 @@ class BaselineScores(NamedTuple):
     chosen: dict[Task, dict[str, float]]
     """settings chosen on validation trials, by their names"""
     absent: dict[Task, str]
-    """why a task has no figure"""
+    """why a task has no metric"""
 
 
 def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScores]:
@@ -97,7 +97,7 @@ def score_tasks(
         bin_size_s: width of a bin.
     """
     unknown = torch.full((info.n_neurons,), torch.nan, dtype=torch.float64)
-    figures = dict.fromkeys((*(f"{task}_bps" for task in TASKS), "r2", "deviance_explained", "psth_r2"), unknown)
+    metrics = dict.fromkeys((*(f"{task}_bps" for task in TASKS), "r2", "deviance_explained", "psth_r2"), unknown)
     for task, predictor in fitted.items():
         if isinstance(predictor, Absent):
             continue
@@ -111,28 +111,28 @@ def score_tasks(
                     metric.update(held_out.log_rates, held_out.counts, neurons=held_out.neurons)
                 number = torch.from_numpy(conditions.number)
                 averages.update(held_out.log_rates, held_out.counts, condition=number, neurons=held_out.neurons)
-        figures[f"{task}_bps"] = bps.compute()
+        metrics[f"{task}_bps"] = bps.compute()
         if task == "co_smoothing":
-            figures |= {name: metric.compute() for name, metric in shares.items()}
-            figures |= psth_scores(averages.compute(), info.n_neurons, bin_size_s=bin_size_s)
+            metrics |= {name: metric.compute() for name, metric in shares.items()}
+            metrics |= psth_scores(averages.compute(), info.n_neurons, bin_size_s=bin_size_s)
     # known whether or not anything is predicted
-    figures["firing_rate_hz"] = torch.from_numpy(counts.mean(axis=(0, 1), dtype=np.float64) / bin_size_s)
+    metrics["firing_rate_hz"] = torch.from_numpy(counts.mean(axis=(0, 1), dtype=np.float64) / bin_size_s)
     return NeuronScores(
         eid=info.eid,
         uuid=info.neurons,
         region=info.regions,
-        **{name: values.reshape(-1) for name, values in figures.items()},
+        **{name: values.reshape(-1) for name, values in metrics.items()},
     )
 
 
 def notes(scores: BaselineScores) -> list[str]:
-    """Lines that say what was chosen, and which task has no figure, and why."""
+    """Lines that say what was chosen, and which task has no metric, and why."""
     eid = scores.session.eid
     lines = [
         f"{eid} {task}: {', '.join(f'{name} {value:g}' for name, value in setting.items())}"
         for task, setting in scores.chosen.items()
     ]
-    return lines + [f"{eid} {task}: no figure, because {reason}." for task, reason in scores.absent.items()]
+    return lines + [f"{eid} {task}: no metric, because {reason}." for task, reason in scores.absent.items()]
 
 
 def baseline_text(kind: str, data: SessionDataModule, scores: Sequence[BaselineScores]) -> str:

@@ -143,5 +143,5 @@ class ActivityTasks(lightning.Callback):
 
 
 def _whole(metric: Metric) -> Tensor:
-    """(neuron,) the figure over all ranks, on the CPU."""
+    """(neuron,) the metric over all ranks, on the CPU."""
     return metric.compute().cpu().reshape(-1)  # torchmetrics takes the axis from a single neuron

@@ -14,7 +14,7 @@ from neuromtm.callbacks.plots import save_plot, show_plot
 from neuromtm.data.datamodule import SessionDataModule, Split, data_of
 from neuromtm.decoding.counts import add_reduced_rank, in_wider_bins, smoothed_counts
 from neuromtm.decoding.linear import Splits
-from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, Labels, decode, figures_of, labels_of
+from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, Labels, behavior_metrics, decode, labels_of
 from neuromtm.decoding.targets import target_names, target_of
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.tasks import PROMPTS, features_of
@@ -61,14 +61,14 @@ class BehaviorReadout(lightning.Callback):
         for eid in self._mine(trainer):
             rates = (one for one in _of_the_model(pl_module, eid, prompt, splits) if one.features == "rates")
             mine[eid] = decode(eid, self._labels(trainer, eid, splits), rates)
-        figures = [figures_of(decoded) for decoded in _gathered(trainer, mine).values()]
-        for name in dict.fromkeys(name for of_one in figures for name in of_one):
-            values = [of_one[name] for of_one in figures if name in of_one]
+        metrics = [behavior_metrics(decoded) for decoded in _gathered(trainer, mine).values()]
+        for name in dict.fromkeys(name for of_one in metrics for name in of_one):
+            values = [of_one[name] for of_one in metrics if name in of_one]
             # the same on every rank; `sync_dist` keeps Lightning from doubting it
             pl_module.log(f"val/{name}", sum(values) / len(values), sync_dist=True)
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
-        rank_zero_info("All neurons scored; behaviour is decoded next, then figures are drawn.")
+        rank_zero_info("All neurons scored; behaviour is decoded next, then plots are drawn.")
         prompts = list(dict.fromkeys(pl_module.known_objective.stand_in(prompt) for prompt in PROMPTS.values()))
         splits: tuple[Split, ...] = ("train", "val", "test")
         mine = {}
@@ -84,10 +84,10 @@ class BehaviorReadout(lightning.Callback):
     def on_test_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if not trainer.is_global_zero:
             return
-        figure = behavior_plot({eid: figures_of(decoded) for eid, decoded in self.scores.items()})
-        if figure is not None:
-            show_plot(trainer, "test/behavior", figure)
-            save_plot(figure, Path(trainer.default_root_dir) / "figures" / "behavior.png")
+        plot = behavior_plot({eid: behavior_metrics(decoded) for eid, decoded in self.scores.items()})
+        if plot is not None:
+            show_plot(trainer, "test/behavior", plot)
+            save_plot(plot, Path(trainer.default_root_dir) / "figures" / "behavior.png")
 
     def _over_sessions(self, trainer: lightning.Trainer) -> dict[str, list[Decoded]]:
         """The scores with a read-out that all sessions share, fitted once; sessions without behaviour have no part."""

@@ -88,17 +88,17 @@ def _write(trainer: lightning.Trainer, sessions: Mapping[str, Sequence[Pair]]) -
         rank_zero_info("No functional connectivity: no session has a scored neuron in two regions.")
         return
     tables = {CONNECTIVITY_FILE: connectivity_text(every)}
-    figures = {f"{eid}.connectivity": (pairs, eid) for eid, pairs in sessions.items()}
+    plots = {f"{eid}.connectivity": (pairs, eid) for eid, pairs in sessions.items()}
     if len(sessions) > 1:
         tables[MEAN_FILE] = mean_text(every)
-        figures["connectivity"] = (every, f"Mean of {len(sessions)} sessions, each pair over those that have it")
+        plots["connectivity"] = (every, f"Mean of {len(sessions)} sessions, each pair over those that have it")
     for name, text in tables.items():
         keep_previous(run_dir / name)
         write_whole(run_dir / name, text)
-    for name, (pairs, title) in figures.items():
-        figure = connectivity_plot(
+    for name, (pairs, title) in plots.items():
+        plot = connectivity_plot(
             **matrices_of(pairs)._asdict(), title=f"{title}: one region visible, another predicted"
         )
-        show_plot(trainer, f"test/{name}", figure)
-        save_plot(figure, run_dir / "figures" / f"{name}.png")
+        show_plot(trainer, f"test/{name}", plot)
+        save_plot(plot, run_dir / "figures" / f"{name}.png")
     rank_zero_info(f"Functional connectivity: {run_dir / CONNECTIVITY_FILE}")

@@ -20,7 +20,7 @@ from neuromtm.training.decoding import BehaviorDecoding
 
 
 class DecodingResults(lightning.Callback):
-    """Logs `val/<figure>` and `test/<figure>`, means over sessions; a test writes `metrics.json` and `decoding.csv`.
+    """Logs `val/<metric>` and `test/<metric>`, means over sessions; a test writes `metrics.json` and `decoding.csv`.
 
     A prediction writes `predictions/<eid>.h5`: `predicted` (trial,) or (trial, bin) of the test trials, and `trial`.
     """
@@ -116,10 +116,10 @@ class DecodingResults(lightning.Callback):
 
 
 def _metrics(scores: dict[str, DecoderScores]) -> Metrics:
-    sessions = {eid: {k: v for k, v in one.figures.items() if v is not None} for eid, one in scores.items()}
-    keys = dict.fromkeys(key for figures in sessions.values() for key in figures)
+    sessions = {eid: {k: v for k, v in one.metrics.items() if v is not None} for eid, one in scores.items()}
+    keys = dict.fromkeys(key for metrics in sessions.values() for key in metrics)
     mean = {}
     for key in keys:
-        values = [figures[key] for figures in sessions.values() if key in figures]
+        values = [metrics[key] for metrics in sessions.values() if key in metrics]
         mean[key] = math.fsum(values) / len(values)
     return Metrics(sessions=sessions, mean=mean)

@@ -45,12 +45,12 @@ class TaskPlots(lightning.Callback):
             for eid in _with_trials(trainer, "val")[: self.n_val_sessions]:
                 show_plot(trainer, f"val/{eid}", self._draw(trainer, pl_module, eid, split="val"))
 
-    # behind all `on_test_epoch_end`: the tables are on disk before anything is drawn, and the figures may need them
+    # behind all `on_test_epoch_end`: the tables are on disk before anything is drawn, and the plots may need them
     def on_test_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if not trainer.is_global_zero:
             return
         eids, run_dir = _with_trials(trainer, "test"), Path(trainer.default_root_dir)
-        rank_zero_info(f"Figures of {len(eids)} session{'s' * (len(eids) != 1)}: {run_dir / 'figures'}")
+        rank_zero_info(f"Plots of {len(eids)} session{'s' * (len(eids) != 1)}: {run_dir / 'figures'}")
         scores = _activity(trainer).scores
         of_tasks: dict[str, np.ndarray] = {task: pooled(scores, f"{task}_bps") for task in TASKS}
         regions = np.concatenate([table.region for table in scores])
@@ -64,8 +64,8 @@ class TaskPlots(lightning.Callback):
         for eid in eids:
             _keep(trainer, eid, self._draw(trainer, pl_module, eid, split="test"))
             for task in TASKS:
-                if (figure := self._draw_neurons(trainer, pl_module, eid, task)) is not None:
-                    _keep(trainer, f"{eid}.{task}", figure)
+                if (plot := self._draw_neurons(trainer, pl_module, eid, task)) is not None:
+                    _keep(trainer, f"{eid}.{task}", plot)
 
     def _draw(self, trainer: lightning.Trainer, module: MaskedModeling, eid: str, *, split: Split) -> Figure:
         activity, data = _activity(trainer), data_of(trainer)
@@ -175,28 +175,28 @@ def _activity(trainer: lightning.Trainer) -> ActivityTasks:
     return next(callback for callback in callbacks if isinstance(callback, ActivityTasks))
 
 
-def show_plot(trainer: lightning.Trainer, tag: str, figure: Figure) -> None:
-    """Show a figure in TensorBoard, where that is the logger."""
+def show_plot(trainer: lightning.Trainer, tag: str, plot: Figure) -> None:
+    """Show a plot in TensorBoard, where that is the logger."""
     if isinstance(trainer.logger, TensorBoardLogger):
-        trainer.logger.experiment.add_image(tag, _pixels(figure), trainer.global_step, dataformats="HWC")
+        trainer.logger.experiment.add_image(tag, _pixels(plot), trainer.global_step, dataformats="HWC")
 
 
-def save_plot(figure: Figure, path: Path) -> None:
-    """Save a figure as PNG, renaming an earlier one aside."""
+def save_plot(plot: Figure, path: Path) -> None:
+    """Save a plot as PNG, renaming an earlier one aside."""
     keep_previous(path)
     with whole_file(path) as temporary:
-        imsave(temporary, _pixels(figure), format="png", dpi=figure.dpi)
+        imsave(temporary, _pixels(plot), format="png", dpi=plot.dpi)
 
 
-def _keep(trainer: lightning.Trainer, name: str, figure: Figure) -> None:
-    show_plot(trainer, f"test/{name}", figure)
-    save_plot(figure, Path(trainer.default_root_dir) / "figures" / f"{name}.png")
+def _keep(trainer: lightning.Trainer, name: str, plot: Figure) -> None:
+    show_plot(trainer, f"test/{name}", plot)
+    save_plot(plot, Path(trainer.default_root_dir) / "figures" / f"{name}.png")
 
 
-def _pixels(figure: Figure) -> np.ndarray:
+def _pixels(plot: Figure) -> np.ndarray:
     """(row, column, colour) uint8; drawn once for all who ask, since drawing takes about a second."""
-    canvas = figure.canvas
+    canvas = plot.canvas
     assert isinstance(canvas, FigureCanvasAgg)  # as `neuromtm.plots.style` makes it
-    if figure.stale:
+    if plot.stale:
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]

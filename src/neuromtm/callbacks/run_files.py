@@ -16,7 +16,7 @@ from neuromtm.batch import Batch
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.behavior import BehaviorReadout
 from neuromtm.data.datamodule import data_of
-from neuromtm.decoding.selection import Decoded, behavior_text, figures_of
+from neuromtm.decoding.selection import Decoded, behavior_metrics, behavior_text
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.results import write_results
 from neuromtm.evaluation.scores import SessionScores, activity_means
@@ -91,7 +91,7 @@ class TestResults(lightning.Callback):
         for neurons in self.activity.scores:
             decoded = self.behavior.scores[neurons.eid]
             scores = activity_means(neurons)
-            sessions.append(SessionScores(eid=neurons.eid, **scores, behavior=figures_of(decoded)))
+            sessions.append(SessionScores(eid=neurons.eid, **scores, behavior=behavior_metrics(decoded)))
             self._say_what_is_absent(neurons.eid, decoded)
         if trainer.is_global_zero:
             run_dir = Path(trainer.default_root_dir)

@@ -23,8 +23,9 @@ from neuromtm.callbacks.decoding import DecodingResults
 from neuromtm.callbacks.plots import TaskPlots
 from neuromtm.callbacks.run_files import EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.throughput import Throughput
-from neuromtm.commands.main import LIGHTNING, users_own
+from neuromtm.commands.failures import users_own
 from neuromtm.commands.recipes import config_texts, with_shipped_recipes
+from neuromtm.commands.registry import LIGHTNING
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
 from neuromtm.training.checkpoint import newest_checkpoint
@@ -92,7 +93,7 @@ class NeuromtmCLI(LightningCLI):
             "--run_dir",
             type=str,
             default="runs/default",
-            help="Folder for the configuration, checkpoints, TensorBoard events, results and figures of this run.",
+            help="Folder for the configuration, checkpoints, TensorBoard events, results and plots of this run.",
         )
         if not self._decodes:
             parser.add_lightning_class_args(ActivityTasks, "activity")

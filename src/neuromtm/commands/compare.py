@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """Print tested runs side by side and, if asked, write their means, tables and figures.
+    """Print tested runs side by side and, if asked, write their means, tables and plots.
 
     Args:
         arguments: the command line behind the command's name.

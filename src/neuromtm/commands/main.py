@@ -7,54 +7,11 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from neuromtm import __version__
-from neuromtm.errors import ConfigError, UserError
-
-
-class Command(NamedTuple):
-    """A command of the program."""
-
-    summary: str
-    module: str
-    """imported when the command is given; its `run` takes the command line behind the command's name and an empty
-    parser"""
-
-
-LIGHTNING = {
-    "fit": "Train: pretrain on many sessions, or fine-tune a pretrained model on sessions it has not seen.",
-    "validate": "Score a checkpoint on the validation trials, and print the scores.",
-    "test": "Score a checkpoint on the test trials: metrics.json, neurons.csv and figures/ in the run's folder.",
-    "predict": "Write the expected spikes per bin of the test trials, nothing hidden: predictions/EID.h5 in the "
-    "run's folder, with rates (trial, bin, neuron) and the trials' numbers.",
-}
-"""commands that LightningCLI carries out -> what they do"""
-
-COMMANDS = {
-    "baseline": Command(
-        "Score a simple prediction (PSTH, ridge, Poisson regression ...) on the entries of a model's test.",
-        "neuromtm.commands.baseline",
-    ),
-    "ceiling": Command(
-        "Score the true rates of simulated sessions, the bound of what a model can reach.",
-        "neuromtm.commands.ceiling",
-    ),
-    "compare": Command(
-        "Hold tested runs against each other: means, differences paired over neurons and sessions.",
-        "neuromtm.commands.compare",
-    ),
-    "rates": Command(
-        "Hold the predicted rates of simulated sessions against the true ones: R2, and a plot.",
-        "neuromtm.commands.rates",
-    ),
-    "recipes": Command(
-        "List the configurations that come with the package, or write them into a folder.",
-        "neuromtm.commands.recipes",
-    ),
-    "report": Command("Write a run's numbers and plots, each explained, as one HTML page.", "neuromtm.commands.report"),
-}
-"""commands beside them"""
+from neuromtm.commands.failures import users_own
+from neuromtm.commands.registry import COMMANDS, LIGHTNING
+from neuromtm.errors import ConfigError
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -101,19 +58,6 @@ def _help() -> str:
             "neuromtm COMMAND --help has the options of a command, neuromtm --version the version.",
         ]
     )
-
-
-def users_own(error: BaseException | None) -> UserError | None:
-    """The user's error behind an exception; None if it is a fault of the program."""
-    lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
-    if lightning is not None and isinstance(error, lightning.MisconfigurationException):
-        return ConfigError(str(error))
-    if isinstance(error, OSError) and error.filename is not None:
-        return UserError(f"{error.filename}: {error.strerror}.")
-    # jsonargparse wraps what a constructor raises
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__
-    return error
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from neuromtm.metrics.keys import short_name
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderScores:
-    """A session's figures; None where the data defines none."""
+    """A session's metrics; None where the data defines none."""
 
-    figures: Mapping[str, float | None]
-    """key of metrics.json -> figure"""
+    metrics: Mapping[str, float | None]
+    """key of metrics.json -> metric"""
     n_trials: int
     """trials with a known value that were scored"""
     n_trials_left_out: int
@@ -41,18 +41,18 @@ def score_decoded(target: Target, predicted: np.ndarray, trials: np.ndarray, tra
         true = np.where(rare, np.nan, true)
     known = ~np.isnan(true)
     if target.is_trace:
-        figures = {f"{short}_r2": r2(predicted, true), f"{short}_chance": trial_average_r2(target.values[train], true)}
+        metrics = {f"{short}_r2": r2(predicted, true), f"{short}_chance": trial_average_r2(target.values[train], true)}
     else:
-        figures = {
+        metrics = {
             f"{short}_accuracy": accuracy(predicted, true),
             f"{short}_balanced_accuracy": balanced_accuracy(predicted, true),
             f"{short}_chance": majority_class_accuracy(target.values[train], true),
         }
     some = known.any(axis=1) if target.is_trace else known
-    if next(iter(figures.values())) is None:  # a chance level stands only beside its figure
-        figures = dict.fromkeys(figures)
+    if next(iter(metrics.values())) is None:  # a chance level stands only beside its metric
+        metrics = dict.fromkeys(metrics)
     return DecoderScores(
-        figures=figures,
+        metrics=metrics,
         n_trials=int(some.sum()),
         n_trials_left_out=int((~some).sum()),
         n_bins_left_out=int((~known[some]).sum()),
@@ -60,16 +60,16 @@ def score_decoded(target: Target, predicted: np.ndarray, trials: np.ndarray, tra
 
 
 def decoded_text(name: str, sessions: Mapping[str, DecoderScores]) -> str:
-    """The text of decoding.csv: a row a session, a field empty where a figure is undefined.
+    """The text of decoding.csv: a row a session, a field empty where a metric is undefined.
 
     Args:
         name: of the behaviour.
-        sessions: eid -> its figures.
+        sessions: eid -> its metrics.
     """
-    keys = list(next(iter(sessions.values())).figures)
+    keys = list(next(iter(sessions.values())).metrics)
     counted = ("n_trials", "n_trials_left_out", "n_bins_left_out")
     rows = [
-        [eid, name, *(one.figures[key] for key in keys), *(getattr(one, count) for count in counted)]
+        [eid, name, *(one.metrics[key] for key in keys), *(getattr(one, count) for count in counted)]
         for eid, one in sessions.items()
     ]
     return table_text(["eid", "target", *keys, *counted], rows)

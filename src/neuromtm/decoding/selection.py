@@ -137,25 +137,25 @@ class Decoded:
         tried = [one for one in self.tried if isinstance(one, Tried) and one.features in features]
         return max(tried, key=lambda one: -np.inf if one.validation is None else one.validation, default=None)
 
-    def figures(self) -> dict[str, float]:
-        """The session's figures by their keys in metrics.json; none where the model's features gave none.
+    def metrics(self) -> dict[str, float]:
+        """The session's metrics by their keys in metrics.json; none where the model's features gave none.
 
-        A chance level stands only beside its figure, so that their means are over the same sessions.
+        A chance level stands only beside its metric, so that their means are over the same sessions.
         """
         model, short = self.best(OF_THE_MODEL), short_name(self.labels.name)
         if model is None:
             return {}
         score = "r2" if self.labels.is_trace else "accuracy"
-        figures = {score: model.test, "balanced_accuracy": model.balanced_accuracy, "chance": self.labels.chance}
+        metrics = {score: model.test, "balanced_accuracy": model.balanced_accuracy, "chance": self.labels.chance}
         for name, features in (("counts", FULL_RANK), ("rrr", REDUCED_RANK)):
             baseline = self.best(features)
-            figures[f"{score}_{name}"] = None if baseline is None else baseline.test
-        return {f"{short}_{name}": value for name, value in figures.items() if value is not None}
+            metrics[f"{score}_{name}"] = None if baseline is None else baseline.test
+        return {f"{short}_{name}": value for name, value in metrics.items() if value is not None}
 
 
-def figures_of(decoded: Iterable[Decoded]) -> dict[str, float]:
-    """A session's figures of all its behaviours."""
-    return {key: value for one in decoded for key, value in one.figures().items()}
+def behavior_metrics(decoded: Iterable[Decoded]) -> dict[str, float]:
+    """A session's metrics of all its behaviours."""
+    return {key: value for one in decoded for key, value in one.metrics().items()}
 
 
 class Candidate(NamedTuple):

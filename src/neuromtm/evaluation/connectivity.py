@@ -68,7 +68,7 @@ class Pair:
     n_source: int
     """neurons of the source"""
     bps: np.ndarray
-    """(neuron,) of the target's neurons that have a figure"""
+    """(neuron,) of the target's neurons that have a metric"""
     nothing_bps: np.ndarray
     """(neuron,) of the same with nothing visible"""
     all_others_bps: np.ndarray
@@ -81,7 +81,7 @@ class Pair:
 
 
 def pairs_of(session: SessionInfo, bps: np.ndarray) -> list[Pair]:
-    """Every ordered pair of a session's known regions, by name; without those of whose target no neuron has a figure.
+    """Every ordered pair of a session's known regions, by name; without those of whose target no neuron has a metric.
 
     Args:
         session: who is recorded.
@@ -130,16 +130,16 @@ def matrices_of(pairs: Sequence[Pair]) -> Matrices:
     names = tuple(sorted({name for pair in pairs for name in (pair.source, pair.target)}))
     place = {name: i for i, name in enumerate(names)}
 
-    def mean(figure: str) -> np.ndarray:
+    def mean(metric: str) -> np.ndarray:
         sums, n = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
         for pair in pairs:
             at = place[pair.source], place[pair.target]
-            sums[at] += getattr(pair, figure).mean()
+            sums[at] += getattr(pair, metric).mean()
             n[at] += 1
         return np.divide(sums, n, out=np.full_like(sums, np.nan), where=n > 0)
 
     def mean_by_region(values: Iterable[tuple[str, str, float]]) -> np.ndarray:
-        # a region is in several pairs of a session, with the same figure each time
+        # a region is in several pairs of a session, with the same metric each time
         by_session = {(region, eid): value for region, eid, value in values}
         found = [[value for (region, _), value in by_session.items() if region == name] for name in names]
         return np.array([np.mean(of_region) if of_region else np.nan for of_region in found])
@@ -157,13 +157,13 @@ def matrices_of(pairs: Sequence[Pair]) -> Matrices:
 def connectivity_text(pairs: Sequence[Pair]) -> str:
     """The text of connectivity.csv: a row a session and ordered pair of regions.
 
-    Means are over the target's neurons that have a figure (`n_target`), and so are the bootstrap intervals; those are
+    Means are over the target's neurons that have a metric (`n_target`), and so are the bootstrap intervals; those are
     empty where the neurons are too few.
     """
     rows = []
     for pair in pairs:
         name = (pair.eid, pair.source, pair.target)
-        cells = [cell for figure in ("bps", "gain") for cell in _mean_cells(getattr(pair, figure), figure, *name)]
+        cells = [cell for metric in ("bps", "gain") for cell in _mean_cells(getattr(pair, metric), metric, *name)]
         beside = [pair.nothing_bps.mean(), pair.all_others_bps.mean()]
         rows.append([*name, pair.n_source, len(pair.bps), *cells, *beside])
     return table_text(PAIR_COLUMNS, rows)
@@ -181,9 +181,9 @@ def mean_text(pairs: Sequence[Pair]) -> str:
     rows = []
     for name, found in sorted(together.items()):
         cells = []
-        for figure in ("bps", "gain"):
-            means = np.array([getattr(pair, figure).mean() for pair in found])
-            cells += _mean_cells(means, figure, "sessions", *name)
+        for metric in ("bps", "gain"):
+            means = np.array([getattr(pair, metric).mean() for pair in found])
+            cells += _mean_cells(means, metric, "sessions", *name)
         rows.append([*name, len(found), *cells])
     return table_text(MEAN_COLUMNS, rows)
 

@@ -14,7 +14,7 @@ def read_scalars(run_dir: Path) -> dict[str, np.ndarray]:
 
     found: dict[str, list[tuple[float, int, float]]] = {}
     for path in run_dir.glob("events.out.tfevents.*"):
-        # all scalars, and as few of the figures as it can be told to read
+        # all scalars, and as few of the pictures as it can be told to read
         events = EventAccumulator(str(path), size_guidance={"scalars": 0, "images": 1, "tensors": 1})
         events.Reload()
         for tag in events.Tags()["scalars"]:

@@ -17,7 +17,7 @@ FEWEST_SESSIONS = 5
 """to resample sessions; with fewer, neurons are resampled within the sessions that there are"""
 
 TOLERANCE = 1e-4
-"""between a session's figure in metrics.json and the mean of its column in neurons.csv, which has six digits"""
+"""between a session's metric in metrics.json and the mean of its column in neurons.csv, which has six digits"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TestedRun:
 
 
 class SessionPair(NamedTuple):
-    """A figure of two runs in one session, of the neurons in which both have it."""
+    """A metric of two runs in one session, of the neurons in which both have it."""
 
     reference: np.ndarray
     """(neuron,)"""
@@ -42,7 +42,7 @@ class SessionPair(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """A figure of a run against that of another, the reference."""
+    """A metric of a run against that of another, the reference."""
 
     key: str
     sessions: Mapping[str, SessionPair]
@@ -99,7 +99,7 @@ def against_mean_rate(run: TestedRun) -> dict[str, Paired]:
 def _pair(key: str, reference: NeuronTable, run: NeuronTable) -> Paired:
     sessions = {}
     for eid in (eid for eid in reference if eid in run):
-        both = [u for u, figures in reference[eid].items() if key in figures and key in run[eid].get(u, {})]
+        both = [u for u, metrics in reference[eid].items() if key in metrics and key in run[eid].get(u, {})]
         if both:
             columns = (np.array([table[eid][uuid][key] for uuid in both]) for table in (reference, run))
             sessions[eid] = SessionPair(*columns)
@@ -114,7 +114,7 @@ def _pair(key: str, reference: NeuronTable, run: NeuronTable) -> Paired:
 def shares_explained(neurons: NeuronTable | None) -> dict[str, float]:
     """Eid -> share of the co-smoothing deviance explained, the mean over the session's neurons that have one."""
     shares = {
-        eid: [figures["deviance_explained"] for figures in session.values() if "deviance_explained" in figures]
+        eid: [metrics["deviance_explained"] for metrics in session.values() if "deviance_explained" in metrics]
         for eid, session in (neurons or {}).items()
     }
     return {eid: math.fsum(values) / len(values) for eid, values in shares.items() if values}
@@ -159,6 +159,6 @@ def _check_one_test(path: Path, metrics: Metrics, table: NeuronTable) -> None:
 def _columns(table: NeuronTable) -> Iterator[tuple[str, str, list[float]]]:
     for eid, neurons in table.items():
         for key in BPS_KEYS:
-            values = [figures[key] for figures in neurons.values() if key in figures]
+            values = [metrics[key] for metrics in neurons.values() if key in metrics]
             if values:
                 yield eid, key, values

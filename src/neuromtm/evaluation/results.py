@@ -49,27 +49,27 @@ class Metrics(TypedDict):
     """The content of metrics.json. A key is absent where the data has no such label or task."""
 
     sessions: dict[str, dict[str, float]]
-    """eid -> figure -> value"""
+    """eid -> metric -> value"""
     mean: dict[str, float]
-    """figure -> mean over the sessions that have it"""
+    """metric -> mean over the sessions that have it"""
 
 
 def metrics_of(sessions: Sequence[SessionScores]) -> Metrics:
     """Sessions and their mean, as metrics.json holds them.
 
     Raises:
-        DataError: if a figure is not finite, naming every one: the model's rates diverged.
+        DataError: if a metric is not finite, naming every one: the model's rates diverged.
     """
-    by_eid = {session.eid: session.figures() for session in sessions}
-    bad = [f"{key} of {eid}" for eid, figures in by_eid.items() for key, v in figures.items() if not math.isfinite(v)]
+    by_eid = {session.eid: session.metrics() for session in sessions}
+    bad = [f"{key} of {eid}" for eid, metrics in by_eid.items() for key, v in metrics.items() if not math.isfinite(v)]
     if bad:
         raise DataError(
             f"Not a finite number: {', '.join(bad)}. The model's rates diverged; train it again with a lower "
             "learning rate, or test an earlier checkpoint."
         )
     mean = {}
-    for key in dict.fromkeys((*BPS_KEYS, *(key for figures in by_eid.values() for key in figures))):
-        values = [figures[key] for figures in by_eid.values() if key in figures]
+    for key in dict.fromkeys((*BPS_KEYS, *(key for metrics in by_eid.values() for key in metrics))):
+        values = [metrics[key] for metrics in by_eid.values() if key in metrics]
         if values:
             mean[key] = math.fsum(values) / len(values)
     return Metrics(sessions=by_eid, mean=mean)
@@ -81,7 +81,7 @@ def metrics_text(metrics: Metrics) -> str:
 
 
 def neurons_text(tables: Sequence[NeuronScores]) -> str:
-    """The text of neurons.csv: a row a neuron, a field empty where the figure is undefined."""
+    """The text of neurons.csv: a row a neuron, a field empty where the metric is undefined."""
     rows = []
     for table in tables:
         numbers = zip(*(getattr(table, name).double().cpu().tolist() for name in NEURON_COLUMNS[3:]), strict=True)
@@ -137,7 +137,7 @@ def write_results(
         What metrics.json holds.
 
     Raises:
-        DataError: if a figure is not finite; earlier results then stay as they are.
+        DataError: if a metric is not finite; earlier results then stay as they are.
     """
     metrics = metrics_of(sessions)
     # the tables first: who sees a new metrics.json finds the neurons that belong to it
@@ -206,7 +206,7 @@ class RegionRow:
     """acronym; `WHOLE_SESSION` for all neurons of the session"""
     n_neurons: int
     means: dict[str, RegionMean]
-    """key of a task in metrics.json -> its figures; absent where no neuron was scored"""
+    """key of a task in metrics.json -> its metrics; absent where no neuron was scored"""
 
 
 def read_regions(path: Path) -> list[RegionRow]:
@@ -244,8 +244,8 @@ def read_neurons(path: Path) -> NeuronTable:
     table: dict[str, dict[str, dict[str, float]]] = {}
     try:
         for row in read_table(path):
-            figures = {name: float(text) for name, text in row.items() if text and name not in _TEXT}
-            table.setdefault(row["eid"], {})[row["uuid"]] = figures
+            metrics = {name: float(text) for name, text in row.items() if text and name not in _TEXT}
+            table.setdefault(row["eid"], {})[row["uuid"]] = metrics
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{path}: not a table of neurons of a test ({error!r}). Test the run again.") from error
     return table

@@ -1,4 +1,4 @@
-"""What a test found of a session: the figures of its neurons, and of the session as a whole."""
+"""What a test found of a session: the metrics of its neurons, and of the session as a whole."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from neuromtm.metrics.spikes import Psth, mean_over_neurons
 
 @dataclass(frozen=True, kw_only=True)
 class NeuronScores:
-    """The activity tasks' figures of one session's neurons, each tensor (neuron,), NaN where undefined."""
+    """The activity tasks' metrics of one session's neurons, each tensor (neuron,), NaN where undefined."""
 
     eid: str
     uuid: tuple[str, ...]
@@ -34,7 +34,7 @@ class NeuronScores:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionScores:
-    """One session's figures, in the order of metrics.json; None where the data has no such label or task."""
+    """One session's metrics, in the order of metrics.json; None where the data has no such label or task."""
 
     eid: str
     co_smoothing_bps: float | None = None
@@ -42,21 +42,21 @@ class SessionScores:
     intra_region_bps: float | None = None
     inter_region_bps: float | None = None
     behavior: Mapping[str, float] = field(default_factory=dict)
-    """figures of behaviour by their keys, see `metrics.keys`"""
+    """metrics of behaviour by their keys, see `metrics.keys`"""
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """What there is, by its key in metrics.json."""
         tasks = {key: getattr(self, key) for key in BPS_KEYS}
         return {key: float(value) for key, value in {**tasks, **self.behavior}.items() if value is not None}
 
 
 def activity_means(neurons: NeuronScores) -> dict[str, float | None]:
-    """Each activity task's mean over the neurons that have a figure, by its key in metrics.json."""
+    """Each activity task's mean over the neurons that have a metric, by its key in metrics.json."""
     return {key: mean_over_neurons(getattr(neurons, key)) for key in BPS_KEYS}
 
 
 def psth_scores(psth: Psth | None, n_neurons: int, *, bin_size_s: float) -> dict[str, Tensor]:
-    """The figures of `NeuronScores` that follow from trial averages; undefined without them, as in a validation.
+    """The metrics of `NeuronScores` that follow from trial averages; undefined without them, as in a validation.
 
     Args:
         psth: averages over the trials scored.
@@ -71,7 +71,7 @@ def psth_scores(psth: Psth | None, n_neurons: int, *, bin_size_s: float) -> dict
 
 
 def pooled(neurons: Sequence[NeuronScores], name: str) -> np.ndarray:
-    """(neuron,) float64 of one figure, the neurons of all sessions one after the other.
+    """(neuron,) float64 of one metric, the neurons of all sessions one after the other.
 
     Args:
         neurons: one entry a session.

@@ -17,7 +17,7 @@ from neuromtm.batch import SessionInfo
 from neuromtm.data.manifest import Role, choose_sessions
 from neuromtm.data.shards import SPLITS, ShardHeader, open_shard, read_header, read_trials
 from neuromtm.decoding.linear import Splits
-from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, decode, figures_of, labels_of
+from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, behavior_metrics, decode, labels_of
 from neuromtm.decoding.targets import read_target
 from neuromtm.errors import DataError
 from neuromtm.evaluation.psth import Conditions, task_conditions
@@ -84,7 +84,7 @@ def _session(path: Path) -> Ceiling:
     )
     session = SessionScores(
         eid=header.eid,
-        behavior=figures_of(behavior),
+        behavior=behavior_metrics(behavior),
         **activity_means(neurons),
     )
     return Ceiling(session, neurons, behavior)
@@ -107,23 +107,23 @@ def activity_ceiling(
         bin_size_s: width of a bin.
     """
     log_rates, spikes = torch.from_numpy(rates).clamp(min=SMALLEST_RATE).log(), torch.from_numpy(counts)
-    region, figures = info.region_index(), {}
+    region, metrics = info.region_index(), {}
     for task in TASKS:
         first_bin = rates.shape[1] - n_forward_bins(rates.shape[1]) if task == "forward_prediction" else 0
         bps = BitsPerSpike(info.n_neurons)
         bps.update(log_rates[:, first_bin:], spikes[:, first_bin:], scored=_scored(task, region))
-        figures[f"{task}_bps"] = bps.compute()
+        metrics[f"{task}_bps"] = bps.compute()
     for name, metric in (("r2", RateR2(info.n_neurons)), ("deviance_explained", DevianceExplained(info.n_neurons))):
         metric.update(log_rates, spikes)
-        figures[name] = metric.compute()
+        metrics[name] = metric.compute()
     averages = ConditionAverages(len(conditions.names), rates.shape[1], info.n_neurons)
     averages.update(log_rates, spikes, condition=torch.from_numpy(conditions.number))
-    figures |= psth_scores(averages.compute(), info.n_neurons, bin_size_s=bin_size_s)
+    metrics |= psth_scores(averages.compute(), info.n_neurons, bin_size_s=bin_size_s)
     return NeuronScores(
         eid=info.eid,
         uuid=info.neurons,
         region=info.regions,
-        **{name: values.reshape(-1) for name, values in figures.items()},
+        **{name: values.reshape(-1) for name, values in metrics.items()},
     )
 
 

@@ -17,7 +17,7 @@ SCORES = ("accuracy", "r2")
 """the scores of a behaviour: `accuracy` of classes, `r2` of a trace or a number"""
 BASELINES = ("counts", "rrr")
 """the read-outs of raw counts; the key of their score is `<behaviour>_<score>_<baseline>`"""
-BEHAVIOR_FIGURES = (
+BEHAVIOR_METRICS = (
     "balanced_accuracy",
     *(f"{score}_{baseline}" for score in SCORES for baseline in BASELINES),
     *SCORES,
@@ -33,8 +33,8 @@ class BehaviorKey(NamedTuple):
 
     behavior: str
     """name of the behaviour in the keys"""
-    figure: str
-    """one of `BEHAVIOR_FIGURES`"""
+    metric: str
+    """one of `BEHAVIOR_METRICS`"""
 
 
 def short_name(target: str) -> str:
@@ -44,16 +44,16 @@ def short_name(target: str) -> str:
 
 def behavior_key(key: str) -> BehaviorKey | None:
     """Split a key into its parts; None if it is not the key of a behaviour."""
-    for figure in BEHAVIOR_FIGURES:  # `balanced_accuracy` before `accuracy`, which it ends with
-        if key.endswith(f"_{figure}") and key not in BPS_KEYS:
-            return BehaviorKey(key.removesuffix(f"_{figure}"), figure)
+    for metric in BEHAVIOR_METRICS:  # `balanced_accuracy` before `accuracy`, which it ends with
+        if key.endswith(f"_{metric}") and key not in BPS_KEYS:
+            return BehaviorKey(key.removesuffix(f"_{metric}"), metric)
     return None
 
 
 def behaviors(keys: Iterable[str]) -> dict[str, str]:
     """Behaviour -> its score, `accuracy` or `r2`, for each behaviour that has one among these keys, in their order."""
     found = (behavior_key(key) for key in keys)
-    return {one.behavior: one.figure for one in found if one is not None and one.figure in SCORES}
+    return {one.behavior: one.metric for one in found if one is not None and one.metric in SCORES}
 
 
 class Column(NamedTuple):

@@ -81,7 +81,7 @@ def _numbers(metrics: Mapping[str, float], keys: list[str]) -> list[str]:
 
 def _definitions(metrics: Metrics, meanings: Mapping[str, str]) -> list[Definition]:
     keys = (behavior_key(key) for key in metrics["mean"])
-    names = dict.fromkeys(key.figure for key in keys if key is not None)
+    names = dict.fromkeys(key.metric for key in keys if key is not None)
     return [Definition(name=f"<behaviour>_{name}", meaning=meanings[name]) for name in names if name in meanings]
 
 

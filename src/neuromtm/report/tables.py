@@ -28,7 +28,7 @@ def summary(runs: Mapping[str, Metrics]) -> dict[str, dict[str, float]]:
 
 
 def comparison_table(runs: Mapping[str, Metrics], *, balanced: bool = False) -> Table:
-    """A row a run, a column a figure, chance levels in brackets.
+    """A row a run, a column a metric, chance levels in brackets.
 
     Args:
         runs: name -> its metrics, as `read_metrics` gives them.
@@ -46,8 +46,8 @@ def comparison_table(runs: Mapping[str, Metrics], *, balanced: bool = False) -> 
     for column in columns:
         table.add_column(column.title, justify="right", no_wrap=True)
     for name, metrics in runs.items():
-        figures = (_figure(metrics["mean"], column) for column in columns)
-        table.add_row(Text(name), str(len(metrics["sessions"])), *figures)
+        cells = (_cell(metrics["mean"], column) for column in columns)
+        table.add_row(Text(name), str(len(metrics["sessions"])), *cells)
     return table
 
 
@@ -132,7 +132,7 @@ def print_tables(tables: Sequence[Table], file: TextIO | None = None) -> None:
 
 
 PAIRED_COLUMNS = (
-    *("reference", "run", "figure", "n_sessions", "n_neurons", "reference_mean", "run_mean", "difference"),
+    *("reference", "run", "metric", "n_sessions", "n_neurons", "reference_mean", "run_mean", "difference"),
     *("low", "high", "resampled", "sessions_won", "sessions_lost", "share"),
 )
 """of comparison.csv: `low` and `high` are the ends of the interval of `difference`; `share` is that of the ceiling"""
@@ -164,7 +164,7 @@ def _print(table: Table, file: TextIO | None) -> None:
     console.print(table)
 
 
-def _figure(means: Mapping[str, float], column: Column) -> str:
+def _cell(means: Mapping[str, float], column: Column) -> str:
     if column.key not in means:
         return ABSENT
     chance = f" ({means[column.chance]:.2f})" if column.chance is not None and column.chance in means else ""

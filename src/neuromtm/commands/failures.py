@@ -1,0 +1,18 @@
+"""Whose fault an error is: the user's, which is told in one line, or the program's, which is shown whole."""
+
+import sys
+
+from neuromtm.errors import ConfigError, UserError
+
+
+def users_own(error: BaseException | None) -> UserError | None:
+    """The user's error behind an exception; None if it is a fault of the program."""
+    lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
+    if lightning is not None and isinstance(error, lightning.MisconfigurationException):
+        return ConfigError(str(error))
+    if isinstance(error, OSError) and error.filename is not None:
+        return UserError(f"{error.filename}: {error.strerror}.")
+    # jsonargparse wraps what a constructor raises
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__
+    return error

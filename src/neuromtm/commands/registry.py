@@ -1,0 +1,47 @@
+"""What commands there are. Nothing of them is imported here."""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command of the program."""
+
+    summary: str
+    module: str
+    """imported when the command is given; its `run` takes the command line behind the command's name and an empty
+    parser"""
+
+
+LIGHTNING = {
+    "fit": "Train: pretrain on many sessions, or fine-tune a pretrained model on sessions it has not seen.",
+    "validate": "Score a checkpoint on the validation trials, and print the scores.",
+    "test": "Score a checkpoint on the test trials: metrics.json, neurons.csv and figures/ in the run's folder.",
+    "predict": "Write the expected spikes per bin of the test trials, nothing hidden: predictions/EID.h5 in the "
+    "run's folder, with rates (trial, bin, neuron) and the trials' numbers.",
+}
+"""commands that LightningCLI carries out -> what they do"""
+
+COMMANDS = {
+    "baseline": Command(
+        "Score a simple prediction (PSTH, ridge, Poisson regression ...) on the entries of a model's test.",
+        "neuromtm.commands.baseline",
+    ),
+    "ceiling": Command(
+        "Score the true rates of simulated sessions, the bound of what a model can reach.",
+        "neuromtm.commands.ceiling",
+    ),
+    "compare": Command(
+        "Hold tested runs against each other: means, differences paired over neurons and sessions.",
+        "neuromtm.commands.compare",
+    ),
+    "rates": Command(
+        "Hold the predicted rates of simulated sessions against the true ones: R2, and a plot.",
+        "neuromtm.commands.rates",
+    ),
+    "recipes": Command(
+        "List the configurations that come with the package, or write them into a folder.",
+        "neuromtm.commands.recipes",
+    ),
+    "report": Command("Write a run's numbers and plots, each explained, as one HTML page.", "neuromtm.commands.report"),
+}
+"""commands beside them"""
