@@ -2,7 +2,6 @@
 
 import csv
 import re
-from html.parser import HTMLParser
 
 import matplotlib.image
 import numpy as np
@@ -12,42 +11,14 @@ from markupsafe import escape
 from neuromtm.commands.main import main
 from neuromtm.errors import UserError
 from neuromtm.evaluation.results import NEURON_COLUMNS, WHOLE_SESSION, read_regions
-from neuromtm.metrics.keys import BEHAVIOR_METRICS, BPS_KEYS, TASK_TITLES
+from neuromtm.metrics.keys import BEHAVIOR_METRICS, BPS_KEYS
 from neuromtm.report.page import page_of, report_page
 from neuromtm.report.texts import BEHAVIOR, DECODER, METRICS, PAGE, STATISTICS
+from tests.report.shown import HOSTILE, Tags, n_pictures, row
 from tests.report.tested import add_read_outs, as_baseline, as_ceiling, as_decoder, as_scored, log
 from tests.running import refusal
 
-HOSTILE = "<script>alert(1)</script>"
 ATTRIBUTE = '"><img src=x onerror=alert(1)>'
-
-
-class Tags(HTMLParser):
-    """The tags that are open at the end, and all that were opened, with their attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.all = [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.all.append((tag, dict(attributes)))
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def names(self):
-        return {tag for tag, _ in self.all}
-
-
-def n_pictures(text):
-    return sum(tag == "img" for tag, _ in Tags(text).all)
-
-
-def row(*cells):
-    return "".join(f"<td>{escape(cell)}</td>" for cell in cells)
 
 
 def draw(folder, *names):
@@ -154,14 +125,6 @@ def test_a_name_in_an_attribute_or_a_caption_is_text_too(tmp_path, hostile):
     assert f"<figcaption>{escape(eid)}.png. " in text
 
 
-def test_a_hostile_decoder_is_text(tmp_path):
-    folder = as_decoder(tmp_path / "run", eid=HOSTILE)
-    (folder / "config.test.yaml").write_text(f"model:\n  target: choice\n  pretrained: {HOSTILE}\n")
-    text = report_page(folder)
-    assert HOSTILE not in text
-    assert text.count(escape(HOSTILE)) >= 3  # its row, what it was trained from, the configuration
-
-
 def test_the_page_shows_every_session_its_scores_and_what_is_missing(run_dir):
     text = report_page(run_dir)
     assert "<td>s0</td>" in text
@@ -212,23 +175,6 @@ def test_behaviour_without_a_table_of_read_outs_shows_its_scores(run_dir):
     assert "<td>0.750</td>" in report_page(run_dir)
 
 
-def test_a_decoders_page_says_what_a_decoder_is_and_nothing_of_what_it_has_not(tmp_path):
-    folder = as_decoder(tmp_path / "run")
-    log(folder, train_loss=[0.7, 0.6], val_loss=[0.6], val_choice_accuracy=[0.8], val_choice_chance=[0.5])
-    text = report_page(folder)
-    assert Tags(text).open == []
-    assert escape(DECODER["what"]) in text
-    assert "the model of mtm.ckpt beneath it is held fixed" in text
-    assert "<strong>Better than chance:</strong> choice is decoded with an accuracy of 1.00, and chance is 0.56" in text
-    assert row("choice", "s0", "accuracy", "1.000", "1.000", "0.556", "9", "1 trials, 0 bins") in text
-    assert n_pictures(text) == 2  # the decoder beside chance, and the curves
-    assert escape(DECODER["accuracy"]) in text
-    for foreign in ("read-out", "per spike", "regions.csv", "neurons.csv", "est the run again", "figures/"):
-        assert foreign not in text
-    for task in (*TASK_TITLES.values(), "co-smooth", "baseline"):
-        assert task not in text
-
-
 def test_both_configurations_are_on_the_page(tmp_path, run_dir):
     text = report_page(as_decoder(tmp_path / "decoder"))
     assert "# config.yaml" in text
@@ -241,39 +187,6 @@ def test_both_configurations_are_on_the_page(tmp_path, run_dir):
 def test_a_configuration_that_is_no_yaml_is_shown_as_it_is(run_dir):
     (run_dir / "config.yaml").write_text("model: [")
     assert "<pre>model: [</pre>" in report_page(run_dir)
-
-
-@pytest.mark.parametrize(
-    ("target", "shown"),
-    [("choice", "accuracy"), ("whisker_motion_energy", "r2")],
-)
-def test_a_decoder_of_classes_and_one_of_a_trace_have_their_own_score(tmp_path, target, shown):
-    page = page_of(as_decoder(tmp_path / "run", target=target))
-    assert page.head.what == f"A decoder of {target}"
-    assert {cells[2] for cells in page.behavior.table.rows} == {shown}
-    assert page.verdict.level == "good"
-
-
-def test_a_decoder_of_which_nothing_was_scored_says_so(tmp_path):
-    folder = as_decoder(tmp_path / "run")
-    (folder / "metrics.json").write_text('{"sessions": {}, "mean": {}}')
-    (folder / "decoding.csv").unlink()
-    text = report_page(folder)
-    assert "<strong>Not scored:</strong>" in text
-    assert n_pictures(text) == 0
-
-
-def test_a_damaged_table_of_a_decoder_is_one_sentence_with_its_name(tmp_path):
-    folder = as_decoder(tmp_path / "run")
-    (folder / "decoding.csv").write_text("eid,target\ns0,choice\n")
-    with pytest.raises(UserError, match=r"decoding\.csv: not a table of a decoder's scores"):
-        report_page(folder)
-
-
-def test_a_decoders_page_refuses_what_is_of_activity_tasks(tmp_path):
-    folder, ceiling = as_decoder(tmp_path / "run"), as_ceiling(tmp_path / "ceiling")
-    with pytest.raises(UserError, match="--ceiling cannot be shown, because it is a decoder's run"):
-        report_page(folder, ceiling=ceiling)
 
 
 def test_the_share_of_the_spikes_explained_stands_beside_the_bits_per_spike(run_dir, tmp_path):
