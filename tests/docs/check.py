@@ -135,6 +135,27 @@ def yaml_problems(block: Block) -> Iterator[str]:
         yield f"{block.page}:{block.line}: YAML: {' '.join(str(error).split())}"
 
 
+# ---- the names of the code in CONTRIBUTING.md ----
+
+
+def name_problems(page: Path, root: Path = ROOT) -> Iterator[str]:
+    """The files and names in backticks that the code does not have; a name is a path, a constant or a class."""
+    rooms = [root, root / "src" / "neuromtm", root / "src" / "neuromtm" / "plots", root / "data_prep", root / "tests"]
+    files = [path for folder in ("src", "data_prep", "tests") for path in (root / folder).rglob("*.py")]
+    code = {word for path in files for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
+    for token in tokens(page.read_text(encoding="utf-8")):
+        for child in token.children or ():
+            if child.type != "code_inline":
+                continue
+            name, place = child.content, f"{page.relative_to(root).as_posix()}:{(token.map or [0])[0] + 1}"
+            is_path = re.fullmatch(r"[\w/]+\.(py|cfg|txt)|(\w+/)+", name)
+            if is_path and "NAME" not in name and not any((room / name).exists() for room in rooms):
+                if name.split("/")[0] not in ("dist", "build"):
+                    yield f"{place}: there is no {name}"
+            elif re.fullmatch(r"([A-Z]\w+|[a-z]\w+_\w+)(\.\w+)*", name) and not set(name.split(".")) <= code:
+                yield f"{place}: the code has no {name}"
+
+
 # ---- all of it ----
 
 
@@ -153,6 +174,7 @@ def problems(root: Path = ROOT, only: Iterable[Path] | None = None) -> list[str]
     found: list[str] = []
     for page in every if only is None else only:
         found += link_problems(page, root)
+        found += name_problems(page, root) if page.name == "CONTRIBUTING.md" else ()
         for block in blocks(page, root):
             if block.language in SHELL:
                 found += checker.problems(block)

@@ -136,6 +136,17 @@ def test_what_is_wrong_with_a_page_is_said_with_its_place(planted, text, said):
     assert said in problem
 
 
+@pytest.mark.parametrize("name", ["masking/missing.py", "missing/", "NoSuchClass", "NO_SUCH_NAME", "Objective.nowhere"])
+def test_a_name_that_the_code_does_not_have_is_found(root, tmp_path, name):
+    for folder in ("src", "data_prep"):
+        shutil.copytree(root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    page = tmp_path / "CONTRIBUTING.md"
+    page.write_text(f"`masking/schemes.py`, `masking/`, `Objective.hide`, `MTM` and `hide_bins`\n\n`{name}`\n")
+    (problem,) = check.name_problems(page, tmp_path)
+    assert problem.startswith("CONTRIBUTING.md:3")
+    assert name in problem
+
+
 def test_no_command_of_a_page_runs(tmp_path):
     made = tmp_path / "made"
     block = check.Block("page.md", 1, "", f"touch {made}\nneuromtm report {made}\n")
