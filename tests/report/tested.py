@@ -70,7 +70,7 @@ def as_decoder(folder: Path, *, target: str = "choice", eid: str = "s0") -> Path
     values = np.stack([known, 1 - known], axis=1) if target == "whisker_motion_energy" else known
     values[10] = np.nan
     scores = {eid: score_decoded(Target(target, values), values[10:].copy(), np.arange(10, 20), np.arange(10))}
-    found = {key: value for key, value in scores[eid].figures.items() if value is not None}
+    found = {key: value for key, value in scores[eid].metrics.items() if value is not None}
     (folder / "metrics.json").write_text(metrics_text(Metrics(sessions={eid: found}, mean=found)))
     (folder / "decoding.csv").write_text(decoded_text(target, scores))
     for name in ("config.yaml", "config.test.yaml"):
