@@ -7,8 +7,8 @@ the sessions of a folder as arrays. Each is imported when it is first used, so t
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from neuromtm.api.loading import load as load
     from neuromtm.api.model import Model as Model
-    from neuromtm.api.model import load as load
     from neuromtm.api.sessions import Session as Session
     from neuromtm.api.sessions import Sessions as Sessions
     from neuromtm.errors import UserError as UserError
@@ -20,7 +20,7 @@ _PLACES = {
     "Session": "neuromtm.api.sessions",
     "Sessions": "neuromtm.api.sessions",
     "UserError": "neuromtm.errors",
-    "load": "neuromtm.api.model",
+    "load": "neuromtm.api.loading",
 }
 """public name -> its module"""
 

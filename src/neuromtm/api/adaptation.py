@@ -17,7 +17,7 @@ import torch
 import yaml
 from lightning.pytorch.utilities.seed import isolate_rng
 
-import neuromtm.api.model
+from neuromtm.api.loading import load
 from neuromtm.api.sessions import Sessions
 from neuromtm.commands import cli
 from neuromtm.commands.main import users_own
@@ -82,7 +82,7 @@ def adapt(
         finally:
             if not (folder / "config.yaml").exists():  # refused before it began
                 pretrained.unlink()
-        adapted = neuromtm.api.model.load(folder, device=model.device)
+        adapted = load(folder, device=model.device)
     if run_dir is None:
         adapted.name = f"{model.name}, adapted to {', '.join(sessions)}"
     return adapted
