@@ -18,7 +18,7 @@ BASELINE_FILE = "baseline.json"
 
 
 @dataclass(frozen=True)
-class Baseline:
+class TestedBaseline:
     """A simple baseline and its scores."""
 
     kind: str
@@ -75,7 +75,7 @@ def read_ceiling(path: Path, *, eids: Collection[str], data: str | None = None) 
     return run
 
 
-def read_baseline(path: Path, *, eids: Collection[str], data: str | None = None) -> Baseline:
+def read_baseline(path: Path, *, eids: Collection[str], data: str | None = None) -> TestedBaseline:
     """Read what `neuromtm baseline` left.
 
     Args:
@@ -102,7 +102,7 @@ def read_baseline(path: Path, *, eids: Collection[str], data: str | None = None)
         ) from error
     run = read_run(path)
     _check_sessions(path, run, marked, eids, what="baseline", how=shlex.join([*start, kind, *end]))
-    return Baseline(kind, run)
+    return TestedBaseline(kind, run)
 
 
 def _folder(path: Path) -> Path:
