@@ -19,7 +19,7 @@ from neuromtm.data.datamodule import Split, data_of
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.results import REGIONS_FILE, WHOLE_SESSION, RegionRow, read_regions
 from neuromtm.evaluation.scores import activity_means, pooled
-from neuromtm.evaluation.tasks import TASKS, Task, n_forward_bins, predict_task
+from neuromtm.evaluation.tasks import TASKS, Task, hidden_rates
 from neuromtm.files import keep_previous, whole_file
 from neuromtm.plots.neurons import Example, by_rank, examples_plot, firing_rates_plot
 from neuromtm.plots.ordering import neuron_order
@@ -161,12 +161,7 @@ def _predicted(
     module: MaskedModeling, task: Task, group: SessionGroup, prompt: Scheme | None, neurons: Tensor | None = None
 ) -> Tensor:
     """(trial, bin, neuron) rates per bin of the group's trials, NaN where the task predicts nothing."""
-    n_bins = group.counts.shape[1]
-    rates = torch.full(group.counts.shape, torch.nan, device=module.device)
-    bins = slice(n_bins - n_forward_bins(n_bins), n_bins) if task == "forward_prediction" else slice(None)
-    for held_out in predict_task(task, module.built_model, module.known_objective, group, neurons, prompt=prompt):
-        rates[:, bins, held_out.neurons] = held_out.log_rates.float().exp()
-    return rates
+    return hidden_rates(task, module.built_model, module.known_objective, group, neurons, prompt=prompt)
 
 
 def _activity(trainer: lightning.Trainer) -> ActivityTasks:

@@ -85,6 +85,27 @@ def predict_task(
                 yield HeldOut(log_rates[..., members], group.counts[..., members], members)
 
 
+def hidden_rates(
+    task: Task,
+    model: StitchedModel,
+    objective: Objective,
+    group: SessionGroup,
+    neurons: Tensor | None = None,
+    *,
+    prompt: Scheme | None = None,
+) -> Tensor:
+    """(trial, bin, neuron) expected spikes per bin of what the task hides, NaN where it predicts nothing.
+
+    The arguments are those of `predict_task`.
+    """
+    n_bins = group.counts.shape[1]
+    rates = torch.full(group.counts.shape, torch.nan, device=group.counts.device)
+    bins = slice(n_bins - n_forward_bins(n_bins), n_bins) if task == "forward_prediction" else slice(None)
+    for held_out in predict_task(task, model, objective, group, neurons, prompt=prompt):
+        rates[:, bins, held_out.neurons] = held_out.log_rates.float().exp()
+    return rates
+
+
 def _shown(group: SessionGroup, masked: Masked) -> VisibleGroup:
     return VisibleGroup(group.eid, masked.visible, masked.hidden)
 
