@@ -61,8 +61,15 @@ $(INSTALLED): setup.cfg constraints.txt | $(BIN)/pip
 
 # ---- checks ----
 
+# MEASURE=1 measures which lines the tests run; the processes that tests start are measured too.
+MEASURE ?=
+COVERAGE := .coverage
+UNCOVERED := $(COVERAGE)/uncovered.txt
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
+	@mkdir -p $(COVERAGE)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile \
+	  $(if $(MEASURE),--cov --cov-report=term:skip-covered) $(TESTS)
 
 lint: types
 	$(BIN)/ruff check .
@@ -74,19 +81,11 @@ lint: types
 types: $(INSTALLED)
 	$(BIN)/ty check
 
-# The processes that tests start are measured too. pytest prints the share of the lines of src/ and data_prep/ that ran,
-# in percent. TESTS works as for `make test`.
-COVERAGE := .coverage
-UNCOVERED := $(COVERAGE)/uncovered.txt
-
-coverage: $(INSTALLED)
-	@rm -rf $(COVERAGE) && mkdir $(COVERAGE)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term $(TESTS)
-	@$(BIN)/coverage report --format text --include 'src/*' --skip-covered --show-missing > $(UNCOVERED)
-
-docs: $(INSTALLED)
-	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning docs build/docs
-	@echo "Site: build/docs/index.html"
+# pytest prints the total; TESTS works as for `make test`
+coverage:
+	@$(MAKE) --no-print-directory test MEASURE=1
+	@$(BIN)/coverage report --include 'src/*' --skip-covered --show-missing > $(UNCOVERED)
+	@echo "Lines of src/ that no test runs: $(UNCOVERED)"
 
 # build/ may hold files of an earlier build, which setuptools would pack as well
 wheel: $(INSTALLED)
