@@ -1,4 +1,4 @@
-"""The plot of behaviour decoded: the model beside read-outs of raw counts and chance, a point a session."""
+"""The plot of decoded behaviour: the model, read-outs of raw counts and chance side by side, one point per session."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from neuromtm.plots.style import ACCENT, FAINT, HEADING, LABEL, POINTS, TICK, TI
 
 NAMES = {"counts": "counts", "rrr": "counts,\nlow rank", "chance": "chance"}
 LOWEST = -1.0
-"""a score further down is drawn here: one session must not squeeze the others into a line"""
+"""lower scores are drawn at this value, so that one session does not squeeze the others into a line"""
 
 
 def behavior_plot(sessions: Mapping[str, Mapping[str, float]], *, model: str = "model") -> Figure | None:
@@ -19,10 +19,10 @@ def behavior_plot(sessions: Mapping[str, Mapping[str, float]], *, model: str = "
 
     Args:
         sessions: eid -> metrics by their keys in metrics.json.
-        model: what decodes, as it is called below its points.
+        model: name of what decodes, written below its points.
 
     Returns:
-        A panel a behaviour, in which a line joins the points of a session and a bar is their mean; None if no
+        One panel per behaviour: a line joins the points of a session, and a bar is the mean over sessions. None if no
         behaviour was decoded.
     """
     found = behaviors(key for metrics in sessions.values() for key in metrics)
@@ -41,12 +41,12 @@ def behavior_plot(sessions: Mapping[str, Mapping[str, float]], *, model: str = "
         axes.set_title(title, fontsize=TITLE, pad=16, parse_math=False)
         if score == "accuracy":
             axes.set_ylim(0, 1.02)
-        else:  # from 0, or from the lowest point below it: a cut axis makes small differences look large
+        else:  # from 0, or from the lowest point if that is below 0: a cut axis makes small differences look large
             low, high = np.nanmin(points.clip(min=LOWEST)), np.nanmax(points)
             margin = 0.04 * max(high, 0.05)
             axes.set_ylim(low - margin if low < 0 else 0, max(high, 0.05) + margin)
     figure.suptitle("Behaviour decoded on test trials", fontsize=HEADING)
-    key = "a line joins the points of a session,\na bar is their mean, written above"
+    key = "a line joins the points of one session;\na bar is the mean, written above it"
     figure.supxlabel(key, fontsize=LABEL, color=POINTS)
     return figure
 

@@ -1,4 +1,4 @@
-"""Plots of runs held against each other: a point a session, or a point a neuron."""
+"""Plots that compare runs: one point per session, or one point per neuron."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -19,10 +19,10 @@ def points_plot(
     reference: str,
     unit: Literal["session", "neuron"],
 ) -> Figure:
-    """Runs against a reference, a row a run, a panel a metric, a point a session or a neuron.
+    """Compare runs with a reference: one row per run, one panel per metric, one point per session or neuron.
 
-    Zhang et al. 2024, figure 3 C. A metric that no run shares with the reference has no panels, and a run that shares
-    none has no row; if all share none, one panel says so.
+    Zhang et al. 2024, figure 3 C. A metric that no run shares with the reference has no panels. A run that shares no
+    metric has no row. If no run shares any metric, one panel says so.
 
     Args:
         points: name of each other run -> metric -> (point, 2) values of the reference and of the run.
@@ -43,7 +43,7 @@ def points_plot(
     for axes, key in zip(panels[0], shown, strict=True):
         axes.set_title(f"{titles[key]}\n{axes.get_title()}", fontsize=LABEL)
     ends = " (the outermost 1 % are drawn at the axes' ends)" if unit == "neuron" else ""
-    figure.suptitle(f"Test trials, a point a {unit}{ends}", fontsize=HEADING)
+    figure.suptitle(f"Test trials, one point per {unit}{ends}", fontsize=HEADING)
     return figure
 
 
@@ -62,7 +62,7 @@ def _scatter(axes: Axes, points: np.ndarray, *, unit: str, size: float) -> None:
         axes.set(xticks=[], yticks=[])
         axes.set_title(f"no {unit} scored by both", fontsize=LABEL)
         return
-    # all of a few points are shown; of many, one far away must not squeeze the others into a corner
+    # a few points are all shown; among many, one far away must not squeeze the others into a corner
     low, high = (points.min(), points.max()) if len(points) < 100 else np.percentile(points, (1, 99))
     margin = 0.06 * max(high - low, 0.1)
     limits = low - margin, high + margin

@@ -1,4 +1,4 @@
-"""The plot of functional connectivity: which region alone predicts which."""
+"""The plot of functional connectivity: how well one region alone predicts another."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ from neuromtm.plots.style import DIFFERENCES, LABEL, TICK, TITLE, canvas
 
 COLOURS = DIFFERENCES.with_extremes(bad="0.85")
 MOST_LABELLED = 12
-"""regions; of more, numbers would not fit into the cells"""
+"""regions; if there are more, the cells are too small for numbers"""
 CELL_IN = 0.42
 LEAST_LIMIT = 0.02
-"""bits per spike at the ends of the colours: smaller differences are noise, and stay pale"""
+"""bits per spike; the colour scale ends here or further out, so that smaller differences, which are noise, stay pale"""
 
 
 def connectivity_plot(
@@ -30,20 +30,21 @@ def connectivity_plot(
     all_others_bps: np.ndarray,
     title: str,
 ) -> Figure:
-    """Bits per spike of every ordered pair of regions, and what of it the source adds to nothing.
+    """Bits per spike of every ordered pair of regions, and the gain over the prediction from nothing.
 
-    A row is what the model sees, a column what it predicts. Below the regions stand nothing and all other regions
-    together. Regions that predict each other stand side by side. One colour scale, with 0 in its middle, serves
-    both panels; it ends at the largest value above 0, and what is further below 0 has its last colour.
+    A row is what the model sees, and a column is what it predicts. Two more rows stand below the regions: the model
+    sees nothing, or it sees all other regions together. Regions that predict each other stand side by side. Both panels
+    share one colour scale with 0 in its middle. The scale ends at the largest value above 0; values further below 0
+    have its last colour.
 
     Args:
         names: the regions of both axes.
         n_source: (source,) neurons of the source.
         bps: (source, target) bits per spike of the target from the source alone; NaN where there is none.
-        gain: (source, target) what that is more than from nothing.
-        nothing_bps: (target,) from nothing.
-        all_others_bps: (target,) from all others together.
-        title: what they are of.
+        gain: (source, target) gain of `bps` over the prediction from nothing.
+        nothing_bps: (target,) bits per spike from nothing.
+        all_others_bps: (target,) bits per spike from all other regions together.
+        title: of the plot.
     """
     order = region_order(gain)
     names, n_source = [names[i] for i in order], n_source[order]
@@ -75,7 +76,7 @@ def connectivity_plot(
 
 
 def region_order(gain: np.ndarray) -> np.ndarray:
-    """(region,) places of the regions, those that predict each other side by side: leaves of a clustering.
+    """(region,) the regions in the order of a clustering's leaves: those that predict each other stand side by side.
 
     Args:
         gain: (source, target), NaN where there is none.
@@ -88,7 +89,7 @@ def region_order(gain: np.ndarray) -> np.ndarray:
 
 
 def _stacked(pairs: np.ndarray, nothing: np.ndarray, all_others: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """(row, target) the pairs, an empty row, and the two that stand below."""
+    """(row, target) the pairs, an empty row, and the rows of nothing and of all others."""
     gap = np.full(len(order), np.nan)
     return np.vstack([pairs[np.ix_(order, order)], gap, nothing[order], all_others[order]])
 

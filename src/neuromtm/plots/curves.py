@@ -9,15 +9,15 @@ from neuromtm.plots.style import LABEL, LINES, TICK, canvas, plain
 
 LOSSES = {"train/loss": "training", "val/loss": "validation"}
 CHANCE = "chance"
-"""name of the scores that stand behind the others"""
+"""name of the scores that are drawn as a dashed grey line"""
 
 
 def curves_plot(
     scalars: Mapping[str, np.ndarray], *, loss: str, scores: Mapping[str, str], score: str
 ) -> Figure | None:
-    """Losses on the left, scores of the validation on the right; None if a run has neither.
+    """Losses on the left, validation scores on the right; None if a run has neither.
 
-    A run that has only one of both has one panel.
+    A run that has only one of the two has one panel.
 
     Args:
         scalars: tag -> (point, 2) step and value.
@@ -33,7 +33,7 @@ def curves_plot(
     figure = canvas(5.5 * len(panels), 3.2)
     for axes, (curves, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, points in curves.items():
-            many = len(points) > 50  # single points then hide the line
+            many = len(points) > 50  # single points would then hide the line
             style = {"color": LINES, "linestyle": "--"} if name == CHANCE else {}
             axes.plot(*points.T, linewidth=0.8 if many else 1.4, marker=None if many else ".", label=name, **style)
         axes.legend(fontsize=TICK, frameon=False)

@@ -17,19 +17,19 @@ from neuromtm.plots.tasks import time_label
 from neuromtm.smoothing import smooth
 
 RANKS = {"good": 0.95, "typical": 0.5, "bad": 0.05}
-"""which neurons are shown -> their place among the session's, from the lowest bits per spike (0) to the highest (1)"""
+"""name of a shown neuron -> its rank among the session's, from the lowest bits per spike (0) to the highest (1)"""
 
 MOST_CONDITIONS = 4
-"""whose averages are drawn, those with the most trials; more lines could not be told apart"""
+"""conditions whose averages are drawn: those with the most trials; more lines could not be told apart"""
 
 FEWEST_FOR_A_MEDIAN = 20
-"""neurons; of fewer no running median is drawn"""
+"""neurons; if there are fewer, no running median is drawn"""
 
 N_GROUPS = 8
-"""of neurons of similar firing rate and equal size, of each of which the median is drawn"""
+"""groups of equal size, of neurons with similar firing rates; the median of each group is drawn"""
 
 SEEN_BEFORE = 3
-"""times the bins that a task predicts at the end of a trial are drawn of those before, which the model saw"""
+"""if a task predicts the end of a trial: visible bins drawn before it, for each predicted bin"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Example:
 
 
 def firing_rates_plot(scores: Mapping[str, np.ndarray], rate_hz: np.ndarray) -> Figure:
-    """Bits per spike of each task against the firing rate, a point a neuron, and the median at similar rates.
+    """Bits per spike of each task against the firing rate: one point per neuron, and the median at similar rates.
 
     Args:
         scores: task -> (neuron,) bits per spike, NaN where undefined.
@@ -76,19 +76,20 @@ def firing_rates_plot(scores: Mapping[str, np.ndarray], rate_hz: np.ndarray) -> 
         axes.set_xlabel("firing rate in test trials (spikes/s)", fontsize=LABEL)
         plain(axes)
     panels[0].set_ylabel("bits per spike", fontsize=LABEL)
-    title = f"A point a neuron; red: median of {N_GROUPS} equal groups (the outermost 1 % are drawn at the axes' ends)"
+    title = f"Points: neurons; red: medians of {N_GROUPS} equal groups (the outermost 1 % are drawn at the axes' ends)"
     figure.suptitle(title, fontsize=HEADING)
     return figure
 
 
 def by_rank(bps: np.ndarray) -> dict[str, int]:
-    """Which neurons to show: each name of `RANKS` -> the neuron's place; empty if no neuron has a figure.
+    """Choose the neurons to show: each name of `RANKS` -> the neuron's place; empty if no neuron has a score.
 
-    Nobody chooses them: of the neurons that have a figure, in the order of their figures, they stand at the
-    given shares of the way. Few neurons may give one neuron several names; it then has the first.
+    No person chooses them. The neurons that have a score are sorted by it; `RANKS` says how far along this order each
+    shown neuron stands. If there are few neurons, several names may fall on one neuron; it then has the first name.
 
     Args:
-        bps: (neuron,) bits per spike, NaN where undefined; minus infinity, of rates that diverged, is the lowest.
+        bps: (neuron,) bits per spike, NaN where undefined; rates that diverged give minus infinity, which is the
+            lowest.
     """
     order = np.argsort(bps, kind="stable")[: len(bps) - np.isnan(bps).sum()]  # NaN stands last
     chosen: dict[str, int] = {}
@@ -109,14 +110,14 @@ def examples_plot(
     window_s: tuple[float, float],
     align_event: str = "event",
 ) -> Figure:
-    """Some neurons, a column each: counts of every trial, what was predicted of them, and averages by condition.
+    """Some neurons, one column each: the counts of every trial, the predicted rates, and averages by condition.
 
-    Trials stand condition by condition, in the order that they are given in within. Of a task that predicts the end
-    of a trial only, `SEEN_BEFORE` times as many bins before it are drawn.
+    Trials are grouped by condition; within a condition they keep the given order. If a task predicts only the end of a
+    trial, `SEEN_BEFORE` times as many bins before it are drawn too.
 
     Args:
         eid: the session.
-        task: by whose predictions and ranks, e.g. `co_smoothing`.
+        task: the task of the predictions and ranks, e.g. `co_smoothing`.
         examples: the neurons.
         conditions: names of the task conditions.
         number: (trial,) place of each trial's condition among them.
@@ -139,7 +140,7 @@ def examples_plot(
         top, middle, bottom = rows[:, column]
         counts, expected_hz = example.counts[order, start:], example.expected[order, start:] / bin_size_s
         place = {"aspect": "auto", "extent": (*shown_s, len(order), 0), "interpolation": "nearest"}
-        # two scales: one spike in a bin is far above any rate, and would leave all predictions pale
+        # two scales: one spike in a bin is far above any rate, so on one scale all predictions would be pale
         top.imshow(counts, cmap="Greys", norm=PowerNorm(0.5, vmin=0, vmax=max(1, counts.max())), **place)
         greys = colormaps["Greys"].with_extremes(bad=EMPTY if first else ACCENT)
         image = middle.imshow(expected_hz, cmap=greys, vmin=0, vmax=_darkest(expected_hz), **place)
@@ -184,13 +185,13 @@ def examples_plot(
 
 
 def _darkest(rates_hz: np.ndarray) -> float:
-    """The rate that is drawn black: rare ones above it do not leave the others pale, and a constant one is grey."""
+    """The rate that is drawn black. Rare higher rates do not make the others pale, and a constant rate is grey."""
     finite = rates_hz[np.isfinite(rates_hz)]
     return max(np.percentile(finite, 99.9), 2 * finite.mean(), 1e-3) if len(finite) else 1.0
 
 
 def _mark_conditions(axes: Axes, number: np.ndarray, colours: dict[int, tuple]) -> None:
-    """Lines between conditions, and a strip of the colours that their averages have below."""
+    """Draw lines between conditions, and a strip in the colours of their averages."""
     edges = np.flatnonzero(np.diff(number)) + 1
     for start, end in zip(np.r_[0, edges], np.r_[edges, len(number)], strict=True):
         colour = colours.get(int(number[start]), EMPTY)

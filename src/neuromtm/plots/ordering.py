@@ -1,9 +1,9 @@
-"""The order of neurons in a raster: region by region, alike ones side by side within each.
+"""The order of neurons in a raster: region by region, and within a region similar neurons side by side.
 
-Alike are neurons whose smoothed counts are correlated over many trials: an order taken from the shown trial
-alone would group what is chance in it. `Rastermap` (Stringer et al. 2025) is used where its package is installed
-and it is asked for; else the leaves of a hierarchical clustering, turned so that neighbours are as alike as the tree
-allows (Bar-Joseph et al. 2001).
+Neurons are similar if their smoothed counts are correlated over many trials. An order taken from the shown trial alone
+would follow the chance in that trial. `Rastermap` (Stringer et al. 2025) makes the order if it is asked for and its
+package is installed. Otherwise the order is that of the leaves of a hierarchical clustering, whose branches are turned
+so that neighbours are as similar as the tree allows (Bar-Joseph et al. 2001).
 """
 
 import logging
@@ -21,45 +21,46 @@ from neuromtm.plots.style import SMOOTHING_S
 from neuromtm.smoothing import smooth
 
 MOST_TO_TURN = 500
-"""neurons of a region, above which the tree's branches are not turned: that takes the cube of their number"""
+"""neurons of a region; if there are more, branches are not turned: the time grows with the cube of their number"""
 
 FEWEST_FOR_RASTERMAP = 10
-"""neurons that vary; it reduces them to principal components, of which fewer have too few"""
+"""neurons that vary; fewer have too few principal components, to which Rastermap reduces them"""
 
 MOST_CLUSTERS = 40
-"""of Rastermap: seconds, where 74 took minutes"""
+"""clusters of Rastermap: so many take seconds, and 74 took minutes"""
 
 
 class NeuronOrder(NamedTuple):
-    """How the neurons of a session stand in a raster."""
+    """The order of a session's neurons in a raster."""
 
     places: np.ndarray
     """(neuron,) their places in the session, from top to bottom"""
     how: str
-    """what makes neighbours alike, for a caption"""
+    """how the order was made, for a caption"""
 
 
 def neuron_order(
     counts: np.ndarray, regions: Sequence[str], *, bin_size_s: float, rastermap: bool = False
 ) -> NeuronOrder:
-    """Region by region in alphabetical order; within each, alike neurons side by side and those that never vary last.
+    """Order neurons by region, alphabetically; within a region, similar neurons are neighbours and constant ones are
+    last.
 
     Args:
-        counts: (trial, bin, neuron) spikes per bin of the trials that say which neurons are alike.
+        counts: (trial, bin, neuron) spikes per bin of the trials in which similarity is measured.
         regions: acronym of each neuron.
         bin_size_s: width of a bin.
-        rastermap: whether to take the order of Rastermap where it is installed, which takes seconds and at its very
-            first import a minute.
+        rastermap: whether to use Rastermap if it is installed. It takes seconds, and its very first import takes a
+            minute.
     """
     smoothed = smooth(np.asarray(counts, np.float64), width_s=SMOOTHING_S, bin_size_s=bin_size_s)
     activity = rearrange(smoothed, "trial bin neuron -> (trial bin) neuron")
     varies = activity.std(axis=0) > 1e-9
     standard = (activity - activity.mean(axis=0)) / np.where(varies, activity.std(axis=0), 1)
     names, trials = np.asarray(regions), f"{len(counts)} trial{'s' * (len(counts) != 1)}"
-    rank, how = None, f"in the leaf order of their correlations over {trials}"
+    rank, how = None, f"ordered by a clustering of their correlations over {trials}"
     if rastermap and varies.sum() >= FEWEST_FOR_RASTERMAP and find_spec("rastermap") is not None:
-        # one map of the session, of which a region keeps its part
-        rank, how = np.zeros(len(names), np.int64), f"in the order of Rastermap over {trials}"
+        # one map is made of the session; each region keeps its part of the order
+        rank, how = np.zeros(len(names), np.int64), f"ordered by Rastermap over {trials}"
         rank[varies] = np.argsort(rastermap_order(standard[:, varies]))
     places = []
     for name in sorted(set(regions)):
@@ -70,10 +71,10 @@ def neuron_order(
 
 
 def leaf_order(standard: np.ndarray) -> np.ndarray:
-    """(neuron,) places of the neurons along the leaves of their tree of average linkage.
+    """(neuron,) the neurons in the order of the leaves of their average-linkage tree.
 
     Args:
-        standard: (sample, neuron) of mean 0 and variance 1.
+        standard: (sample, neuron) activity of mean 0 and variance 1.
     """
     n_neurons = standard.shape[1]
     if n_neurons < 3:
@@ -89,7 +90,7 @@ def rastermap_order(standard: np.ndarray) -> np.ndarray:
     """(neuron,) places of the neurons along their one-dimensional map.
 
     Args:
-        standard: (sample, neuron) of mean 0 and variance 1.
+        standard: (sample, neuron) activity of mean 0 and variance 1.
     """
     from rastermap import Rastermap
 
@@ -99,7 +100,7 @@ def rastermap_order(standard: np.ndarray) -> np.ndarray:
     model = Rastermap(
         n_clusters=min(MOST_CLUSTERS, n_neurons - 1), n_PCs=min(64, n_neurons - 1), normalize=False, verbose=False
     )
-    root.handlers, root.level = handlers, level  # its constructor sets up the logging of the whole process
+    root.handlers, root.level = handlers, level  # the constructor changes the logging of the whole process
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of few neurons it says that it sorts without clusters
+        warnings.simplefilter("ignore")  # for few neurons it warns that it sorts without clusters
         return np.asarray(model.fit(standard.T.astype(np.float32)).isort)

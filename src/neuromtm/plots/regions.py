@@ -11,11 +11,11 @@ from neuromtm.metrics.keys import TASK_TITLES
 from neuromtm.plots.style import DISTINCT, HEADING, LABEL, TICK, TITLE, canvas, plain
 
 MOST_COLOURED = 10
-"""sessions that are told apart by colour; of more, all points are grey"""
+"""sessions that are told apart by colour; if there are more, all points are grey"""
 
 
 class Means(NamedTuple):
-    """Bits per spike of the regions of a session in one task, each field (region,)."""
+    """Bits per spike of the regions of a session in one task; each field is (region,)."""
 
     regions: Sequence[str]
     """acronyms"""
@@ -26,7 +26,7 @@ class Means(NamedTuple):
 
 
 def regions_plot(sessions: Mapping[str, Mapping[str, Means]]) -> Figure:
-    """Mean bits per spike of each region with its interval, a panel a task and a point a session.
+    """Mean bits per spike of each region with its interval: one panel per task, one point per session.
 
     Args:
         sessions: eid -> task -> means of its regions.
@@ -61,6 +61,6 @@ def regions_plot(sessions: Mapping[str, Mapping[str, Means]]) -> Figure:
         figure.legend(marks, eids, loc="outside lower center", ncols=min(len(eids), 4), fontsize=TICK, frameon=False)
     whose = eids[0] if len(eids) == 1 else f"{len(eids)} sessions"
     figure.suptitle(
-        f"{whose}: mean over neurons of each region, and its 95 % interval (hollow: too few)", fontsize=HEADING
+        f"{whose}: mean over neurons of each region, and its 95 % interval (hollow: too few neurons)", fontsize=HEADING
     )
     return figure

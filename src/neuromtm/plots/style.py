@@ -14,26 +14,26 @@ ACCENT = "#d62728"
 OBSERVED = "black"
 """what was recorded"""
 POINTS, LINES, FAINT, EMPTY = "0.4", "0.6", "0.75", "0.85"
-"""greys: of single points; of reference lines; of what stands behind; of where nothing is known"""
+"""greys of single points; of reference lines; of lines in the background; of places where nothing is known"""
 DISTINCT = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#4b00ff"),
     *("#ff00f0", "#00f000", "#ffc387", "#4b5a0f", "#004be1", "#a5e1a5", "#ff0078", "#c3c3ff", "#ff8787", "#00785a"),
 )
-"""of regions and sessions: each far from all others (28 in CIELAB at least), so that no two look akin"""
+"""colours of regions and sessions: any two are at least 28 apart in CIELAB, so that no two look alike"""
 CONDITIONS = colormaps["Dark2"]
-"""of task conditions"""
+"""colours of task conditions"""
 RATES = colormaps["magma"]
-"""of firing rates, from 0 upwards"""
+"""colours of firing rates, from 0 upwards"""
 COUNTS = colormaps["Greys"]
-"""of spike counts"""
+"""colours of spike counts"""
 DIFFERENCES = colormaps["RdBu_r"]
-"""of what may be above or below 0"""
+"""colours of values that may be above or below 0"""
 
 TICK, LABEL, TITLE, HEADING = 7, 8, 9, 11
-"""sizes of type in points: numbers at axes and legends; names of axes; titles of panels; title of the plot"""
+"""font sizes in points: numbers at axes and legends; names of axes; titles of panels; title of the plot"""
 DPI = 120
 SMOOTHING_S = 0.04
-"""standard deviation of the Gaussian that counts are smoothed with, for display only"""
+"""standard deviation of the Gaussian that smooths counts, for display only"""
 
 
 def canvas(width_in: float, height_in: float) -> Figure:

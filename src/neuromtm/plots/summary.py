@@ -11,18 +11,18 @@ from neuromtm.metrics.keys import TASK_TITLES
 from neuromtm.plots.style import ACCENT, HEADING, LABEL, LINES, OBSERVED, POINTS, TITLE, canvas, plain
 
 LOWEST = -1.0
-"""a score further down is drawn here: one session must not squeeze the others into a line"""
+"""lower scores are drawn at this value, so that one session does not squeeze the others into a line"""
 ROW_IN = 0.27
 GAP = 0.8
-"""between two tasks, in rows"""
+"""space between two tasks, in rows"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Who predicts, and what it scores in a task."""
+    """A model, baseline or ceiling, and its scores in a task."""
 
     name: str
-    """of the model or baseline"""
+    """written beside its row"""
     role: str
     """`model`, `baseline` or `ceiling`"""
     bps: np.ndarray
@@ -34,13 +34,13 @@ MARKS = {"model": "o", "baseline": "D", "ceiling": "s"}
 
 
 def summary_plot(tasks: Mapping[str, Sequence[Scored]]) -> Figure:
-    """Bits per spike of each task, a row each for the model and for what it is held against.
+    """Bits per spike of each task: one row for the model, and one for each reference that it is compared with.
 
-    A faint point is a session, a large one the mean over sessions, whose value is written at the right. 0 is the
-    prediction of each neuron's mean rate.
+    A faint point is a session. A large point is the mean over sessions; its value is written at the right. Each
+    neuron's mean rate scores 0.
 
     Args:
-        tasks: name of the task, a key of `TASK_TITLES` -> who is shown, from above to below.
+        tasks: name of the task, a key of `TASK_TITLES` -> its rows, from top to bottom.
     """
     n_rows = sum(map(len, tasks.values()))
     figure = canvas(7.2, 1.2 + ROW_IN * (n_rows + GAP * len(tasks)))
@@ -68,7 +68,7 @@ def summary_plot(tasks: Mapping[str, Sequence[Scored]]) -> Figure:
     plain(axes)
     axes.tick_params(axis="y", length=0, labelsize=LABEL)
     figure.suptitle(
-        "Hidden spikes predicted, test trials: a point a session, the large one their mean", fontsize=HEADING
+        "Prediction of hidden spikes in test trials (small points: sessions, large: mean)", fontsize=HEADING
     )
     return figure
 

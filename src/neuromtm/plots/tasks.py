@@ -22,7 +22,7 @@ HIDDEN = {
     "intra_region": "other regions and each neuron hidden",
     "inter_region": "each region hidden in turn",
 }
-RATE_COLOURS = RATES.with_extremes(bad=(0, 0, 0, 0))  # what is not predicted stays see-through
+RATE_COLOURS = RATES.with_extremes(bad=(0, 0, 0, 0))  # entries that are not predicted stay transparent
 SEEN_COLOURS = colormaps["gray"]
 EVENTS = {
     "stimOn_times": "stimulus onset",
@@ -31,21 +31,21 @@ EVENTS = {
     "feedback_times": "feedback",
     "event": "the event",
 }
-"""name of the event at 0 s in a shard -> in words; of others the name itself is shown"""
+"""name of the event at 0 s in a shard -> its words in a label; another name is shown as it is"""
 COLOUR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 FEWEST_FOR_A_BOX = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskPanel:
-    """What a model predicts of the shown trial in one task."""
+    """A model's prediction of the shown trial in one task."""
 
     task: str
     """`co_smoothing`, `forward_prediction`, `intra_region` or `inter_region`"""
     predicted: np.ndarray
     """(bin, neuron) expected spikes per bin, NaN where the task does not predict"""
     bps: float | None
-    """the session's bits per spike in the task; None where it has none"""
+    """the session's bits per spike in the task; None if it has no score"""
 
 
 def task_plot(
@@ -67,10 +67,10 @@ def task_plot(
 
     Args:
         eid: the session.
-        counts: (bin, neuron) observed spikes per bin of a trial, or their average over some.
+        counts: (bin, neuron) observed spikes per bin of a trial, or their average over some trials.
         regions: acronym of each neuron.
-        panels: one a task.
-        order: of the neurons, region by region.
+        panels: one per task.
+        order: order of the neurons, region by region.
         bin_size_s: width of a bin.
         window_s: start and end relative to the event.
         align_event: what happens at 0 s.
@@ -79,7 +79,7 @@ def task_plot(
     observed = smooth(counts, width_s=SMOOTHING_S, bin_size_s=bin_size_s)[:, order.places] / bin_size_s
     names = [regions[i] for i in order.places]
     predicted = [np.asarray(panel.predicted, np.float64)[:, order.places] / bin_size_s for panel in panels]
-    # a square root: rates of neurons span two orders of magnitude
+    # a square-root scale, because the rates of neurons span two orders of magnitude
     upper = _upper([observed, *predicted])
     norm = PowerNorm(0.5, vmin=0, vmax=upper, clip=True)
     time_s = window_s[0] + bin_size_s * (np.arange(len(observed)) + 0.5)
@@ -116,14 +116,14 @@ def task_plot(
 
 
 def scores_plot(scores: Mapping[str, np.ndarray], regions: np.ndarray, *, whose: str) -> Figure:
-    """Bits per spike of each task: the spread over neurons above, by region below.
+    """Bits per spike of each task: the spread over all neurons at the top, and by region at the bottom.
 
     Args:
         scores: task -> (neuron,) bits per spike, NaN where undefined.
         regions: (neuron,) acronyms.
         whose: the session, or how many sessions are pooled.
     """
-    # a neuron whose rates diverged has minus infinity, and is drawn at the lower end
+    # a neuron whose rates diverged scores minus infinity, and is drawn at the lower end
     known = np.concatenate([values[np.isfinite(values)] for values in scores.values()])
     # the same limits for all tasks; the few neurons beyond them are drawn at the limit
     low, high = np.percentile(known, (1, 99)) if len(known) else (0.0, 1.0)
@@ -152,7 +152,7 @@ def scores_plot(scores: Mapping[str, np.ndarray], regions: np.ndarray, *, whose:
 
 
 def time_label(align_event: str) -> str:
-    """The label of a time axis whose 0 s is the event, given by its name in the shard."""
+    """The label of a time axis. The event is at 0 s, and is given by its name in the shard."""
     return f"time from {EVENTS.get(align_event, align_event)} (s)"
 
 
@@ -173,7 +173,7 @@ def _heat_map(
     window_s: tuple[float, float],
     seen: np.ndarray | None = None,
 ) -> AxesImage:
-    """Draw (bin, neuron) rates; where bins are not predicted, what the model saw of them, in grey."""
+    """Draw (bin, neuron) rates. Bins that are not predicted show in grey what the model saw."""
     n_neurons = rates.shape[1]
     extent = (*window_s, n_neurons, 0)
     axes.set_facecolor(EMPTY)
@@ -200,7 +200,7 @@ def _mean_over_predicted(axes: Axes, time_s: np.ndarray, observed: np.ndarray, r
 
 
 def _mark_regions(maps: Sequence[Axes], names: Sequence[str]) -> None:
-    """Lines between regions, a strip of their colours, and the names of those that leave room for one."""
+    """Draw lines between regions, a strip of their colours, and the names for which there is room."""
     regions = sorted(set(names))
     starts = np.searchsorted(names, regions)
     ends = np.append(starts[1:], len(names))

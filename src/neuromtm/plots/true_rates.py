@@ -22,7 +22,7 @@ class Latents(NamedTuple):
     decoded: np.ndarray
     """(trial, bin, latent) read linearly from the predicted log-rates"""
     r2: np.ndarray
-    """(latent,) of what was decoded"""
+    """(latent,) R2 of the decoded values"""
 
 
 def true_rates_plot(
@@ -36,15 +36,15 @@ def true_rates_plot(
     bin_size_s: float,
     latents: Latents | None = None,
 ) -> Figure:
-    """True and predicted rates of some neurons in some trials and, beside them, the variables behind them.
+    """True and predicted rates of some neurons in some trials and, below them, the variables behind the rates.
 
     Args:
         eid: the session.
         true: (trial, bin, neuron) expected spikes per bin.
-        predicted: likewise, of a model.
+        predicted: (trial, bin, neuron) expected spikes per bin, from a model.
         counts: (trial, bin, neuron) spikes per bin.
-        neuron_r2: (neuron,) of the predicted rates; NaN where a true rate never varies.
-        r2: over all neurons.
+        neuron_r2: (neuron,) R2 of the predicted rates; NaN where a true rate never varies.
+        r2: R2 over all neurons.
         bin_size_s: width of a bin.
         latents: the variables behind the rates.
     """
@@ -55,7 +55,7 @@ def true_rates_plot(
     figure = canvas(3.2 * n_trials, 1.2 * len(neurons) + (2.9 if latents is not None else 0.6))
     rows = len(neurons) + (latents is not None)
     grid = figure.add_gridspec(rows, n_trials, height_ratios=[1.0] * len(neurons) + [2.2] * (latents is not None))
-    # odd ones, which the read-out of the latents was not fitted on
+    # odd trials: the read-out of the latents was not fitted to them
     for column, trial in enumerate(range(1, len(true), 2)[:n_trials] if len(true) > 1 else [0]):
         for row, neuron in enumerate(neurons):
             axes = figure.add_subplot(grid[row, column])
