@@ -1,4 +1,4 @@
-"""The page of a test of the activity tasks: a masked model's, a baseline's or a ceiling's."""
+"""The page of a test of the activity tasks, of a masked model, a baseline or a ceiling."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,34 +33,34 @@ from neuromtm.report.view import (
 
 ABSENT = "-"
 MOST_SESSIONS = 10
-"""whose pictures are put into the page; each takes a few hundred kB"""
+"""sessions whose pictures are put into the page; each picture takes up to a few hundred kB"""
 
 
 class Held(NamedTuple):
-    """What a run is held against, of one task."""
+    """The references of a run in one task."""
 
     chance: Paired | None
-    """each neuron's mean rate; None without a neurons.csv"""
+    """the run beside each neuron's mean rate; None without a neurons.csv"""
     baseline: tuple[str, Paired] | None
-    """the best one given, by its mean over sessions, and its kind"""
+    """kind of the given baseline with the highest mean over sessions, and the run beside it"""
     ceiling: Paired | None
 
 
 class References(NamedTuple):
-    """Whatever a run is held against, key of metrics.json -> it against the run."""
+    """The references of a run. Pairs are: key of metrics.json -> the run beside the reference."""
 
     truth: TestedRun | None
     """the ceiling itself"""
     ceiling: dict[str, Paired]
     baselines: Sequence[tuple[str, dict[str, Paired]]]
-    """kind and pairs of each that was given"""
+    """kind and pairs of each given baseline"""
 
 
 def read_references(folder: RunFolder, run: TestedRun, ceiling: Path | None, baselines: Sequence[Path]) -> References:
-    """Read the ceiling and the baselines, and refuse those that are of something else.
+    """Read the ceiling and the baselines. Refuse those that do not belong to the run.
 
     Raises:
-        UserError: if one is no ceiling or baseline, of other sessions, or shares no scored neuron with the run.
+        UserError: if one is no ceiling or baseline, has other sessions, or shares no scored neuron with the run.
     """
     eids = list(run.metrics["sessions"])
 
@@ -82,7 +82,7 @@ def read_references(folder: RunFolder, run: TestedRun, ceiling: Path | None, bas
 
 
 def hold_against(run: TestedRun, references: References) -> dict[str, Held]:
-    """Key of each task that the run scores -> what it is held against."""
+    """Key of each task that the run scores -> its references."""
     chance, held = against_mean_rate(run), {}
     for key in (key for key in BPS_KEYS if key in run.metrics["mean"]):
         scored = [(kind, paired[key]) for kind, paired in references.baselines if key in paired]
@@ -97,7 +97,7 @@ def activity_page(
     """What the page shows of a test of the activity tasks.
 
     Raises:
-        UserError: if a file of the test is not one that a test writes, or what `read_references` raises.
+        UserError: if a test did not write one of the files, or as `read_references` raises.
     """
     run = read_run(folder.path)
     references = read_references(folder, run, ceiling, baselines)
@@ -206,7 +206,7 @@ def _scores(run: TestedRun, held: Mapping[str, Held]) -> Table:
     def interval(key: str) -> Interval | None:
         chance = held[key].chance if key in held else None
         if chance is not None and chance.resampled == "sessions":
-            return chance.interval  # the one of the table above
+            return chance.interval  # the same as in the table above
         return bootstrap_mean(_values(run, key), "report", key)
 
     lines = {**run.metrics["sessions"], "mean over sessions": run.metrics["mean"]}
@@ -234,7 +234,7 @@ def _explained(run: TestedRun, ceiling: TestedRun | None) -> Table | None:
 
 
 def _columns(run: TestedRun) -> dict[str, np.ndarray]:
-    """Column of neurons.csv -> (neuron,) its values, of all sessions; columns without one are left out."""
+    """Column of neurons.csv -> (neuron,) its values in all sessions; columns without a value are left out."""
     neurons = [metrics for session in (run.neurons or {}).values() for metrics in session.values()]
     columns = {name: [one[name] for one in neurons if name in one] for name in NEURON_COLUMNS[3:]}
     return {name: np.array(values) for name, values in columns.items() if values}
@@ -295,7 +295,7 @@ WHOLE = ("scores.png", "rates.png", "regions.png", "connectivity.png")
 
 def _session_pictures(figures: Path, eid: str) -> SessionPictures:
     def found(name: str, caption: str) -> Picture | None:
-        # a session's name is no path
+        # a session's name must not act as a path
         return picture_of(figures / name, caption) if Path(name).name == name else None
 
     neurons = {

@@ -1,4 +1,4 @@
-"""The part of a run's page on behaviour: what was decoded, from what, beside raw counts and chance."""
+"""The part of a run's page on behaviour: scores of the model, of raw counts and of chance."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -22,14 +22,14 @@ ABSENT = "-"
 
 
 def behavior_of(run_dir: Path, metrics: Metrics) -> Behavior | None:
-    """What the read-outs of a test decoded; None if nothing was.
+    """What the read-outs of a test decoded; None if no behaviour was decoded.
 
     Args:
-        run_dir: of the test.
-        metrics: of that test.
+        run_dir: run directory of the test.
+        metrics: metrics of that test.
 
     Raises:
-        UserError: if behavior.csv is not one that a test writes.
+        UserError: if a test did not write behavior.csv.
     """
     plot = behavior_plot(metrics["sessions"])
     if plot is None:
@@ -47,7 +47,7 @@ def decoded_of(run_dir: Path, metrics: Metrics) -> Behavior | None:
     """What a decoder's test found; None if nothing was scored.
 
     Raises:
-        UserError: if decoding.csv is not one that a test writes.
+        UserError: if a test did not write decoding.csv.
     """
     plot = behavior_plot(metrics["sessions"], model="decoder")
     if plot is None:
@@ -64,7 +64,7 @@ def decoded_of(run_dir: Path, metrics: Metrics) -> Behavior | None:
 def _rows(
     metrics: Metrics, about: Mapping[tuple[str, str], list[str]], names: tuple[str, ...], unknown: list[str]
 ) -> list[list[str]]:
-    """A row for each behaviour and session, and for each behaviour's mean."""
+    """A row for each behaviour and session, and one for each behaviour's mean."""
     rows = []
     for behavior, score in behaviors(metrics["mean"]).items():
         of_sessions = {eid: of for eid, of in metrics["sessions"].items() if f"{behavior}_{score}" in of}
@@ -98,7 +98,7 @@ def _read(
 
 
 def _read_out(row: dict[str, str]) -> tuple[tuple[str, str], list[str]] | None:
-    """Features and prompt of the model's read-out that was chosen, test trials used, what was left out."""
+    """Features and prompt of the model's chosen read-out, test trials used, and what was left out."""
     if row["chosen"] != "1" or not row["prompt"]:
         return None
     left_out = f"{int(row['n_trials_left_out'])} trials, {int(row['n_bins_left_out'])} bins"
@@ -107,6 +107,6 @@ def _read_out(row: dict[str, str]) -> tuple[tuple[str, str], list[str]] | None:
 
 
 def _decoded(row: dict[str, str]) -> tuple[tuple[str, str], list[str]]:
-    """Test trials scored, what was left out."""
+    """Test trials scored, and what was left out."""
     left_out = f"{int(row['n_trials_left_out'])} trials, {int(row['n_bins_left_out'])} bins"
     return (row["eid"], short_name(row["target"])), [str(int(row["n_trials"])), left_out]

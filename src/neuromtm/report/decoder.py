@@ -12,7 +12,7 @@ def decoder_page(folder: RunFolder, head: Head, training: Training) -> DecoderPa
     """What the page shows of a decoder's test.
 
     Raises:
-        UserError: if a file of the test is not one that a test writes.
+        UserError: if a test did not write one of the files.
     """
     metrics = read_metrics(folder.path)
     return DecoderPage(

@@ -25,25 +25,25 @@ TEMPLATES: dict[type[Page], str] = {
 
 
 def report_page(run_dir: Path, *, ceiling: Path | None = None, baselines: Sequence[Path] = ()) -> str:
-    """The text of report.html: what is in the run's folder; what is not in it is said.
+    """The text of report.html. It shows what is in the run's folder, and says what is missing.
 
     Args:
         run_dir: the run directory; tested or not.
-        ceiling: what `neuromtm ceiling` wrote, of the same simulated sessions.
-        baselines: what `neuromtm baseline` wrote, of the same sessions; the best is shown in each task.
+        ceiling: folder that `neuromtm ceiling` wrote, of the same simulated sessions.
+        baselines: folders that `neuromtm baseline` wrote, of the same sessions; each task shows the best of them.
 
     Raises:
-        UserError: if there is no run, a file of it is not one that a test writes, or the ceiling or a baseline is of
-            something else.
+        UserError: if there is no run, a test did not write one of its files, or the ceiling or a baseline does not
+            belong to it.
     """
     return render(page_of(Path(run_dir), ceiling=ceiling, baselines=baselines))
 
 
 def page_of(run_dir: Path, *, ceiling: Path | None = None, baselines: Sequence[Path] = ()) -> Page:
-    """What the page shows; likewise."""
+    """What the page shows. The arguments and errors are those of `report_page`."""
     if not any((run_dir / name).exists() for name in ("config.yaml", METRICS_FILE)):
         raise UserError(f"{run_dir}: no such run directory; there is neither a config.yaml nor a {METRICS_FILE} in it.")
-    folder, made = open_folder(run_dir), f"neuromtm {__version__}, page of {_time(datetime.now(UTC))}"
+    folder, made = open_folder(run_dir), f"neuromtm {__version__}, page made {_time(datetime.now(UTC))}"
 
     def head(what: str, tested: str | None) -> Head:
         return Head(name=folder.name, what=what, made=made, tested=tested)
@@ -63,7 +63,7 @@ def page_of(run_dir: Path, *, ceiling: Path | None = None, baselines: Sequence[P
 
 
 def render(page: Page) -> str:
-    """A page as HTML. Whatever the page holds is text: names are escaped."""
+    """A page as HTML. All that the page holds is text: names are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("neuromtm.report"),
         autoescape=True,

@@ -37,7 +37,7 @@ def picture(plot: Figure, name: str, caption: str) -> Picture:
 def _picture(data: bytes, name: str, caption: str, *, dpi: int, source: str) -> Picture:
     # PNG 1.2, section 11.2.2: width and height stand at a fixed place
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or len(data) < 24:
-        raise UserError(f"{source}: not a PNG picture. Delete it, or test the run again, which draws it anew.")
+        raise UserError(f"{source}: not a PNG picture. Delete it, or test the run again to draw it again.")
     width, height = struct.unpack(">II", data[16:24])
     return Picture(
         name=name,

@@ -1,4 +1,4 @@
-"""What a run's folder says of itself: its configuration, and what it trained."""
+"""What a run's folder says about the run: its configuration, and the curves of its training."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from neuromtm.report.texts import DECODER, PAGE
 from neuromtm.report.view import TextFile, Training
 
 CONFIGS = ("config.yaml", "config.test.yaml")
-"""of the training and of the test"""
+"""configurations of the training and of the test"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class RunFolder:
         return self.path.resolve().name
 
     def option(self, group: str, name: str) -> Any:
-        """An option as the test had it, or else the training; None if neither says."""
+        """An option of the test or, if the test does not name it, of the training; None if neither names it."""
         for config in (self.configs.get(file) for file in reversed(CONFIGS)):
             of_group = (config or {}).get(group)
             if isinstance(of_group, dict) and of_group.get(name) is not None:
@@ -41,7 +41,7 @@ class RunFolder:
 
     @property
     def data(self) -> str | None:
-        """The folder of its shards; None if no configuration says."""
+        """The folder of its shards; None if no configuration names it."""
         root = self.option("data", "root")
         return root if isinstance(root, str) else None
 
@@ -53,7 +53,7 @@ class RunFolder:
 
 
 def open_folder(path: Path) -> RunFolder:
-    """Read the configurations of a run; one that is no YAML tells nothing, and is shown as it is."""
+    """Read the configurations of a run. A file that is not YAML gives no options; the page shows it as it is."""
     found = {}
     for name in CONFIGS:
         if (path / name).exists():
@@ -66,7 +66,7 @@ def open_folder(path: Path) -> RunFolder:
 
 
 def baseline_command(folder: RunFolder, eids: Sequence[str]) -> str:
-    """The command that makes a baseline on the trials and neurons of the run's test, and shows it on the page."""
+    """The command that scores a baseline on the trials and neurons of the run's test, and shows it on the page."""
     out = folder.path.parent / f"{folder.path.resolve().name}-ridge"
     command = ["neuromtm", "baseline", "--data", folder.data or "DATA", "--kind", "ridge"]
     chosen = folder.option("data", "sessions") is not None or folder.option("data", "n_sessions") is not None

@@ -16,7 +16,7 @@ from neuromtm.files import table_text
 from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, Column, columns_of
 
 PLAIN_WIDTH = 1000
-"""a log file has no width: its lines are not folded, however long the runs' names"""
+"""characters a line in a file or pipe: lines are not folded, even if the names of runs are long"""
 
 
 ABSENT = "-"
@@ -28,7 +28,7 @@ def summary(runs: Mapping[str, Metrics]) -> dict[str, dict[str, float]]:
 
 
 def comparison_table(runs: Mapping[str, Metrics], *, balanced: bool = False) -> Table:
-    """A row a run, a column a metric, chance levels in brackets.
+    """One row per run and one column per metric, with chance levels in brackets.
 
     Args:
         runs: name -> its metrics, as `read_metrics` gives them.
@@ -52,22 +52,22 @@ def comparison_table(runs: Mapping[str, Metrics], *, balanced: bool = False) -> 
 
 
 def print_comparison(runs: Mapping[str, Metrics], file: TextIO | None = None, *, balanced: bool = False) -> None:
-    """Print the table: in colour and fitted on a terminal, as plain Markdown in a file or a pipe.
+    """Print the table: in colour and fitted to the width on a terminal, as plain Markdown in a file or a pipe.
 
     Args:
         runs: name -> its metrics.
-        file: where to; by default standard output.
+        file: where to print; by default standard output.
         balanced: whether classes have a column of their balanced accuracy too.
     """
     _print(comparison_table(runs, balanced=balanced), file)
 
 
 def paired_table(pairs: Mapping[str, Mapping[str, Paired]], reference: str) -> Table:
-    """A row a run, a column an activity task: its difference from the reference, and how many sessions it wins.
+    """One row per run, one column per activity task: the difference from the reference, and how many sessions it wins.
 
     Args:
-        pairs: name of each other run -> key of metrics.json -> it against the reference, as `pair` gives it.
-        reference: name of the run that the others are held against.
+        pairs: name of each other run -> key of metrics.json -> the run beside the reference, as `pair` gives it.
+        reference: name of the run that the others are compared with.
     """
     kinds = {paired.resampled for of_run in pairs.values() for paired in of_run.values()}
     title = (
@@ -93,7 +93,7 @@ RESAMPLED = {
     "sessions, and says nothing of other animals.",
     "sessions": "The interval is a bootstrap over sessions; of few sessions it is too narrow.",
 }
-"""what an interval is over -> what to say of it"""
+"""what an interval is over -> the note on it"""
 
 
 def _paired_cell(paired: Paired | None) -> str:
@@ -104,10 +104,10 @@ def _paired_cell(paired: Paired | None) -> str:
 
 
 def share_table(shares: Mapping[str, Mapping[str, Paired]], ceiling: str) -> Table:
-    """A row a run, a column an activity task: its bits per spike as a share of the ceiling's.
+    """One row per run, one column per activity task: the run's bits per spike as a share of the ceiling's.
 
     Args:
-        shares: name of each run -> key of metrics.json -> it against the ceiling.
+        shares: name of each run -> key of metrics.json -> the run beside the ceiling.
         ceiling: name of the run that holds the true rates' scores.
     """
     table = Table(
@@ -124,7 +124,7 @@ def share_table(shares: Mapping[str, Mapping[str, Paired]], ceiling: str) -> Tab
 
 
 def print_tables(tables: Sequence[Table], file: TextIO | None = None) -> None:
-    """Print tables one below the other, likewise."""
+    """Print tables one below the other, as `print_comparison` prints one."""
     for number, table in enumerate(tables):
         if number:
             print(file=file or sys.stdout)
@@ -135,14 +135,14 @@ PAIRED_COLUMNS = (
     *("reference", "run", "metric", "n_sessions", "n_neurons", "reference_mean", "run_mean", "difference"),
     *("low", "high", "resampled", "sessions_won", "sessions_lost", "share"),
 )
-"""of comparison.csv: `low` and `high` are the ends of the interval of `difference`; `share` is that of the ceiling"""
+"""of comparison.csv: `low` and `high` are the ends of the interval of `difference`; `share` is of the ceiling"""
 
 
 def paired_text(pairs: Mapping[tuple[str, str], Mapping[str, Paired]], ceiling: str | None = None) -> str:
-    """The text of comparison.csv: a row a pair of runs and activity task, a field empty where undefined.
+    """The text of comparison.csv: one row per pair of runs and activity task. A field is empty where it is undefined.
 
     Args:
-        pairs: (reference, run) -> key of metrics.json -> pair.
+        pairs: (reference, run) -> key of metrics.json -> the two side by side.
         ceiling: name of the run that holds the true rates' scores; None if there is none.
     """
     rows = []
@@ -173,5 +173,5 @@ def _cell(means: Mapping[str, float], column: Column) -> str:
 
 def _caption(runs: Mapping[str, Metrics]) -> str | None:
     if len({frozenset(metrics["sessions"]) for metrics in runs.values()}) > 1:
-        return "These runs were tested on different sessions: their means do not compare."
+        return "These runs were tested on different sessions: do not compare their means."
     return None

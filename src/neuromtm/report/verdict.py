@@ -12,7 +12,7 @@ from neuromtm.report.view import Level, Verdict
 
 Standing = Literal["better", "level", "worse"]
 SMALLEST = 0.01
-"""a difference without an interval that is less than this is none: two digits do not show it"""
+"""if there is no interval, a smaller difference counts as none: two digits do not show it"""
 
 
 class TaskStanding(NamedTuple):
@@ -23,18 +23,18 @@ class TaskStanding(NamedTuple):
     baseline: Standing | None
     """against the best simple baseline; None if none was given"""
     share: float | None
-    """of the ceiling; None if none was given"""
+    """share of the ceiling that it reaches; None if no ceiling was given"""
 
 
 def standing(difference: float, interval: Interval | None) -> Standing:
-    """Whether a difference is one: its 95 % interval does not hold 0, or, without one, it is `SMALLEST` at least."""
+    """Judge a difference. It counts if its interval does not hold 0 or, without one, if it is at least `SMALLEST`."""
     if interval is not None:
         return "better" if interval.low > 0 else "worse" if interval.high < 0 else "level"
     return "better" if difference >= SMALLEST else "worse" if difference <= -SMALLEST else "level"
 
 
 def paired_standing(paired: Paired) -> Standing:
-    """Likewise, of two runs."""
+    """Judge the difference of two runs, as `standing` does."""
     return standing(paired.difference, paired.interval)
 
 
@@ -62,11 +62,11 @@ def activity_verdict(tasks: Mapping[str, TaskStanding]) -> Verdict:
 
 
 def _level(n_above: int, n_tasks: int, compared: Mapping[Standing, int]) -> tuple[Level, str]:
-    """How good the run is, and that in a few words.
+    """How good the run is, as a level and in a few words.
 
     Args:
         n_above: tasks in which it is better than chance.
-        n_tasks: tasks.
+        n_tasks: number of tasks.
         compared: how it stands against a simple baseline -> in how many tasks.
     """
     if n_above == 0:
@@ -93,7 +93,7 @@ def _where(tasks: Sequence[str], of: int) -> str:
 
 
 def decoded_sentence(mean: Mapping[str, float]) -> str | None:
-    """What a test decoded, beside chance and raw counts; None if it decoded nothing.
+    """A sentence on what a test decoded, beside chance and raw counts; None if it decoded nothing.
 
     Args:
         mean: metrics.json's means over sessions.

@@ -1,4 +1,4 @@
-"""What a page shows, as plain values: the templates render these, and know nothing else."""
+"""What a page shows, as plain values. The templates render these values, and know nothing else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ class Picture:
     """A picture inside the page."""
 
     name: str
-    """of its file, or what it shows in a few words"""
+    """name of its file, or what it shows in a few words"""
     caption: str
     source: str
     """a `data:` address"""
     width: int
-    """pixels at which it is as large as it was drawn"""
+    """width in pixels of the page at which it has the size it was drawn for"""
     height: int
 
 
@@ -103,12 +103,12 @@ class Regions:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What a page opens with."""
+    """The head of a page."""
 
     name: str
-    """of the run"""
+    """name of the run"""
     what: str
-    """the run is of: a masked model, a decoder, ..."""
+    """what kind of run it is: a masked model, a decoder, ..."""
     made: str
     """version and time of the page"""
     tested: str | None
@@ -128,7 +128,7 @@ class UntestedPage(Page):
     """The page of a run that has no scores yet."""
 
     command: str
-    """that makes them"""
+    """command that makes the scores"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +137,9 @@ class DecoderPage(Page):
 
     verdict: Verdict
     explanation: Sequence[str]
-    """what a decoder is, and what this one is; a paragraph each"""
+    """one paragraph on what a decoder is, and one on this decoder"""
     note: str
-    """on the scores"""
+    """note on the scores"""
     behavior: Behavior | None
 
 
@@ -152,28 +152,28 @@ class ActivityPage(Page):
     """a sentence on behaviour"""
     summary: Picture | None
     glance: Table | None
-    """a row a task: the run beside what it is held against"""
+    """one row per task: the run beside its references"""
     glance_notes: Sequence[str]
     hint: str | None
-    """command that makes a baseline, where none was given"""
+    """command that makes a baseline; None if one was given"""
     tasks: Sequence[Definition]
     behavior: Behavior | None
     sessions: Sequence[SessionPictures]
     n_sessions: int
-    """with or without pictures"""
+    """number of sessions, with or without pictures"""
     neurons: Sequence[Picture]
-    """of all sessions together"""
+    """pictures of all sessions together"""
     has_pictures: bool
     """whether there is a figures/ at all"""
     missing: Sequence[str]
-    """names of pictures that a test draws and figures/ lacks"""
+    """names of pictures that a test draws, but figures/ lacks"""
     scores: Table
     absent: Sequence[str]
-    """metrics that every table shows and this run lacks"""
+    """metrics that every table shows, but this run lacks"""
     explained: Table | None
     """share of the spikes explained"""
     spread: Table | None
-    """over neurons; None without a neurons.csv"""
+    """spread of the metrics over neurons; None without a neurons.csv"""
     spread_definitions: Sequence[Definition]
     regions: Regions | None
     """None without a regions.csv"""
