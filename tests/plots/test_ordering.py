@@ -120,8 +120,8 @@ def test_rastermap_orders_the_session_at_once_and_each_region_keeps_its_part(sta
 
 
 def test_rastermap_is_not_asked_while_training_nor_of_few_neurons(stand_in):
-    assert "leaf order" in neuron_order(phases(), REGIONS, bin_size_s=BIN_SIZE_S).how
-    assert "leaf order" in neuron_order(phases(4), REGIONS[:4], bin_size_s=BIN_SIZE_S, rastermap=True).how
+    assert "a clustering of their correlations" in neuron_order(phases(), REGIONS, bin_size_s=BIN_SIZE_S).how
+    assert "a clustering of their correlations" in neuron_order(phases(4), REGIONS[:4], bin_size_s=BIN_SIZE_S, rastermap=True).how
     assert not stand_in
 
 

@@ -42,8 +42,7 @@ class NeuronOrder(NamedTuple):
 def neuron_order(
     counts: np.ndarray, regions: Sequence[str], *, bin_size_s: float, rastermap: bool = False
 ) -> NeuronOrder:
-    """Order neurons by region, alphabetically; within a region, similar neurons are neighbours and constant ones are
-    last.
+    """Order neurons by region, in alphabetical order; within a region similar ones side by side, constant ones last.
 
     Args:
         counts: (trial, bin, neuron) spikes per bin of the trials in which similarity is measured.
