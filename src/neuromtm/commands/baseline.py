@@ -1,4 +1,4 @@
-"""`neuromtm baseline`: simple predictions through the tasks of a test."""
+"""`neuromtm baseline`: score simple predictions in the tasks of a test."""
 
 import argparse
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """Fit a baseline to each session, score it as a test does and write the tables of a test.
 
     Args:
-        arguments: the command line behind the command's name.
-        parser: an empty one with the command's name.
+        arguments: the command line after the command's name.
+        parser: an empty parser with the command's name.
     """
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of shards")
     parser.add_argument(
         "--kind",
         choices=tuple(KINDS),
         required=True,
-        help="which baseline; docs/baselines.md has their formulas",
+        help="which baseline; docs/baselines.md has the formulas",
     )
     parser.add_argument(
         "--out", metavar="RUN", type=Path, required=True, help="folder for metrics.json, the tables and baseline.json"
     )
-    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score; by default all of the role")
+    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score (default: all sessions of the role)")
     parser.add_argument(
         "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
     )
@@ -41,9 +41,9 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         metavar="HZ",
         type=float,
         default=0.0,
-        help="leaves out neurons that fire less, as data.min_firing_rate_hz of the model beside it (default: 0)",
+        help="leave out neurons that fire less; take data.min_firing_rate_hz of the model to compare with (default: 0)",
     )
-    parser.add_argument("--regions", metavar="REGION", nargs="+", help="likewise, as data.regions (default: all)")
+    parser.add_argument("--regions", metavar="REGION", nargs="+", help="keep only neurons of these regions; take data.regions of that model (default: all)")
     options = parser.parse_args(arguments)
     data = SessionDataModule(
         root=str(options.data),

@@ -18,14 +18,14 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """Score the true rates of simulated sessions and write the tables of a test.
 
     Args:
-        arguments: the command line behind the command's name.
-        parser: an empty one with the command's name.
+        arguments: the command line after the command's name.
+        parser: an empty parser with the command's name.
     """
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of simulated shards")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder for metrics.json, the tables and ceiling.json"
     )
-    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score; by default all of the role")
+    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score (default: all sessions of the role)")
     parser.add_argument(
         "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
     )

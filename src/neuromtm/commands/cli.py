@@ -42,16 +42,17 @@ class Parser(LightningArgumentParser):
         self.allow_abbrev = False
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Leave the printing to `main`; without `exit_on_error` the parser itself waits for its own error."""
+        """Raise the error for `main` to print. Without `exit_on_error` the parser itself catches its own error."""
         if not self.exit_on_error:
             super().error(message, ex)
         raise users_own(ex) or ConfigError(message) from ex
 
 
 class NeuromtmCLI(LightningCLI):
-    """LightningCLI with one place for all that a run leaves, and with the evaluation always on.
+    """LightningCLI with one folder for all that a run writes, and with the evaluation always on.
 
-    A configuration with `model.target` trains and tests a decoder of that behaviour, any other a masked model.
+    A configuration with `model.target` trains and tests a decoder of that behaviour; any other trains and tests a
+    masked model.
     """
 
     def __init__(self, args: Sequence[str] | None = None):
@@ -76,7 +77,7 @@ class NeuromtmCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The commands, each with the arguments of the Trainer's method that are no options."""
+        """The commands. Each has the arguments of the Trainer's method that are not options."""
         # checkpoints are always read with weights_only
         skipped = {"weights_only", "return_predictions"}
         return {name: arguments | skipped for name, arguments in LightningCLI.subcommands().items()}
@@ -104,7 +105,7 @@ class NeuromtmCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
 
     def _parse_ckpt_path(self) -> None:
-        # Lightning would lay options stored in a checkpoint over those of the command line. Ours stores none.
+        # Lightning would let options in a checkpoint override those of the command line. Ours stores none.
         pass
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -129,10 +130,10 @@ class NeuromtmCLI(LightningCLI):
                 rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
         if self.subcommand == "fit":
             _require_validation(options["trainer"])
-            # not into config.yaml: a later test with it must not take the checkpoint that training went on from
+            # kept out of config.yaml: a later test with it must not use the checkpoint that training resumed from
             self._resumes_from, options["ckpt_path"] = options["ckpt_path"], None
             goes_on = self._resumes_from is not None and _lies_in(Path(self._resumes_from), run_dir)
-            rank = rank_zero_only.rank  # ty: ignore[missing-attribute]  # Lightning hangs it on the function
+            rank = rank_zero_only.rank  # ty: ignore[missing-attribute]  # Lightning sets it on the function
             if rank == 0 and not goes_on:
                 _require_free(run_dir)
 
@@ -155,16 +156,16 @@ class NeuromtmCLI(LightningCLI):
         if self._decodes:
             results = [DecodingResults()]
         else:
-            # behind those that score: activity, behavior and figures stand among the callbacks by their order here
+            # they run after the callbacks that score: activity, behavior and figures come first, in their order above
             activity, behavior = self._get(self.config_init, "activity"), self._get(self.config_init, "behavior")
             results = [TestResults(activity, behavior), RegionConnectivity(), RatePredictions()]
         self.trainer_defaults["callbacks"] = results
         try:
             trainer = super().instantiate_trainer(**kwargs)
-        except ValueError as error:  # an accelerator, strategy or precision that there is not
+        except ValueError as error:  # an accelerator, strategy or precision that does not exist
             raise ConfigError(f"trainer: {error}") from error
         if isinstance(trainer.strategy, DDPStrategy):
-            # a batch uses the stitchers and the prompt of its own sessions and scheme only
+            # a batch uses only the stitchers of its own sessions and the prompt of its own scheme
             trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
         if self.subcommand == "predict" and trainer.world_size > 1:
             raise ConfigError("predict runs on one device: add --trainer.devices 1 --trainer.num_nodes 1.")
@@ -172,7 +173,7 @@ class NeuromtmCLI(LightningCLI):
 
     def fit(self, **arguments) -> None:
         """Train, from a checkpoint if one was named."""
-        self.trainer.ckpt_path = self._resumes_from  # this way the module knows before its `setup`
+        self.trainer.ckpt_path = self._resumes_from  # this way the module knows it before its `setup`
         self.trainer.fit(**arguments)
 
     def predict(self, **arguments) -> None:
@@ -181,7 +182,7 @@ class NeuromtmCLI(LightningCLI):
 
 
 def names_a_target(arguments: Sequence[str]) -> bool:
-    """Whether a command line or one of its configuration files sets `model.target`: before the parser can be made."""
+    """Whether a command line or one of its configuration files sets `model.target`. The parser depends on it."""
     if any(argument.partition("=")[0] == "--model.target" for argument in arguments):
         return True
     for file in config_texts(arguments):
@@ -190,7 +191,7 @@ def names_a_target(arguments: Sequence[str]) -> bool:
             if config["model"].get("target") is not None:
                 return True
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
-            pass  # the parser says what is wrong with it, or it has no such entry
+            pass  # it has no such entry, or the parser will say what is wrong with it
     return False
 
 
@@ -241,10 +242,10 @@ def _require_free(run_dir: Path) -> None:
 
 
 def _quieten() -> None:
-    """Leave out what Lightning says of its own products and of its own code."""
+    """Hide what Lightning says about its own products and its own code."""
     warnings.filterwarnings("ignore", message=".*LeafSpec", module="lightning")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # we look ourselves
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # we check it ourselves
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     if _is_no_tip not in logger.filters:
         logger.addFilter(_is_no_tip)

@@ -35,11 +35,11 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """Print tested runs side by side and, if asked, write their means, tables and plots.
 
     Args:
-        arguments: the command line behind the command's name.
-        parser: an empty one with the command's name.
+        arguments: the command line after the command's name.
+        parser: an empty parser with the command's name.
     """
     parser.add_argument(
-        "runs", metavar="NAME=RUN", nargs="+", help="run directory, or the metrics.json of a test, and a name for it"
+        "runs", metavar="NAME=RUN", nargs="+", help="a name, and a run directory or the metrics.json of a test"
     )
     parser.add_argument("--out", metavar="FILE", type=Path, help="JSON file for the means of each run, by its name")
     parser.add_argument(
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ceiling",
         metavar="NAME",
-        help="which of them is the ceiling that `neuromtm ceiling` wrote: the others' shares of it are shown",
+        help="name of the run that `neuromtm ceiling` wrote; the other runs' shares of it are shown",
     )
     parser.add_argument("--balanced", action="store_true", help="show the balanced accuracy of decoded classes too")
     options = parser.parse_args(arguments)
@@ -60,7 +60,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     if options.ceiling is not None:
         _check_ceiling(options.ceiling, options.runs, runs)
     if options.out_dir is not None and len(runs) == 1:
-        raise UserError("--out_dir: one run alone has nothing to be compared with. Name another.")
+        raise UserError("--out_dir: one run alone has nothing to be compared with. Name another run.")
     metrics = {name: run.metrics for name, run in runs.items()}
     reference, *others = runs
     pairs = {name: paired for name in others if (paired := pair(runs[reference], runs[name]))}
@@ -97,7 +97,7 @@ def _named_runs(given: Sequence[str]) -> dict[str, TestedRun]:
 
 
 def _check_ceiling(name: str, given: Sequence[str], runs: Mapping[str, TestedRun]) -> None:
-    """Refuse a ceiling that is none, or that lacks a session of a run held against it."""
+    """Refuse a run that is no ceiling, or that lacks a session of a run compared with it."""
     if name not in runs:
         raise UserError(f"--ceiling {name}: no run of that name. There are: {', '.join(runs)}.")
     path = dict(one.split("=", 1) for one in given)[name]
@@ -132,7 +132,7 @@ def _write_comparison(
 def _plots(
     metrics: Mapping[str, Metrics], pairs: Mapping[str, Mapping[str, Paired]], reference: str
 ) -> dict[str, Figure]:
-    """File name -> plot: a point a session and, where neurons are paired, a point a neuron."""
+    """File name -> plot: one point per session and, where neurons are paired, one point per neuron."""
     from neuromtm.plots.comparison import points_plot  # matplotlib is needed for files only
 
     columns = columns_of(key for of_run in metrics.values() for key in of_run["mean"])
@@ -148,7 +148,7 @@ def _plots(
 
 
 def _session_points(reference: Metrics, run: Metrics, keys: Iterable[str]) -> dict[str, np.ndarray]:
-    """Key of metrics.json -> (session, 2) values of both, in the sessions that have it in both."""
+    """Key of metrics.json -> (session, 2) values of both runs, in the sessions in which both have the metric."""
     both = [(reference["sessions"].get(eid, {}), of) for eid, of in run["sessions"].items()]
     return {key: np.array([(x[key], y[key]) for x, y in both if key in x and key in y]).reshape(-1, 2) for key in keys}
 

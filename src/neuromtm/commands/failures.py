@@ -1,4 +1,4 @@
-"""Whose fault an error is: the user's, which is told in one line, or the program's, which is shown whole."""
+"""Tell the user's errors, which are printed in one line, from the program's own, which are shown in full."""
 
 import sys
 

@@ -15,7 +15,7 @@ from neuromtm.errors import ConfigError
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command; a user's error is one line and exit code 2.
+    """Run a command. A user's error prints one line and ends the program with exit code 2.
 
     Args:
         args: the command line without the program's name; by default the process's own.
@@ -55,7 +55,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "neuromtm COMMAND --help has the options of a command, neuromtm --version the version.",
+            "neuromtm COMMAND --help shows the options of a command; neuromtm --version shows the version.",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""`neuromtm rates`: how near a model's predicted rates come to the true ones of a simulation."""
+"""`neuromtm rates`: compare a model's predicted rates with the true rates of a simulation."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from neuromtm.report.tables import print_tables
 
 
 def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """Print how near predicted rates come to the true ones, and draw them.
+    """Print how near predicted rates are to the true ones, and draw both.
 
     Args:
-        arguments: the command line behind the command's name.
-        parser: an empty one with the command's name.
+        arguments: the command line after the command's name.
+        parser: an empty parser with the command's name.
     """
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory in which `neuromtm predict` has written")
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory that holds the output of `neuromtm predict`")
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of the simulated shards")
     parser.add_argument(
         "--latents",

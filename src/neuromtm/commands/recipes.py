@@ -1,4 +1,4 @@
-"""`neuromtm recipes`: the configurations of `conf/`, which come with the package; and how a command finds them."""
+"""`neuromtm recipes`: the configurations of `conf/`, which come with the package, and how commands find them."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """List the shipped recipes, or write them into a folder.
 
     Args:
-        arguments: the command line behind the command's name.
-        parser: an empty one with the command's name.
+        arguments: the command line after the command's name.
+        parser: an empty parser with the command's name.
 
     Raises:
         ConfigError: if the folder holds a file of the same name with other content; nothing is written then.
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     width = max(map(len, recipes))
     for name, path in recipes.items():
         print(f"{name.ljust(width)}  {_summary(path)}")
-    print("\nneuromtm fit --config NAME takes one by its name; neuromtm recipes DIR writes them all into a folder.")
+    print("\nneuromtm fit --config NAME uses one by its name; neuromtm recipes DIR writes them all into a folder.")
 
 
 def shipped() -> dict[str, Path]:
@@ -72,7 +72,7 @@ def with_shipped_recipes(arguments: Sequence[str]) -> list[str]:
 
 
 def _configs(arguments: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """Where in a command line a configuration stands, its text, and what stands before it in the same argument."""
+    """For each configuration in a command line: its place, its text, and what is before it in the same argument."""
     for place, argument in enumerate(arguments):
         option, joined, value = argument.partition("=")
         if option not in CONFIG_OPTIONS:
@@ -102,13 +102,13 @@ def _found(value: str) -> str:
 
 def _is_file(value: str) -> bool:
     try:
-        return Path(value).exists()  # what is a folder or cannot be read, the parser says
-    except OSError:  # longer than a file's name can be
+        return Path(value).exists()  # the parser reports a folder or an unreadable file
+    except OSError:  # too long for the name of a file
         return False
 
 
 def _is_yaml(value: str) -> bool:
-    """Whether it is a configuration itself, as the parser takes it in the place of a file."""
+    """Whether the text is itself a configuration, which the parser takes in place of a file."""
     try:
         return isinstance(yaml.safe_load(value), dict)
     except yaml.YAMLError:
@@ -126,7 +126,7 @@ def _write(recipes: dict[str, Path], folder: Path) -> None:
     if other:
         names = ", ".join(sorted(str(path.relative_to(folder)) for path in other))
         raise ConfigError(
-            f"{folder}: has other files of the same name: {names}. Nothing was written. Name another folder, or move "
+            f"{folder}: has files of the same name with other content: {names}. Nothing was written. Name another folder, or move "
             "these files away first."
         )
     for path, text in texts.items():

@@ -1,4 +1,4 @@
-"""What commands there are. Nothing of them is imported here."""
+"""The list of commands. None of them is imported here."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ class Command(NamedTuple):
 
     summary: str
     module: str
-    """imported when the command is given; its `run` takes the command line behind the command's name and an empty
+    """imported when the command is given; its `run` takes the command line after the command's name, and an empty
     parser"""
 
 
@@ -23,19 +23,19 @@ LIGHTNING = {
 
 COMMANDS = {
     "baseline": Command(
-        "Score a simple prediction (PSTH, ridge, Poisson regression ...) on the entries of a model's test.",
+        "Score a simple prediction (PSTH, ridge, Poisson regression ...) on the entries that a model's test scores.",
         "neuromtm.commands.baseline",
     ),
     "ceiling": Command(
-        "Score the true rates of simulated sessions, the bound of what a model can reach.",
+        "Score the true rates of simulated sessions: the upper bound for any model.",
         "neuromtm.commands.ceiling",
     ),
     "compare": Command(
-        "Hold tested runs against each other: means, differences paired over neurons and sessions.",
+        "Compare tested runs: means, and differences paired over neurons and sessions.",
         "neuromtm.commands.compare",
     ),
     "rates": Command(
-        "Hold the predicted rates of simulated sessions against the true ones: R2, and a plot.",
+        "Compare the predicted rates of simulated sessions with the true ones: R2, and a plot.",
         "neuromtm.commands.rates",
     ),
     "recipes": Command(
@@ -44,4 +44,4 @@ COMMANDS = {
     ),
     "report": Command("Write a run's numbers and plots, each explained, as one HTML page.", "neuromtm.commands.report"),
 }
-"""commands beside them"""
+"""the other commands"""

@@ -11,8 +11,8 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """Write a run's numbers and plots as one page.
 
     Args:
-        arguments: the command line behind the command's name.
-        parser: an empty one with the command's name.
+        arguments: the command line after the command's name.
+        parser: an empty parser with the command's name.
     """
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory, tested or not")
     parser.add_argument(
@@ -25,10 +25,10 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="what `neuromtm baseline` wrote, of the same sessions; of several the best is shown in each task",
+        help="folders that `neuromtm baseline` wrote, of the same sessions; each task shows the best of them",
     )
     parser.add_argument(
-        "--ceiling", metavar="DIR", type=Path, help="what `neuromtm ceiling` wrote, of the same simulated sessions"
+        "--ceiling", metavar="DIR", type=Path, help="folder that `neuromtm ceiling` wrote, of the same simulated sessions"
     )
     options = parser.parse_args(arguments)
     require_file("--out", options.out)
