@@ -1,4 +1,4 @@
-"""Fine-tuning from Python: the very path of `neuromtm fit --config finetune.yaml`."""
+"""Fine-tuning from Python, by the same code as `neuromtm fit --config finetune.yaml`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 RECIPE = "finetune.yaml"
 PRETRAINED_FILE = "pretrained.ckpt"
-"""the model that a fine-tuning starts from, in its run directory"""
+"""file in the run directory: the model that a fine-tuning starts from"""
 SETTLED = ("data.root", "data.sessions", "model.pretrained", "seed_everything", "run_dir")
 """options that follow from the arguments of `Model.adapt`"""
 
@@ -49,13 +49,13 @@ def adapt(
     """Fine-tune a model; the arguments are those of `Model.adapt`.
 
     Args:
-        model: that it starts from.
-        sessions: to learn.
-        run_dir: to keep the run in; None for a temporary one.
-        seed: of every draw.
-        overlays: laid over the recipe.
-        options: laid over both, by their names on the command line.
-        progress: whether to show it.
+        model: the model to start from.
+        sessions: the sessions to learn.
+        run_dir: folder that keeps the run; None for a temporary one.
+        seed: seed of every random draw.
+        overlays: configurations that override the recipe.
+        options: options that override both, by their names on the command line.
+        progress: whether to show progress.
     """
     if not isinstance(sessions, Sessions):
         raise ConfigError(
@@ -80,7 +80,7 @@ def adapt(
         try:
             _fit(recipes, chosen, quiet=not progress)
         finally:
-            if not (folder / "config.yaml").exists():  # refused before it began
+            if not (folder / "config.yaml").exists():  # the training was refused before it began
                 pretrained.unlink()
         adapted = load(folder, device=model.device)
     if run_dir is None:
@@ -103,7 +103,7 @@ def _fit(recipes: Sequence[Path], options: Mapping[str, object], *, quiet: bool)
 
 
 def _require_usable(model: Model, sessions: Sessions) -> None:
-    """Refuse what a training would refuse only after it has begun, or by the name of a temporary file."""
+    """Refuse here what a training would refuse only after it has begun, or by the name of a temporary file."""
     table = sessions.table()
     for split in ("train", "val"):
         if not table[f"n_{split}"].any():
@@ -128,14 +128,14 @@ def _overlay(name: Path | str) -> Path:
 
 
 def _defaults(recipes: Sequence[Path], options: Mapping[str, object], *, progress: bool) -> dict[str, object]:
-    """What a fine-tuning from Python has otherwise than one from the command line, unless `options` says more."""
+    """Options that differ from a fine-tuning on the command line, unless `options` sets them."""
     trainer: dict = {}
     for path in recipes:
         trainer |= (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("trainer") or {}
     epochs, every = options.get("trainer.max_epochs", trainer.get("max_epochs")), trainer["check_val_every_n_epoch"]
     if isinstance(epochs, int) and epochs < 1:
         raise ConfigError(f"max_epochs is {epochs}, less than 1.")
-    # on several devices Lightning would start the user's own script anew on each
+    # on several devices Lightning would start the user's own script again on each
     defaults: dict[str, object] = {"trainer.devices": 1}
     if isinstance(epochs, int) and epochs < every:  # a training without a validation has no best checkpoint
         defaults["trainer.check_val_every_n_epoch"] = epochs
@@ -145,15 +145,16 @@ def _defaults(recipes: Sequence[Path], options: Mapping[str, object], *, progres
 
 
 def _as_yaml(value: object) -> str:
-    # JSON is YAML, and keeps an eid such as 1e5 a text
+    # JSON is YAML, and an eid such as 1e5 stays text in it
     return value if isinstance(value, str) else json.dumps(value)
 
 
 @contextmanager
 def _interruptible() -> Generator[None]:
-    """Make an interrupt of a training a `KeyboardInterrupt` again, and the next one possible.
+    """Turn an interrupt of a training back into a `KeyboardInterrupt`, and keep later interrupts possible.
 
-    Lightning turns it into the end of the program and stops listening, which would leave a notebook deaf.
+    Lightning turns an interrupt into the end of the program and ignores further interrupts. A notebook could then not
+    be interrupted again.
     """
     here = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
@@ -170,7 +171,7 @@ def _interruptible() -> Generator[None]:
 
 @contextmanager
 def _quiet(quiet: bool) -> Generator[None]:
-    """Leave out what Lightning says, but its warnings; and undo what it and the command do to the user's filters."""
+    """Hide what Lightning says, except warnings. Afterwards restore the user's filters, which the command changes."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")] if quiet else []
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -32,8 +32,8 @@ def model_card(
     Args:
         model: with its weights.
         record: what it was trained on.
-        metrics: of its test, if it was tested.
-        license: of the weights.
+        metrics: metrics of its test; None if it was not tested.
+        license: license of the weights.
         description: a paragraph of the user's own.
     """
     header = {
@@ -91,7 +91,7 @@ def _objective(record: CheckpointRecord) -> str:
     objective = record.objective
     ratios = {name: getattr(objective, f"{name}_ratio") for name in ("temporal", "neuron", "causal", "intra_region")}
     ratios["random_token"] = objective.token_ratio
-    return "Masking schemes, one drawn a batch: " + "; ".join(
+    return "Masking schemes, one drawn per batch: " + "; ".join(
         scheme + (f" (ratio {ratios[scheme]:g})" if scheme in ratios else "") for scheme in objective.schemes
     )
 
@@ -109,7 +109,7 @@ def _metrics(metrics: Metrics | None) -> str:
         return "This model was not tested."
     values = metrics["mean"].items()
     said = f"Means over the {_number(len(metrics['sessions']), 'tested session')}, on test trials."
-    units = "Keys that end in `bps` are bits per spike; docs/evaluation.md of neuromtm defines all."
+    units = "Keys that end in `bps` are bits per spike; docs/evaluation.md of neuromtm defines all keys."
     return f"{said} {units}\n\n" + _table(("metric", "value"), [(key, f"{value:.4g}") for key, value in values])
 
 
@@ -119,7 +119,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot end a cell, a line or begin HTML."""
+    """Text that can end no cell and no line, and can begin no HTML."""
     flat = " ".join(text.split())
     for character in "\\|<>`*[]":
         flat = flat.replace(character, f"\\{character}")

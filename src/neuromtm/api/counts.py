@@ -1,4 +1,4 @@
-"""Counts from the user: checked once, where they enter."""
+"""Counts from the user. They are checked once, where they enter."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 from neuromtm.errors import DataError
 
 LARGEST_COUNT = 2**16 - 1
-"""the largest that a shard holds"""
+"""the largest count that a shard can hold"""
 
 
 def checked_counts(counts: object, *, what: str) -> Tensor:
@@ -15,13 +15,13 @@ def checked_counts(counts: object, *, what: str) -> Tensor:
 
     Args:
         counts: (trial, bin, neuron) spikes per bin, an array or a tensor of whole numbers of any numeric type.
-        what: whose they are, for messages.
+        what: name of the counts, for messages.
 
     Returns:
-        (trial, bin, neuron) uint8, or int32 where a count needs it, as batches from shards have them.
+        (trial, bin, neuron) uint8, or int32 if a count needs it, as in batches from shards.
 
     Raises:
-        DataError: if they are no counts, or there are none.
+        DataError: if they are not counts, or are empty.
     """
     given = _numbers(counts, what=what)
     if given.ndim != 3:
@@ -58,7 +58,7 @@ def _not_counts(what: str, dtype: object) -> str:
 
 
 def _require_counts(given: Tensor, *, what: str) -> None:
-    if given.dtype == torch.uint8:  # can be nothing else
+    if given.dtype == torch.uint8:  # uint8 holds whole numbers from 0 only
         return
     problems = {}
     if given.is_floating_point():

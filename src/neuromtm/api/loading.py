@@ -1,4 +1,4 @@
-"""Opens a trained model, wherever it lies."""
+"""Open a trained model: a checkpoint, a run directory or a saved folder."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def load(path: Path | str, *, device: str | torch.device = "cpu") -> Model:
         device: where it computes: `cpu`, `cuda`, `cuda:1`.
 
     Raises:
-        CheckpointError: if there is no model of neuromtm, or it is damaged, of another version, or a decoder.
+        CheckpointError: if there is no model of neuromtm, or the model is damaged, of another version, or a decoder.
         ConfigError: if this machine has no such device.
     """
     path = Path(path)
@@ -51,7 +51,7 @@ def _checkpoint_file(path: Path) -> Path:
 
 
 def _metrics_of(checkpoint: Path) -> Metrics | None:
-    """The results of a test of this checkpoint, where it is the best one of a run that was tested since."""
+    """Test results of this checkpoint, if it is the best one of a run and was tested after it was written."""
     if checkpoint.name != "best.ckpt" or checkpoint.parent.name != "checkpoints":
         return None
     path = checkpoint.parent.parent / METRICS_FILE

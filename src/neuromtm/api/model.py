@@ -32,7 +32,7 @@ class _Given(NamedTuple):
     counts: Tensor
     """(trial, bin, neuron)"""
     back: Callable[[Tensor], np.ndarray | Tensor]
-    """turns a result into what the counts were: an array, or a tensor on the same device"""
+    """turns a result into the type of the counts: an array, or a tensor on the same device"""
 
 
 class Model:
@@ -75,16 +75,16 @@ class Model:
         return next(self.stitched.parameters()).device
 
     def to(self, device: str | torch.device) -> Model:
-        """Move it to a device, and give it back.
+        """Move the model to a device, and return it.
 
         Raises:
             ConfigError: if this machine has no such device.
         """
         try:
             self.stitched.to(device)
-        except (RuntimeError, AssertionError) as error:  # torch raises either
+        except (RuntimeError, AssertionError) as error:  # torch raises one or the other
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"device {str(device)!r} cannot be used here ({reason}). Take 'cpu'.") from error
+            raise ConfigError(f"device {str(device)!r} cannot be used here ({reason}). Use 'cpu'.") from error
         return self
 
     def predict(
@@ -97,12 +97,12 @@ class Model:
         prompt: Scheme | None = None,
         batch_size: int = 64,
     ) -> np.ndarray | Tensor:
-        """Expected spikes of neurons it knows, with nothing hidden: what `neuromtm predict` writes.
+        """Expected spikes of neurons that the model knows, with nothing hidden, as `neuromtm predict` writes them.
 
         Args:
             counts: (trial, bin, neuron) spikes per bin of some trials, or a `Session`, which brings its own eid, uuids
                 and bin size.
-            eid: whose neurons they are.
+            eid: session that the neurons belong to.
             uuid: (neuron,) names of the neurons, to be checked; by default they are taken as the model's.
             bin_size_s: width of the bins, to be checked.
             prompt: scheme whose prompt and attention are used; by default `neuron`, as in co-smoothing, or the first
@@ -133,25 +133,25 @@ class Model:
         mean_over_bins: bool = False,
         batch_size: int = 64,
     ) -> np.ndarray | Tensor:
-        """The model's own view of each bin: the hidden states from which it reads the rates.
+        """The hidden states of each bin, from which the model reads the rates.
 
-        Of NDT1 they are the outputs of the last transformer block, of LFADS the factors. The states of one model's
-        sessions lie in one space; two trainings have two.
+        In NDT1 they are the outputs of the last transformer block; in LFADS they are the factors. All sessions of a
+        model share one space of states. Two trainings have two different spaces.
 
         Args:
-            counts: as of `predict`, and so are `eid`, `uuid`, `bin_size_s`, `prompt` and `batch_size`.
-            eid: likewise.
-            uuid: likewise.
-            bin_size_s: likewise.
-            prompt: likewise.
-            mean_over_bins: one vector a trial, the mean of its bins.
-            batch_size: likewise.
+            counts: as in `predict`.
+            eid: as in `predict`.
+            uuid: as in `predict`.
+            bin_size_s: as in `predict`.
+            prompt: as in `predict`.
+            mean_over_bins: return one vector per trial, the mean over its bins.
+            batch_size: as in `predict`.
 
         Returns:
             (trial, bin, state) float32, or (trial, state) with `mean_over_bins`.
 
         Raises:
-            UserError: as `predict`.
+            UserError: as in `predict`.
         """
         given = self._check(counts, eid=eid, uuid=uuid, bin_size_s=bin_size_s)
         scheme = self._scheme(prompt)
@@ -178,21 +178,21 @@ class Model:
         Score trials that the model has not learned from, such as `session.select(split="test")`.
 
         Args:
-            counts: as of `predict`, and so are `eid`, `uuid`, `bin_size_s` and `batch_size`.
+            counts: as in `predict`.
             task: `co_smoothing` (each neuron from all others), `forward_prediction` (the last tenth of the bins from
                 those before), `intra_region` (each neuron from those of its region), `inter_region` (each region from
                 the others).
-            eid: as above.
-            uuid: as above.
-            bin_size_s: as above.
+            eid: as in `predict`.
+            uuid: as in `predict`.
+            bin_size_s: as in `predict`.
             prompt: scheme whose prompt and attention are used; by default the task's own.
-            batch_size: as above.
+            batch_size: as in `predict`.
 
         Returns:
-            A neuron each, their mean, and pooled over neurons.
+            The bits per spike of each neuron, their mean, and the value pooled over neurons.
 
         Raises:
-            UserError: as `predict`; and if there is no such task.
+            UserError: as in `predict`, and if there is no such task.
         """
         from neuromtm.api.scoring import score_task  # torchmetrics takes seconds, and nothing else needs it
 
@@ -218,27 +218,27 @@ class Model:
         options: Mapping[str, object] | None = None,
         progress: bool = True,
     ) -> Model:
-        """Fine-tune on sessions it has not seen, and give a new model of them. This one stays as it is.
+        """Fine-tune on sessions it has not seen, and return a new model of them. This model stays as it is.
 
-        The same training as `neuromtm fit --config finetune.yaml --model.pretrained THIS`. Each session gets weights
+        The training is that of `neuromtm fit --config finetune.yaml --model.pretrained THIS`. Each session gets weights
         of its own, which start at its neurons' mean rates. They and the shared weights are trained on the `train`
         trials. The best checkpoint by the `val` trials becomes the new model, which knows these sessions only.
 
         Cost: a training, on the CPU or a GPU. The recipe's 200 epochs of a session of 400 training trials are 5,000
         steps of 16 trials; `max_epochs` shortens it. Memory for weights is four times the model's (weights, gradients
-        and AdamW's two moments), beside what a batch of 16 trials takes.
+        and AdamW's two moments), plus the memory of a batch of 16 trials.
 
         Args:
-            sessions: all of them are learned, e.g. `Sessions(DIR, role="heldout")` or `Sessions.write(...)`.
-            run_dir: folder to keep the run in: configuration, checkpoints, TensorBoard events; `neuromtm test` goes on
-                from there. By default a temporary one that is removed.
-            seed: of every draw.
+            sessions: sessions to learn, all of them, e.g. `Sessions(DIR, role="heldout")` or `Sessions.write(...)`.
+            run_dir: folder that keeps the run: configuration, checkpoints, TensorBoard events. `neuromtm test` can then
+                test it. By default a temporary folder, which is removed.
+            seed: seed of every random draw.
             max_epochs: passes over the training trials; by default the recipe's.
             lr: highest learning rate; by default the recipe's.
             accelerator: `cpu` or `gpu`; by default what Lightning finds.
-            overlays: further configuration files laid over the recipe, such as `trainer/gpu.yaml`.
+            overlays: further configuration files that override the recipe, such as `trainer/gpu.yaml`.
             options: further options by their names on the command line, such as `{"data.batch_size": 8}`.
-            progress: show the progress bar and what Lightning says.
+            progress: show the progress bar and Lightning's messages.
 
         Raises:
             DataError: if the sessions cannot be used.
@@ -261,7 +261,7 @@ class Model:
 
         Args:
             folder: new, or empty. Nothing is overwritten.
-            license: of the weights, for the card: an identifier of Hugging Face, such as `cc-by-4.0`.
+            license: license of the weights, for the card: an identifier of Hugging Face, such as `cc-by-4.0`.
             description: a paragraph for the card.
 
         Returns:
@@ -275,7 +275,7 @@ class Model:
         save_model(folder, self.stitched, self.record, metrics=self.metrics, card=card)
         return folder
 
-    # ---- the border: what is checked once
+    # ---- checks of what the user gives
 
     def _check(
         self,
@@ -308,8 +308,8 @@ class Model:
         if eid is None:
             raise DataError(f"Whose counts are these? Give eid=, one of those that {self.name} knows: {names}.")
         raise DataError(
-            f"{self.name}: does not know the session {eid!r}; it knows {names}. A recording it has not seen is learned "
-            "by Model.adapt."
+            f"{self.name}: does not know the session {eid!r}; it knows {names}. Model.adapt learns a recording that "
+            "it has not seen."
         )
 
     def _check_neurons(self, session: SessionInfo, n_neurons: int, uuid: Sequence[str] | None) -> None:
@@ -328,15 +328,15 @@ class Model:
             kind = "the order and so the neurons" if set(uuid) == set(session.neurons) else "the neurons"
             raise DataError(
                 f"{session.eid}: {kind} of counts differ from the model's: {len(other)} of {n_neurons} places. The "
-                f"first is {first}, {uuid[first]!r} here and {session.neurons[first]!r} there. Bring the neurons into "
-                "the order of model.sessions[eid].neurons."
+                f"first is {first}: {uuid[first]!r} in counts, {session.neurons[first]!r} in the model. Bring the "
+                "neurons into the order of model.sessions[eid].neurons."
             )
 
     def _check_n_bins(self, session: SessionInfo, n_bins: int) -> None:
         if self.stitched.backbone.max_n_bins is not None and n_bins > self.n_bins:
             raise DataError(
                 f"{session.eid}: counts has {n_bins} bins a trial, but {self.name} has learned positions for "
-                f"{self.n_bins} only. Give trials of at most {self.n_bins} bins, or adapt it to longer ones."
+                f"{self.n_bins} only. Give trials of at most {self.n_bins} bins, or adapt it to longer trials."
             )
 
     def _scheme(self, prompt: Scheme | None) -> Scheme:
@@ -366,6 +366,6 @@ class Model:
     def _batched(
         self, given: _Given, batch_size: int, compute: Callable[[SessionGroup], Tensor]
     ) -> np.ndarray | Tensor:
-        with torch.no_grad():  # not inference_mode: its tensors are of no use in a user's own training
-            # on the CPU, as results of all trials need not fit on a GPU
+        with torch.no_grad():  # not inference_mode: a user's own training could not use its tensors
+            # on the CPU, because results of all trials may not fit on a GPU
             return given.back(torch.cat([compute(group).cpu() for group in self._groups(given, batch_size)]))

@@ -31,7 +31,7 @@ def recording_shard(
     """Make a shard; the arguments are those of `Sessions.write`.
 
     Raises:
-        DataError: naming what does not fit.
+        DataError: if something does not fit; the message names it.
     """
     spikes = checked_counts(counts, what=f"{eid}: counts").cpu().numpy()
     n_trials, n_bins, n_neurons = spikes.shape

@@ -23,7 +23,7 @@ CARD_FILE = "README.md"
 
 
 class Saved(NamedTuple):
-    """What a folder holds."""
+    """What a saved folder holds."""
 
     checkpoint: dict[str, Any]
     """weights and record, as `load_checkpoint` gives them"""
@@ -42,16 +42,16 @@ def save_model(
 
     Args:
         folder: new, or empty.
-        model: its weights.
-        record: what it is.
-        metrics: of its test, if it was tested.
+        model: model with its weights.
+        record: its architecture, sessions and objective.
+        metrics: metrics of its test; None if it was not tested.
         card: text of README.md.
 
     Raises:
         UserError: if the folder holds anything.
     """
     with whole_folder(folder) as new:
-        # copies: weights that share memory would be refused
+        # copies, because safetensors refuses weights that share memory
         weights = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
         with whole_file(new / WEIGHTS_FILE) as temporary:
             save_file(weights, temporary, metadata={"format": "pt"})
@@ -76,7 +76,7 @@ def read_saved(folder: Path) -> Saved:
     config, path = _config(folder), folder / WEIGHTS_FILE
     if not path.is_file():
         raise CheckpointError(f"{folder}: no {WEIGHTS_FILE} beside {CONFIG_FILE}. Copy the whole folder again.")
-    # safetensors has no checksum: a weight with another bit would load unnoticed
+    # safetensors has no checksum: a damaged weight would load unnoticed
     if sha256(path) != config.get("weights_sha256"):
         raise CheckpointError(
             f"{path}: not the weights that {CONFIG_FILE} was written for; the file is damaged, cut short or replaced. "

@@ -1,4 +1,4 @@
-"""A task's scores from a model: what a test computes, for any trials."""
+"""Scores of a model in a task, for any trials. A test computes the same scores."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class TaskScore:
     mean: float | None
     """mean over the neurons that have a value, as in metrics.json; None if none has"""
     pooled: float | None
-    """of all scored neurons' spikes together, as the Neural Latents Benchmark and BrainWideBench count; None if no
-    scored neuron has a spike"""
+    """bits per spike over the spikes of all scored neurons together, as in the Neural Latents Benchmark and
+    BrainWideBench; None if no scored neuron has a spike"""
     uuid: tuple[str, ...]
     """(neuron,)"""
     region: tuple[str, ...]
@@ -47,16 +47,16 @@ def score_task(
         task: which one.
         model: in evaluation mode.
         objective: what it was trained with.
-        session: whose trials.
+        session: session of the trials.
         groups: the trials, some at a time, on the model's device.
-        prompt: scheme whose prompt and attention are taken in place of the task's own.
+        prompt: scheme whose prompt and attention are used instead of the task's own.
     """
     metric = BitsPerSpike(session.n_neurons)
     for group in groups:
         metric.to(group.counts.device)
         for held_out in predict_task(task, model, objective, group, prompt=prompt):
             metric.update(held_out.log_rates, held_out.counts, neurons=held_out.neurons)
-    bps = metric.compute().cpu().reshape(-1)  # torchmetrics takes the axis from a single neuron
+    bps = metric.compute().cpu().reshape(-1)  # torchmetrics drops the axis if there is one neuron
     scored = metric.entries > 0
     pooled = pooled_bits_per_spike(metric.model_nll[scored], metric.spikes[scored], metric.entries[scored])
     return TaskScore(

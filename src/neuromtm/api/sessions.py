@@ -1,4 +1,4 @@
-"""The sessions of a folder as arrays and tables, and a recording of one's own as a session."""
+"""The sessions of a folder as arrays and tables, and a user's own recording as a session."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -16,7 +16,7 @@ Split = Literal["train", "val", "test"]
 
 
 class UnknownSessionError(DataError, KeyError):
-    """A session that a folder does not hold: a `KeyError` too, as of any mapping."""
+    """The folder holds no such session. This is also a `KeyError`, as in any mapping."""
 
     __str__ = Exception.__str__  # KeyError would show the sentence in quotes
 
@@ -49,12 +49,12 @@ class Session:
         )
 
     def select(self, *, split: Split | None = None, neurons: Sequence[str] | None = None) -> "Session":
-        """Some of its trials, of its neurons, or both.
+        """Choose some of its trials, some of its neurons, or both.
 
         Args:
-            split: whose trials; by default all trials.
-            neurons: uuids, in the order wanted; by default all neurons. A model that was trained on some neurons
-                only takes `session.select(neurons=model.sessions[session.eid].neurons)`.
+            split: choose the trials of this split; by default all trials.
+            neurons: uuids, in the order wanted; by default all neurons. If a model was trained on some of the neurons
+                only, give it `session.select(neurons=model.sessions[session.eid].neurons)`.
 
         Raises:
             DataError: if there is no such split or neuron.
@@ -83,7 +83,7 @@ class Session:
         if unknown:
             raise DataError(
                 f"{self.eid}: no neuron {', '.join(map(repr, unknown[:3]))}; {len(unknown)} of the {len(neurons)} "
-                f"named are not among its {len(place)}."
+                f"named are not among its {len(place)} neurons."
             )
         chosen = np.array([place[uuid] for uuid in neurons], dtype=np.int64)
         return replace(
@@ -97,8 +97,8 @@ class Sessions(Mapping[str, Session]):
     """The sessions of a folder of shards: eid -> `Session`, read from disk when it is asked for.
 
     Args:
-        folder: with manifest.json and one shard a session.
-        role: which sessions: those for pretraining, those held out, or all.
+        folder: folder with manifest.json and one shard per session.
+        role: which sessions to take: those for pretraining, those held out, or all.
         eids: the sessions by name, whatever their role.
 
     Raises:
@@ -178,10 +178,10 @@ class Sessions(Mapping[str, Session]):
         """Write a recording of your own as a session, so that models can be trained and adapted on it.
 
         Args:
-            folder: of shards; made if it is missing. Its other sessions stay.
+            folder: folder of shards; it is made if it is missing. Its other sessions stay.
             eid: a name for the session: letters, digits and `._-`.
             counts: (trial, bin, neuron) spikes per bin.
-            bin_size_s: width of a bin. A pretrained model needs its own, see `Model.bin_size_s`.
+            bin_size_s: width of a bin. A pretrained model needs the width it was trained on, see `Model.bin_size_s`.
             window_start_s: start of a trial relative to its event.
             subject: name of the animal.
             lab: where it was recorded.
@@ -193,11 +193,11 @@ class Sessions(Mapping[str, Session]):
             behavior: name -> (trial, bin) trace, NaN where missing.
             splits: `train`, `val`, `test` -> trial numbers; by default drawn at random by `fractions` and `seed`.
             fractions: parts of the trials for train, val, test.
-            seed: of the draw.
+            seed: seed of the draw.
             overwrite: replace a session of this eid.
 
         Returns:
-            This session alone; `Sessions(folder)` has all.
+            This session alone; `Sessions(folder)` has all sessions.
 
         Raises:
             DataError: if the arrays are not what they should be, or the session is there already.
