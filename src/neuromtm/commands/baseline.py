@@ -32,7 +32,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="RUN", type=Path, required=True, help="folder for metrics.json, the tables and baseline.json"
     )
-    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score (default: all sessions of the role)")
+    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score (default: all of the role)")
     parser.add_argument(
         "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
     )
@@ -43,7 +43,12 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="leave out neurons that fire less; take data.min_firing_rate_hz of the model to compare with (default: 0)",
     )
-    parser.add_argument("--regions", metavar="REGION", nargs="+", help="keep only neurons of these regions; take data.regions of that model (default: all)")
+    parser.add_argument(
+        "--regions",
+        metavar="REGION",
+        nargs="+",
+        help="keep only neurons of these regions; take data.regions of that model (default: all)",
+    )
     options = parser.parse_args(arguments)
     data = SessionDataModule(
         root=str(options.data),

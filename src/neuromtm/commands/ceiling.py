@@ -25,7 +25,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder for metrics.json, the tables and ceiling.json"
     )
-    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score (default: all sessions of the role)")
+    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score (default: all of the role)")
     parser.add_argument(
         "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
     )

@@ -245,7 +245,7 @@ def _quieten() -> None:
     """Hide what Lightning says about its own products and its own code."""
     warnings.filterwarnings("ignore", message=".*LeafSpec", module="lightning")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # we check it ourselves
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # we look ourselves
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     if _is_no_tip not in logger.filters:
         logger.addFilter(_is_no_tip)

@@ -21,7 +21,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         arguments: the command line after the command's name.
         parser: an empty parser with the command's name.
     """
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory that holds the output of `neuromtm predict`")
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory with the output of `neuromtm predict`")
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of the simulated shards")
     parser.add_argument(
         "--latents",

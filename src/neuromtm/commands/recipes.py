@@ -126,7 +126,7 @@ def _write(recipes: dict[str, Path], folder: Path) -> None:
     if other:
         names = ", ".join(sorted(str(path.relative_to(folder)) for path in other))
         raise ConfigError(
-            f"{folder}: has files of the same name with other content: {names}. Nothing was written. Name another folder, or move "
+            f"{folder}: has other files of the same name: {names}. Nothing was written. Name another folder, or move "
             "these files away first."
         )
     for path, text in texts.items():

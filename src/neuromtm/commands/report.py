@@ -28,7 +28,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         help="folders that `neuromtm baseline` wrote, of the same sessions; each task shows the best of them",
     )
     parser.add_argument(
-        "--ceiling", metavar="DIR", type=Path, help="folder that `neuromtm ceiling` wrote, of the same simulated sessions"
+        "--ceiling", metavar="DIR", type=Path, help="folder that `neuromtm ceiling` wrote, of the same sessions"
     )
     options = parser.parse_args(arguments)
     require_file("--out", options.out)
