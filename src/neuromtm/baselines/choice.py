@@ -1,4 +1,4 @@
-"""The kinds of baselines there are, by their names, and how one is fitted to a session."""
+"""The kinds of baselines, by their names, and how one is fitted to a session."""
 
 from neuromtm.baselines.factor_analysis import FACTOR_ANALYSIS
 from neuromtm.baselines.glm import POISSON
@@ -27,7 +27,7 @@ def fit_baseline(kind: str, session: SessionCounts) -> dict[Task, Predictor | Ab
 
     Args:
         kind: its name in `KINDS`.
-        session: of one session; every neuron and bin that a test scores.
+        session: counts of one session, with every neuron and bin that a test scores.
     """
     baseline, average = KINDS[kind], fit_average(session.train, session.val, bin_size_s=session.bin_size_s)
     problems = {task: problems_of(task, session.info) for task in TASKS}

@@ -1,4 +1,4 @@
-"""`factor_analysis`: the visible neurons tell of shared factors, and these of the hidden neurons."""
+"""`factor_analysis`: the visible neurons give shared factors, and the factors predict the hidden neurons."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from neuromtm.baselines.views import Design, Problem
 FACTORS = (1, 2, 4, 8, 16, 32)
 """numbers of factors tried"""
 FACTORS_TOLERANCE = 0.1
-"""nats over all samples; a step that gains less is the last"""
+"""nats over all samples; the fit ends after a step that gains less"""
 
 
 class Factors(NamedTuple):
@@ -25,14 +25,14 @@ class Factors(NamedTuple):
     """(neuron,) variance"""
 
     def posterior(self, visible: np.ndarray) -> np.ndarray:
-        """(visible, factor) weights of the factors' posterior mean given those neurons' features."""
+        """(visible, factor) weights that give the factors' posterior mean from these neurons' features."""
         seen = self.loadings[visible] / self.noise[visible, None]
         precision = np.eye(self.loadings.shape[1]) + self.loadings[visible].T @ seen
         return np.linalg.solve(precision, seen.T).T
 
     def left_out(self, visible: np.ndarray) -> np.ndarray:
-        """(visible, visible) weights of each feature's mean given all the others', 0 from each to itself."""
-        # column i of `all` is what i's own evidence is part of; a rank-one update takes it out
+        """(visible, visible) weights that give each feature's mean from all others; 0 from each to itself."""
+        # column i of `every` uses neuron i's own feature too; a rank-one update takes it out
         every = self.posterior(visible) @ self.loadings[visible].T
         weights = every / (1 - np.diagonal(every))
         np.fill_diagonal(weights, 0)
@@ -40,17 +40,17 @@ class Factors(NamedTuple):
 
 
 def fit_factors(gram: np.ndarray, n_samples: int, *, n_factors: int) -> Factors:
-    """Maximum likelihood by scikit-learn, from sums of products alone.
+    """Fit by maximum likelihood with scikit-learn, from sums of products alone.
 
     Args:
         gram: (neuron, neuron) sums over samples of products of standardised features.
-        n_samples: how many.
-        n_factors: fewer than there are neurons that vary.
+        n_samples: number of samples.
+        n_factors: number of factors, fewer than there are neurons that vary.
     """
     varies = np.diagonal(gram) > 0
     own = spectrum(gram[np.ix_(varies, varies)] / n_samples)
     root = (own.vectors * np.sqrt(own.values)).T
-    # the likelihood knows the data by their covariance only: these few rows have mean 0 and the very same
+    # the likelihood depends on the covariance of the data only: these few rows have it too, and mean 0
     rows = np.concatenate([root, -root]) * np.sqrt(len(root))
     tolerance = FACTORS_TOLERANCE * len(rows) / n_samples
     fitted = FactorAnalysis(n_factors, tol=tolerance, max_iter=1000, random_state=0).fit(rows)
@@ -60,9 +60,9 @@ def fit_factors(gram: np.ndarray, n_samples: int, *, n_factors: int) -> Factors:
 
 
 def factor_analysis(design: Design, problems: Sequence[Problem]) -> Iterator[Regression]:
-    """Factor analysis of the smoothed counts of all neurons: hidden ones by the factors' posterior mean.
+    """Factor analysis of all neurons' smoothed counts; the factors' posterior mean predicts hidden neurons.
 
-    The future is not in the model: it is regressed on the posterior of the past's factors, by least squares.
+    The factor model does not hold the future. Least squares predict it from the posterior mean of the past's factors.
     """
     scale, n_samples = design.reader.scale, design.n_samples
     unit = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)

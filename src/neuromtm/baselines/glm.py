@@ -1,7 +1,7 @@
-"""`glm`: Poisson regression of many neurons at once: log-rates are the trial average's plus weights times features.
+"""`glm`: Poisson regression of many neurons at once. It adds weights times features to the trial average's log-rates.
 
-A solver of our own: scikit-learn's `PoissonRegressor` takes one target at a time, and so has to read the trials anew
-for each of hundreds of neurons; a test holds this one against it.
+The solver is our own, because scikit-learn's `PoissonRegressor` takes one target at a time: it would read the trials
+again for each of hundreds of neurons. A test compares the two.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ from neuromtm.baselines.views import Design, Problem
 
 MAX_STEPS = 50
 TOLERANCE = 1e-4
-"""nats per spike; a step that gains less for every neuron is the last"""
+"""nats per spike; the fit ends after a step that gains less for every neuron"""
 HALVINGS = 8
 """how often a step that does not gain is halved before it is given up"""
 
 
 def poisson(design: Design, problems: Sequence[Problem]) -> Iterator[Regression]:
-    """Poisson regression with an L2 penalty, weaker from candidate to candidate; each starts from the one before."""
+    """Poisson regression with an L2 penalty. Each candidate has a weaker penalty, and starts from the one before."""
     fits = [_Fit(design, problem) for problem in problems]
     for gain_variance in GAIN_VARIANCES:
         weights = [fit(penalties(fit.problem, gain_variance=gain_variance)) for fit in fits]
@@ -30,11 +30,11 @@ def poisson(design: Design, problems: Sequence[Problem]) -> Iterator[Regression]
 
 
 class _Fit:
-    """The penalised likelihood of a problem, and where its maximum was last.
+    """The penalised likelihood of a problem, and its last maximum.
 
-    Per neuron the cost is spikes log(sum of e exp(z w)) - w sum of z x + penalty |w|^2 / 2, up to a constant: the
-    constant of the log-rate is always the one that is best for these weights (e: expected by the trial average,
-    z: features, x: counts).
+    The cost of a neuron is spikes log(sum of e exp(z w)) - w sum of z x + penalty |w|^2 / 2, up to a constant (e:
+    expected by the trial average, z: features, x: counts). The log-rate also has a constant; it always has the value
+    that is best for these weights.
     """
 
     def __init__(self, design: Design, problem: Problem):
@@ -47,9 +47,9 @@ class _Fit:
         visible, hidden = problem.visible, problem.hidden
         # features add up to 0 at every position, so sums with residuals are sums with counts
         self.right = design.cross[np.ix_(visible, hidden)]
-        # one without a spike in training fires half a one, as in the trial average
+        # a neuron without a spike in training gets half a spike, as in the trial average
         self.spikes = np.maximum(counts.sum(axis=(0, 1), dtype=np.float64), 0.5)
-        # the likelihood's own curvature, had every sample the mean rate
+        # the likelihood's own curvature if every sample had the mean rate
         self.curvature = self.spikes / (counts.shape[0] * counts.shape[1])
         self.gram = spectrum(design.gram[np.ix_(visible, visible)])
         self.slope = np.zeros((len(visible), len(hidden)))
@@ -57,7 +57,7 @@ class _Fit:
         """(sample, hidden) without the constant"""
 
     def __call__(self, penalty: float) -> Weights:
-        """The maximum under a penalty."""
+        """Weights at the maximum under a penalty."""
         active = np.arange(self.slope.shape[1])
         cost = self._cost(self.slope, self.log_rates, penalty, active)
         for _ in range(MAX_STEPS):
@@ -85,7 +85,7 @@ class _Fit:
 
     def _totals(self, log_rates: np.ndarray, neurons: np.ndarray) -> np.ndarray:
         """(neuron',) sum over samples of the expected counts, before the constant."""
-        with np.errstate(over="ignore"):  # a step too far costs infinitely much, and is halved
+        with np.errstate(over="ignore"):  # a step that is too long costs infinitely much, and is halved
             gains = self._by_trial(np.exp(log_rates)).sum(axis=0, dtype=np.float64)
         return (gains * self.expected[:, neurons]).sum(axis=0)
 
@@ -97,7 +97,7 @@ class _Fit:
         return cost - (slope * self.right[:, neurons]).sum(axis=0) + penalty / 2 * np.square(slope).sum(axis=0)
 
     def _direction(self, penalty: float, neurons: np.ndarray) -> np.ndarray:
-        """(visible, neuron') Newton's step, had every sample the mean rate."""
+        """(visible, neuron') Newton's step if every sample had the mean rate."""
         rates = self._by_trial(np.exp(self.log_rates[:, neurons])) * self.expected[:, neurons]
         rates *= (self.spikes[neurons] / rates.sum(axis=(0, 1), dtype=np.float64)).astype(np.float32)
         rates = rearrange(rates, "trial position neuron -> (trial position) neuron")
@@ -107,4 +107,4 @@ class _Fit:
         return step[:, neurons]
 
 
-POISSON = from_regression(poisson, widths_of=ridge)  # it takes far longer than the others
+POISSON = from_regression(poisson, widths_of=ridge)  # ridge chooses the smoothing: this fit takes far longer

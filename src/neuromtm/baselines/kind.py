@@ -1,4 +1,4 @@
-"""What a kind of baseline is, and the trials that it is fitted to and chosen by."""
+"""What a kind of baseline is, and the trials on which it is fitted and its settings are chosen."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -13,17 +13,17 @@ from neuromtm.evaluation.tasks import Task, n_forward_bins
 BESIDE_WIDTHS_S = (0.02, 0.05, 0.1, 0.2, 0.4)
 """standard deviations of the Gaussian that smooths visible neurons"""
 AHEAD_WIDTHS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
-"""time constants by which the past is forgotten"""
+"""time constants with which the past is forgotten exponentially"""
 
 
 class SessionCounts(NamedTuple):
-    """What a session's baselines are fitted to and chosen by."""
+    """The trials on which a session's baselines are fitted and their settings are chosen."""
 
     info: SessionInfo
     train: np.ndarray
     """(trial, bin, neuron) float32 spikes per bin"""
     val: np.ndarray
-    """likewise"""
+    """(trial, bin, neuron) float32 spikes per bin"""
     bin_size_s: float
 
     @property
@@ -36,7 +36,7 @@ class SessionCounts(NamedTuple):
         return n_forward_bins(self.n_bins)
 
     def view(self, task: Task, width_s: float) -> View:
-        """What a task lets a baseline read and asks it for, at a smoothing."""
+        """What a baseline may read in a task and what it must predict, at one width of smoothing."""
         if task != "forward_prediction":
             return beside(self.n_bins, width_s=width_s, bin_size_s=self.bin_size_s)
         return ahead(self.n_bins, n_hidden=self.n_hidden, width_s=width_s, bin_size_s=self.bin_size_s)
@@ -48,15 +48,15 @@ class Baseline(NamedTuple):
     reads: Literal["nothing", "own past", "other neurons"]
     """what it predicts from, besides the trial average"""
     fit: Callable[[Mapping[Task, Predictor], SessionCounts], dict[Task, Predictor]]
-    """trial averages of the tasks that it has, and the session -> the predictors of these tasks"""
+    """the trial averages of the tasks that it can predict, and the session -> the predictors of these tasks"""
 
     def why_absent(self, task: Task, session: SessionCounts, problems: Sequence[Problem]) -> str | None:
         """Why it cannot predict what a task hides; None if it can.
 
         Args:
             task: which one.
-            session: all of its neurons and bins that a test scores.
-            problems: of the task.
+            session: the session, with every neuron and bin that a test scores.
+            problems: problems of the task.
         """
         if task == "forward_prediction":
             if session.n_hidden == session.n_bins and self.reads != "nothing":

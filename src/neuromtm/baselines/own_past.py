@@ -1,4 +1,4 @@
-"""`smoothed`: each neuron's trial average times a gain, that of its own past."""
+"""`smoothed`: each neuron's trial average times a gain, which its own past gives."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from neuromtm.baselines.views import View
 from neuromtm.evaluation.tasks import Task
 
 PRIOR_SPIKES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""the expected spikes that the trial average is worth against a neuron's own past"""
+"""weight of the trial average against a neuron's own past, in expected spikes"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromOwnPast(Predictor):
-    """The trial average times a gain, that of the neuron's own past.
+    """The trial average times a gain, which the neuron's own past gives.
 
-    The gain has a Gamma prior of mean 1, worth as much as `prior_spikes` expected spikes, and is known by Poisson
-    counts that are forgotten exponentially: its posterior mean is (prior + counts) / (prior + expected counts).
+    The gain has a Gamma prior of mean 1, which weighs as much as `prior_spikes` expected spikes. The data are Poisson
+    counts that are forgotten exponentially. The posterior mean is (prior + counts) / (prior + expected counts).
     """
 
     view: View
@@ -36,7 +36,7 @@ class FromOwnPast(Predictor):
 
 
 def own_past(plain: Mapping[Task, Predictor], session: SessionCounts) -> dict[Task, Predictor]:
-    """The forgetting and the prior that cost least on validation trials, task by task."""
+    """Choose the forgetting and the prior of least cost on validation trials, for each task."""
 
     def tried(task: Task) -> Iterator[Predictor]:
         for width_s in AHEAD_WIDTHS_S:

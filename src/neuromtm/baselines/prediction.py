@@ -1,4 +1,4 @@
-"""Fitted baselines: from what a task shows of some trials to the rates of what it hides."""
+"""Fitted baselines: they read what a task shows of some trials, and predict rates of what it hides."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from neuromtm.baselines.views import Problem, Reader
 from neuromtm.evaluation.tasks import HeldOut
 
 LARGEST_LOG_GAIN = 20.0
-"""beyond which an exponential is not followed: rates are bounded far below"""
+"""log-gains above this are cut to it; rates are bounded far below"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +20,9 @@ class Predictor:
     """A baseline that is fitted to a task: here the trial average alone.
 
     Attributes:
-        problems: those of the task.
+        problems: problems of the task.
         bins: the bins that it predicts.
-        average: of the session's train trials.
+        average: trial average of the session's train trials.
         floor: smallest rate, as a share of the neuron's mean.
         setting: what was chosen on validation trials, by its name.
     """
@@ -34,7 +34,7 @@ class Predictor:
     setting: dict[str, float]
 
     def predict(self, counts: np.ndarray) -> Iterator[HeldOut]:
-        """Predict what the task hides, a problem at a time, from what it shows.
+        """Predict what the task hides from what it shows, one problem at a time.
 
         Args:
             counts: (trial, bin, neuron) float32 spikes per bin.
@@ -45,27 +45,27 @@ class Predictor:
             yield HeldOut(*map(torch.from_numpy, (np.log(rates), hidden, problem.hidden)))
 
     def unbounded(self, place: int, counts: np.ndarray) -> np.ndarray:
-        """(trial, bin', hidden) predictions of a problem that need not be possible rates.
+        """(trial, bin', hidden) predictions of a problem, before they are bounded to possible rates.
 
         Args:
-            place: of the problem.
+            place: place of the problem in `problems`.
             counts: (trial, bin, neuron) float32 spikes per bin.
         """
         expected = self.expected(place)
         return np.broadcast_to(expected, (len(counts), *expected.shape))
 
     def expected(self, place: int) -> np.ndarray:
-        """(bin', hidden) what the trial average says."""
+        """(bin', hidden) prediction of the trial average."""
         return self.average.rates[self.bins][:, self.problems[place].hidden]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromOthers(Predictor):
-    """The trial average, and what regression on the visible neurons adds to it, or to its logarithm."""
+    """The trial average; regression on the visible neurons adds to it, or to its logarithm."""
 
     reader: Reader
     weights: list[Weights]
-    """of each problem"""
+    """weights of each problem"""
 
     def unbounded(self, place: int, counts: np.ndarray) -> np.ndarray:
         slope, log_gain = self.weights[place]

@@ -1,4 +1,4 @@
-"""The PSTH: each neuron's expected count in each bin, whatever the trial. Every other baseline departs from it."""
+"""The PSTH: each neuron's expected count in each bin, the same in every trial. Every other baseline starts from it."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from neuromtm.smoothing import smooth
 AVERAGE_WIDTHS_S = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """standard deviations of the Gaussian that smooths the trial average"""
 FLOORS = (0.001, 0.01, 0.03, 0.1, 0.2, 0.4)
-"""smallest rates, as shares of the neuron's mean: a spike where none was expected would cost without bound"""
+"""smallest rates, as shares of the neuron's mean; without one, the cost of an unexpected spike has no bound"""
 
 
 class TrialAverage(NamedTuple):
-    """What a neuron does without regard to the trial."""
+    """The activity of each neuron in an average trial."""
 
     rates: np.ndarray
     """(bin, neuron) float32 expected spikes per bin, above 0: the PSTH"""
@@ -26,20 +26,20 @@ class TrialAverage(NamedTuple):
     """what was chosen on validation trials"""
 
     def bounded(self, rates: np.ndarray, *, floor: float, neurons: np.ndarray) -> np.ndarray:
-        """Keep predictions where a rate can be.
+        """Bound predictions to possible rates.
 
         Args:
             rates: (trial, bin, neuron') expected spikes per bin, perhaps negative.
-            floor: smallest share of the mean.
+            floor: smallest rate, as a share of the mean.
             neurons: (neuron',) places in the session.
         """
         return np.clip(rates, floor * self.mean[neurons], self.largest[neurons])
 
     def cost(self, rates: np.ndarray, counts: np.ndarray, *, neurons: np.ndarray) -> np.ndarray:
-        """(neuron',) what settings are chosen by: nats per spike, on entries that were not fitted.
+        """(neuron',) cost by which settings are chosen: nats per spike, on entries that were not fitted.
 
-        The spikes are those that the mean lets expect, and one more: a validation has few trials, and neither a
-        neuron that hardly fires nor the chance that it fires there may decide.
+        The divisor is the number of spikes expected from the mean, plus one. Validation has few trials: a neuron that
+        hardly fires must not decide, and neither must the chance that it fires there.
 
         Args:
             rates: (trial, bin, neuron') expected spikes per bin, above 0; one trial stands for all.
@@ -70,11 +70,11 @@ def smoothed_averages(train: np.ndarray, *, bin_size_s: float) -> Iterable[Trial
 
 
 def fit_average(train: np.ndarray, val: np.ndarray, *, bin_size_s: float) -> TrialAverage:
-    """The trial average whose smoothing and floor cost least on validation trials.
+    """The trial average with the smoothing and floor of least cost on validation trials.
 
     Args:
         train: (trial, bin, neuron) spikes per bin.
-        val: likewise.
+        val: (trial, bin, neuron) spikes per bin.
         bin_size_s: width of a bin.
     """
     every = np.arange(train.shape[2])

@@ -9,18 +9,18 @@ from neuromtm.baselines.search import from_regression
 from neuromtm.baselines.views import Design, Problem
 
 RANK_GAIN_VARIANCES = (0.003, 0.03, 0.3, 3.0)
-"""penalties, see `GAIN_VARIANCES`; fewer, since a low rank restrains as well"""
+"""penalties, see `GAIN_VARIANCES`; they are fewer, because a low rank restrains the weights too"""
 RANKS = (1, 2, 4, 8, 16, 32)
 """dimensions tried"""
 N_FOLDS = 10
-"""groups into which neurons that are to be left out are divided"""
+"""groups into which the neurons to leave out are divided"""
 
 
 def reduced_rank(design: Design, problems: Sequence[Problem]) -> Iterator[Regression]:
     """Reduced-rank ridge regression (Izenman 1975; Mukherjee and Zhu 2011) of hidden on visible neurons.
 
-    A single target has no rank to reduce. Neurons to be left out in turn are therefore hidden by tenths, each
-    predicted from the other nine.
+    A single target has no rank to reduce. Neurons to leave out in turn are therefore hidden a tenth at a time, and each
+    tenth is predicted from the other nine.
     """
     grams = [spectrum(design.gram[np.ix_(p.visible, p.visible)]) for p in problems]
     for gain_variance in RANK_GAIN_VARIANCES:
@@ -34,7 +34,7 @@ def reduced_rank(design: Design, problems: Sequence[Problem]) -> Iterator[Regres
             for fold in _folds(problem):
                 targets = np.arange(cross.shape[1]) if fold is None else fold
                 slope, own = without(inverse, cross[:, targets], fold), cross[:, targets] / noise[targets]
-                # squared length of the fitted values, those of the penalty among them: right-hand side times solution
+                # squared length of the fitted values, including those of the penalty: right-hand side times solution
                 directions = np.linalg.eigh((slope / noise[targets]).T @ own).eigenvectors[:, ::-1]
                 for rank in RANKS:
                     kept = directions[:, :rank]
@@ -56,19 +56,19 @@ def _folds(problem: Problem) -> list[np.ndarray | None]:
 
 
 def without(inverse: np.ndarray, right: np.ndarray, fold: np.ndarray | None) -> np.ndarray:
-    """(visible, target) solution of the equations that lack the rows and columns of a fold, 0 in these rows.
+    """(visible, target) solution of the equations without the rows and columns of a fold; these rows are 0.
 
     Args:
-        inverse: (visible, visible) of all equations.
+        inverse: (visible, visible) inverse of all equations.
         right: (visible, target) right-hand sides.
-        fold: (fold,) places that are not visible after all; None for none.
+        fold: (fold,) places to leave out; None to leave out none.
     """
     slope = inverse @ right
     if fold is None:
         return slope
     slope -= inverse[:, fold] @ np.linalg.solve(inverse[np.ix_(fold, fold)], slope[fold])
-    slope[fold] = 0  # but for rounding it is
+    slope[fold] = 0  # it already is, except for rounding
     return slope
 
 
-REDUCED_RANK = from_regression(reduced_rank, weak_to_strong=False)  # its settings are two: penalty and rank
+REDUCED_RANK = from_regression(reduced_rank, weak_to_strong=False)  # it has two settings: penalty and rank

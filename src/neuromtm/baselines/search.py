@@ -1,4 +1,4 @@
-"""Which settings a baseline gets: those that predict the validation trials at least cost, task by task."""
+"""Which settings a baseline gets: for each task, those that predict the validation trials at the least cost."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from neuromtm.baselines.views import Design, Problem, design
 from neuromtm.evaluation.tasks import Task
 
 Candidates = Callable[[Design, Sequence[Problem]], Iterator[Regression]]
-"""a regression: train trials and the problems of a task -> what each setting makes of them"""
+"""a regression: train trials and the problems of a task -> the weights under each setting"""
 
 
 class Chosen(NamedTuple):
@@ -28,13 +28,13 @@ class Chosen(NamedTuple):
 def from_regression(
     candidates: Candidates, *, weak_to_strong: bool = True, widths_of: Candidates | None = None
 ) -> Baseline:
-    """The baseline that a regression on the visible neurons makes.
+    """Make a baseline of a regression on the visible neurons.
 
     Args:
         candidates: the regression.
-        weak_to_strong: its settings go from weak to strong in one direction, so that the first one that costs more
-            ends the search; else all are tried.
-        widths_of: a quicker regression; this one is fitted at the smoothing that suits that one alone.
+        weak_to_strong: whether its settings go from weak to strong in one direction. The first one that does not lower
+            the cost then ends the search; otherwise all are tried.
+        widths_of: a quicker regression, which chooses the smoothing; `candidates` is fitted at that smoothing only.
     """
 
     def fit(plain: Mapping[Task, Predictor], session: SessionCounts) -> dict[Task, Predictor]:
@@ -55,7 +55,7 @@ def _from_others(
     *,
     weak_to_strong: bool,
 ) -> dict[Task, Predictor]:
-    """Search the settings uphill, widths in the outer loop: what no longer gains at one end is not tried further."""
+    """Search the settings, widths in the outer loop. A width that does not lower the cost ends a task's search."""
     best: dict[Task, Chosen] = {}
     views: dict[tuple[bool, float], list[Task]] = {}
     for task, own in widths.items():
@@ -85,24 +85,24 @@ def _predictors(candidates: Candidates, plain: Predictor, samples: Design, width
 
 
 def fields_of(plain: Predictor, setting: dict[str, float]) -> dict[str, Any]:
-    """The fields of a task's trial average, for a predictor that departs from it, with another setting."""
+    """The fields of a task's trial average with another setting, for a predictor that starts from it."""
     return {"problems": plain.problems, "bins": plain.bins, "average": plain.average, "floor": plain.floor} | {
         "setting": setting
     }
 
 
 def least_cost(tried: Iterable[Predictor], val: np.ndarray) -> Chosen | None:
-    """The first of the predictors that cost least on validation trials; None of none.
+    """The first of the predictors of least cost on validation trials; None if there are no predictors.
 
     Args:
-        tried: each is given the floor that suits it best.
+        tried: predictors; each gets the floor that suits it best.
         val: (trial, bin, neuron) float32 spikes per bin.
     """
     return min((_with_best_floor(one, val) for one in tried), key=lambda one: one.cost, default=None)
 
 
 def _first_peak(tried: Iterable[Predictor], val: np.ndarray) -> Chosen | None:
-    """The last of the predictors before one that costs no less than it; None of none."""
+    """The last predictor before the first one that does not lower the cost; None if there are no predictors."""
     best = None
     for one in tried:
         chosen = _with_best_floor(one, val)

@@ -25,9 +25,9 @@ class Problem(NamedTuple):
     visible: np.ndarray
     """(visible,) places in the session"""
     hidden: np.ndarray
-    """(hidden,) likewise"""
+    """(hidden,) places in the session"""
     left_out: bool
-    """the two are the same neurons, each to be predicted from all others"""
+    """whether the two are the same neurons, and each is predicted from all others"""
 
 
 def problems_of(task: Task, info: SessionInfo) -> list[Problem]:
@@ -37,7 +37,7 @@ def problems_of(task: Task, info: SessionInfo) -> list[Problem]:
         case "co_smoothing":
             return [Problem(every, every, left_out=True)]
         case "forward_prediction":
-            return [Problem(every, every, left_out=False)]  # the future hides nobody's past
+            return [Problem(every, every, left_out=False)]  # the past of every neuron is visible
         case "intra_region" | "inter_region":
             members = [torch.nonzero(region == r)[:, 0].numpy() for r in regions_for(task, region)]
             if task == "intra_region":
@@ -47,20 +47,20 @@ def problems_of(task: Task, info: SessionInfo) -> list[Problem]:
 
 @dataclass(frozen=True)
 class View:
-    """At each position in a trial: the bins that are read, and those that are predicted."""
+    """The bins that are read, and those that are predicted, at each position in a trial."""
 
     read: np.ndarray
     """(position, bin) float32 weights of the bins read"""
     predicted: np.ndarray
     """(position, bin) float32, 1 for the bins whose sum is predicted, else 0"""
     future: bool
-    """only the past is read; a test asks for the end of the trial"""
+    """whether only the past is read; a test then asks for the end of the trial"""
     width_s: float
-    """how far it reads"""
+    """width of the Gaussian, or time constant of the forgetting"""
 
     @property
     def tested(self) -> slice:
-        """The positions that a test asks."""
+        """The positions that a test asks for."""
         return slice(-1, None) if self.future else slice(None)
 
     @property
@@ -88,10 +88,10 @@ def beside(n_bins: int, *, width_s: float, bin_size_s: float) -> View:
 
 
 def ahead(n_bins: int, *, n_hidden: int, width_s: float, bin_size_s: float) -> View:
-    """The next bins together are predicted from the past, which is forgotten exponentially.
+    """The sum of the next bins is predicted from the past, which is forgotten exponentially.
 
-    A regression is fitted at every bin of a trial that has so many bins behind it, and tested where the trial ends
-    with them.
+    A regression is fitted at every bin of a trial that `n_hidden` bins or more follow. It is tested where the trial
+    ends with them.
 
     Args:
         n_bins: bins a trial, more than `n_hidden`.
@@ -100,7 +100,7 @@ def ahead(n_bins: int, *, n_hidden: int, width_s: float, bin_size_s: float) -> V
         bin_size_s: width of a bin.
     """
     age = np.arange(n_bins - n_hidden)[:, None] - np.arange(n_bins)[None, :]
-    # what lies before the trial counts as average, so the weights of a short past add up to less than 1
+    # time before the trial counts as average, so the weights of a short past add up to less than 1
     read = np.where(age >= 0, np.exp(-np.maximum(age, 0) * bin_size_s / width_s), 0)
     read *= -np.expm1(-bin_size_s / width_s)
     predicted = (age < 0) & (age >= -n_hidden)
@@ -109,7 +109,7 @@ def ahead(n_bins: int, *, n_hidden: int, width_s: float, bin_size_s: float) -> V
 
 @dataclass(frozen=True)
 class Reader:
-    """Counts -> features: how far what is read departs from its train average, in standard deviations."""
+    """Counts -> features: what is read, minus its train average, in standard deviations."""
 
     view: View
     center: np.ndarray
@@ -118,10 +118,10 @@ class Reader:
     """(neuron,) float32 that gives the features unit variance; 0 for a neuron that does not vary"""
 
     def tested(self, counts: np.ndarray, neurons: np.ndarray) -> np.ndarray:
-        """(trial, position', neuron') float32 features at the positions that a test asks.
+        """(trial, position', neuron') float32 features at the positions that a test asks for.
 
         Args:
-            counts: (trial, bin, neuron) float32 spikes per bin; only what the view reads there is read.
+            counts: (trial, bin, neuron) float32 spikes per bin; only the bins that the view reads there have an effect.
             neurons: (neuron',) places in the session.
         """
         tested = self.view.tested
@@ -131,13 +131,13 @@ class Reader:
 
 @dataclass(frozen=True)
 class Design:
-    """The train trials as a regression's samples, a sample a trial and position."""
+    """The train trials as samples of a regression, one sample per trial and position."""
 
     reader: Reader
     features: np.ndarray
     """(trial, position, neuron) float32, see `Reader`"""
     expected: np.ndarray
-    """(position, neuron) float32 what the trial average predicts of what is predicted"""
+    """(position, neuron) float32 spikes in the predicted bins, as the trial average predicts them"""
     counts: np.ndarray
     """(trial, position, neuron) float32 spikes in the bins predicted"""
     models: dict[int, Any] = field(default_factory=dict)
@@ -150,7 +150,7 @@ class Design:
 
     @cached_property
     def mean(self) -> np.ndarray:
-        """(neuron,) float64 mean of what the trial average predicts of a sample."""
+        """(neuron,) float64 mean over samples of the trial average's prediction."""
         return self.expected.mean(axis=0, dtype=np.float64)
 
     @cached_property
@@ -160,7 +160,7 @@ class Design:
 
     @cached_property
     def cross(self) -> np.ndarray:
-        """(neuron, neuron) float64 sums of features times what the trial average leaves of the counts."""
+        """(neuron, neuron) float64 sums over samples of features times (counts minus trial average)."""
         return self._products(lambda chosen: self.counts[chosen] - self.expected)
 
     def _products(self, right: Callable[[slice], np.ndarray]) -> np.ndarray:
@@ -176,18 +176,18 @@ class Design:
 
 
 def design(view: View, train: np.ndarray, average: TrialAverage) -> Design:
-    """Read the train trials.
+    """Make a regression's samples of the train trials.
 
     Args:
         view: what is read and predicted.
         train: (trial, bin, neuron) float32 spikes per bin.
-        average: of these trials.
+        average: trial average of these trials.
     """
     features = np.matmul(view.read, train)
     center = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     features -= center
     deviation = np.sqrt(np.mean([np.square(trial).mean(axis=0) for trial in features], axis=0))
-    # what single precision does not resolve is the rounding of a constant
+    # a smaller deviation is the rounding of a constant in single precision
     varies = deviation > 1e-6 * np.maximum(np.abs(center).max(axis=0), average.mean)
     scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies)
     features *= scale
