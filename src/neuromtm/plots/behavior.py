@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from neuromtm.metrics.keys import BASELINES, SCORE_NAMES, behaviors
-from neuromtm.plots.style import ACCENT, FAINT, HEADING, LABEL, POINTS, TICK, TITLE, canvas
+from neuromtm.plots.style import ACCENT, FAINT, HEADING, LABEL, OBSERVED, POINTS, TICK, TITLE, canvas
 
 NAMES = {"counts": "counts", "rrr": "counts,\nlow rank", "chance": "chance"}
 LOWEST = -1.0
@@ -56,9 +56,9 @@ def _panel(axes: Axes, points: np.ndarray, names: list[str], model: str) -> None
     places, shown = np.arange(len(names)), points.clip(min=LOWEST)
     axes.plot(places, shown.T, color=FAINT, linewidth=0.7)
     for place, name in enumerate(names):
-        axes.scatter(np.full(len(shown), place), shown[:, place], s=20, color=ACCENT if name == "model" else "0.35")
+        axes.scatter(np.full(len(shown), place), shown[:, place], s=20, color=ACCENT if name == "model" else POINTS)
         mean = np.nanmean(points[:, place])
-        axes.hlines(max(mean, LOWEST), place - 0.3, place + 0.3, color="black", linewidth=1.6)
+        axes.hlines(max(mean, LOWEST), place - 0.3, place + 0.3, color=OBSERVED, linewidth=1.6)
         axes.annotate(
             f"{mean:.2f}", (place, 1.0), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=TICK
         )

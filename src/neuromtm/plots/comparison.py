@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neuromtm.plots.style import ACCENT, HEADING, LABEL, canvas, plain
+from neuromtm.plots.style import ACCENT, FAINT, HEADING, LABEL, POINTS, canvas, plain
 
 PANEL_IN = 2.5
 
@@ -67,8 +67,8 @@ def _scatter(axes: Axes, points: np.ndarray, *, unit: str, size: float) -> None:
     margin = 0.06 * max(high - low, 0.1)
     limits = low - margin, high + margin
     shown = points.clip(*limits)
-    axes.plot(limits, limits, color="0.7", linewidth=0.8)
-    axes.scatter(*shown.T, s=size, color="0.25", linewidths=0, alpha=0.7 if len(points) < 100 else 0.4)
+    axes.plot(limits, limits, color=FAINT, linewidth=0.8)
+    axes.scatter(*shown.T, s=size, color=POINTS, linewidths=0, alpha=0.7 if len(points) < 100 else 0.4)
     axes.scatter(*points.mean(axis=0).clip(*limits), s=60, marker="+", color=ACCENT)
     axes.set_xlim(limits)
     axes.set_ylim(limits)

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from neuromtm.plots.style import DIFFERENCES, LABEL, TICK, TITLE, canvas
+from neuromtm.plots.style import DIFFERENCES, EMPTY, LABEL, OBSERVED, PAPER, TICK, TITLE, canvas
 
-COLOURS = DIFFERENCES.with_extremes(bad="0.85")
+COLOURS = DIFFERENCES.with_extremes(bad=EMPTY)
 MOST_LABELLED = 12
 """regions; if there are more, the cells are too small for numbers"""
 CELL_IN = 0.42
@@ -97,7 +97,7 @@ def _stacked(pairs: np.ndarray, nothing: np.ndarray, all_others: np.ndarray, ord
 def _draw(axes: Axes, table: np.ndarray, names: list[str], norm: Normalize) -> None:
     n = len(names)
     axes.imshow(table, cmap=COLOURS, norm=norm)
-    axes.axhspan(n - 0.5, n + 0.5, color="white")  # the gap is no cell
+    axes.axhspan(n - 0.5, n + 0.5, color=PAPER)  # the gap is no cell
     axes.set_xticks(range(n), names, rotation=90, fontsize=TICK)
     axes.set_xlabel("predicted", fontsize=LABEL)
     axes.tick_params(length=0)
@@ -106,6 +106,6 @@ def _draw(axes: Axes, table: np.ndarray, names: list[str], norm: Normalize) -> N
         return
     for (row, column), value in np.ndenumerate(table):
         if not np.isnan(value):
-            colour = "white" if abs(norm(value) - 0.5) > 0.35 else "black"
-            text = f"{value:.2f}".replace("-0.00", "0.00")
+            colour = PAPER if abs(norm(value) - 0.5) > 0.35 else OBSERVED
+            text = f"{abs(value):.2f}" if abs(value) < 0.005 else f"{value:.2f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=TICK - 1, color=colour)

@@ -8,9 +8,21 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from neuromtm.plots.style import CONDITIONS, DIFFERENCES, EMPTY, HEADING, LABEL, RATES, TICK, TITLE, canvas, plain
+from neuromtm.plots.style import (
+    CONDITIONS,
+    DIFFERENCES,
+    EMPTY,
+    HEADING,
+    LABEL,
+    POINTS,
+    RATES,
+    TICK,
+    TITLE,
+    canvas,
+    plain,
+)
 
-SIZE, EDGE, EDGE_WIDTH = 16, "0.3", 0.3
+SIZE, EDGE, EDGE_WIDTH = 16, POINTS, 0.3
 """of a point"""
 
 

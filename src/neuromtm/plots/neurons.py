@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -12,7 +11,21 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from neuromtm.metrics.keys import TASK_TITLES
-from neuromtm.plots.style import ACCENT, CONDITIONS, EMPTY, HEADING, LABEL, SMOOTHING_S, TICK, TITLE, canvas, plain
+from neuromtm.plots.style import (
+    ACCENT,
+    CONDITIONS,
+    COUNTS,
+    EMPTY,
+    HEADING,
+    LABEL,
+    LINES,
+    POINTS,
+    SMOOTHING_S,
+    TICK,
+    TITLE,
+    canvas,
+    plain,
+)
 from neuromtm.plots.tasks import time_label
 from neuromtm.smoothing import smooth
 
@@ -60,12 +73,12 @@ def firing_rates_plot(scores: Mapping[str, np.ndarray], rate_hz: np.ndarray) -> 
     for axes, (task, values) in zip(panels, scores.items(), strict=True):
         there = np.isfinite(values) & (rate_hz > 0)
         x, y = rate_hz[there], values[there]
-        axes.scatter(x, y.clip(low, high), s=6, color="0.45", linewidths=0, alpha=0.7, clip_on=False)
+        axes.scatter(x, y.clip(low, high), s=6, color=POINTS, linewidths=0, alpha=0.7, clip_on=False)
         if len(x) >= FEWEST_FOR_A_MEDIAN:
             groups = np.array_split(np.argsort(x, kind="stable"), N_GROUPS)
             middles = [(np.median(x[group]), np.median(y[group])) for group in groups]
             axes.plot(*np.transpose(middles), color=ACCENT, marker="o", markersize=3, linewidth=1.2)
-        axes.axhline(0, color="0.6", linewidth=0.8, linestyle=":")
+        axes.axhline(0, color=LINES, linewidth=0.8, linestyle=":")
         if len(firing):
             axes.set_xscale("log")
             axes.set_xlim(firing.min() / 1.3, firing.max() * 1.3)
@@ -141,8 +154,8 @@ def examples_plot(
         counts, expected_hz = example.counts[order, start:], example.expected[order, start:] / bin_size_s
         place = {"aspect": "auto", "extent": (*shown_s, len(order), 0), "interpolation": "nearest"}
         # two scales: one spike in a bin is far above any rate, so on one scale all predictions would be pale
-        top.imshow(counts, cmap="Greys", norm=PowerNorm(0.5, vmin=0, vmax=max(1, counts.max())), **place)
-        greys = colormaps["Greys"].with_extremes(bad=EMPTY if first else ACCENT)
+        top.imshow(counts, cmap=COUNTS, norm=PowerNorm(0.5, vmin=0, vmax=max(1, counts.max())), **place)
+        greys = COUNTS.with_extremes(bad=EMPTY if first else ACCENT)
         image = middle.imshow(expected_hz, cmap=greys, vmin=0, vmax=_darkest(expected_hz), **place)
         for axes in (top, middle):
             _mark_conditions(axes, number[order], colours)
@@ -160,7 +173,7 @@ def examples_plot(
         top.set_title(example.title, fontsize=LABEL)
         for axes in (top, middle, bottom):
             if shown_s[0] < 0 < shown_s[1]:
-                axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+                axes.axvline(0, color=LINES, linewidth=0.8, linestyle=":")
             if first:
                 axes.axvline(window_s[0] + first * bin_size_s, color=ACCENT, linewidth=1.2)
             axes.tick_params(labelsize=TICK)
@@ -171,7 +184,7 @@ def examples_plot(
         axes.set_ylabel(label, fontsize=LABEL)
     lines = [Line2D([], [], color=colours[c]) for c in drawn]
     names = [f"{conditions[c]} ({trials[c]} trials)" for c in drawn]
-    lines += [Line2D([], [], color="0.3"), Line2D([], [], color="0.3", linestyle="--")]
+    lines += [Line2D([], [], color=POINTS), Line2D([], [], color=POINTS, linestyle="--")]
     names += [f"observed, smoothed ({1000 * SMOOTHING_S:.0f} ms)", "predicted"]
     if len(drawn) < (trials > 0).sum():
         lines.append(Line2D([], [], color=EMPTY, linewidth=4))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from neuromtm.metrics.keys import TASK_TITLES
-from neuromtm.plots.style import DISTINCT, HEADING, LABEL, TICK, TITLE, canvas, plain
+from neuromtm.plots.style import BANDS, DISTINCT, HEADING, LABEL, LINES, PAPER, POINTS, TICK, TITLE, canvas, plain
 
 MOST_COLOURED = 10
 """sessions that are told apart by colour; if there are more, all points are grey"""
@@ -37,22 +37,22 @@ def regions_plot(sessions: Mapping[str, Mapping[str, Means]]) -> Figure:
     figure = canvas(13, 1.8 + band * max(len(names), 1))
     panels = figure.subplots(1, len(TASK_TITLES), sharex=True, sharey=True)
     for axes, (task, title) in zip(panels, TASK_TITLES.items(), strict=True):
-        axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+        axes.axvline(0, color=LINES, linewidth=0.8, linestyle=":")
         for i, eid in enumerate(eids):
             if task not in sessions[eid]:
                 continue
             regions, mean, low, high = sessions[eid][task]
             # the sessions of a region stand below each other in its band
             y = [names.index(region) + 0.7 * ((i + 0.5) / len(eids) - 0.5) for region in regions]
-            colour, alone = DISTINCT[i] if len(eids) <= MOST_COLOURED else "0.3", np.isnan(low)
+            colour, alone = DISTINCT[i] if len(eids) <= MOST_COLOURED else POINTS, np.isnan(low)
             axes.hlines(y, np.where(alone, mean, low), np.where(alone, mean, high), color=colour, linewidth=1.2)
             # a hollow point has no interval
-            faces = ["white" if hollow else colour for hollow in alone]
+            faces = [PAPER if hollow else colour for hollow in alone]
             axes.scatter(mean, y, s=14, c=faces, edgecolors=colour, linewidths=0.9, zorder=3)
         axes.set_title(title, fontsize=TITLE)
         axes.set_xlabel("bits per spike", fontsize=LABEL)
         plain(axes)
-        axes.hlines(np.arange(1, len(names)) - 0.5, 0, 1, transform=axes.get_yaxis_transform(), color="0.92", zorder=0)
+        axes.hlines(np.arange(1, len(names)) - 0.5, 0, 1, transform=axes.get_yaxis_transform(), color=BANDS, zorder=0)
     panels[0].set_yticks(range(len(names)), names, fontsize=TICK)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     panels[0].set_ylabel("region", fontsize=LABEL)

@@ -13,8 +13,10 @@ ACCENT = "#d62728"
 """what the model predicts, and what a reader should look at first"""
 OBSERVED = "black"
 """what was recorded"""
-POINTS, LINES, FAINT, EMPTY = "0.4", "0.6", "0.75", "0.85"
-"""greys of single points; of reference lines; of lines in the background; of places where nothing is known"""
+PAPER = "white"
+"""what lies beneath"""
+POINTS, LINES, FAINT, EMPTY, BANDS = "0.4", "0.6", "0.75", "0.85", "0.92"
+"""greys: of single points; of reference lines; of what stands behind; of where nothing is known; between rows"""
 DISTINCT = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#4b00ff"),
     *("#ff00f0", "#00f000", "#ffc387", "#4b5a0f", "#004be1", "#a5e1a5", "#ff0078", "#c3c3ff", "#ff8787", "#00785a"),
@@ -26,6 +28,8 @@ RATES = colormaps["magma"]
 """colours of firing rates, from 0 upwards"""
 COUNTS = colormaps["Greys"]
 """colours of spike counts"""
+SEEN = colormaps["gray"]
+"""of what a model saw, beside what it predicts"""
 DIFFERENCES = colormaps["RdBu_r"]
 """colours of values that may be above or below 0"""
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from neuromtm.metrics.keys import TASK_TITLES
-from neuromtm.plots.style import ACCENT, HEADING, LABEL, LINES, OBSERVED, POINTS, TITLE, canvas, plain
+from neuromtm.plots.style import ACCENT, HEADING, LABEL, LINES, OBSERVED, PAPER, POINTS, TITLE, canvas, plain
 
 LOWEST = -1.0
 """lower scores are drawn at this value, so that one session does not squeeze the others into a line"""
@@ -78,7 +78,5 @@ def _row(axes: Axes, place: float, row: Scored) -> None:
     across = axes.get_yaxis_transform()
     axes.plot((0, max(mean, LOWEST)), (place, place), color=colour, linewidth=1.2, alpha=0.35, zorder=1)
     axes.scatter(row.bps.clip(min=LOWEST), np.full(len(row.bps), place), s=14, color=colour, linewidths=0, alpha=0.45)
-    axes.scatter(
-        max(mean, LOWEST), place, s=46, color=colour, marker=mark, edgecolors="white", linewidths=0.8, zorder=3
-    )
+    axes.scatter(max(mean, LOWEST), place, s=46, color=colour, marker=mark, edgecolors=PAPER, linewidths=0.8, zorder=3)
     axes.text(1.01, place, f"{mean:.2f}", fontsize=LABEL, color=colour, va="center", transform=across)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -13,7 +12,24 @@ from matplotlib.lines import Line2D
 
 from neuromtm.metrics.keys import TASK_TITLES
 from neuromtm.plots.ordering import NeuronOrder
-from neuromtm.plots.style import ACCENT, DISTINCT, EMPTY, HEADING, LABEL, RATES, SMOOTHING_S, TICK, TITLE, canvas
+from neuromtm.plots.style import (
+    ACCENT,
+    DISTINCT,
+    EMPTY,
+    FAINT,
+    HEADING,
+    LABEL,
+    LINES,
+    OBSERVED,
+    PAPER,
+    POINTS,
+    RATES,
+    SEEN,
+    SMOOTHING_S,
+    TICK,
+    TITLE,
+    canvas,
+)
 from neuromtm.smoothing import smooth
 
 HIDDEN = {
@@ -23,7 +39,6 @@ HIDDEN = {
     "inter_region": "each region hidden in turn",
 }
 RATE_COLOURS = RATES.with_extremes(bad=(0, 0, 0, 0))  # entries that are not predicted stay transparent
-SEEN_COLOURS = colormaps["gray"]
 EVENTS = {
     "stimOn_times": "stimulus onset",
     "goCue_times": "the go cue",
@@ -88,7 +103,7 @@ def task_plot(
     maps, means = figure.subplots(2, len(panels) + 1, sharex=True, sharey="row", squeeze=False, height_ratios=(5, 1))
     image = _heat_map(maps[0], observed, norm, window_s)
     maps[0].set_title(f"observed\ncounts, smoothed ({1000 * SMOOTHING_S:.0f} ms)", fontsize=TITLE)
-    means[0].plot(time_s, observed.mean(axis=1), color="black", linewidth=1)
+    means[0].plot(time_s, observed.mean(axis=1), color=OBSERVED, linewidth=1)
     means[0].set_ylabel("mean\n(spikes/s)", fontsize=LABEL)
     for panel, rates, top, below in zip(panels, predicted, maps[1:], means[1:], strict=True):
         _heat_map(top, rates, norm, window_s, seen=observed)
@@ -96,12 +111,12 @@ def task_plot(
         hidden = HIDDEN[panel.task].format(hidden_ms=hidden_ms)
         top.set_title(f"{TASK_TITLES[panel.task]}: {_bps_text(panel.bps)}\n{hidden}", fontsize=TITLE)
         _mean_over_predicted(below, time_s, observed, rates)
-    lines = [Line2D([], [], color=colour) for colour in ("black", ACCENT)]
+    lines = [Line2D([], [], color=colour) for colour in (OBSERVED, ACCENT)]
     figure.legend(lines, ["observed", "predicted"], fontsize=TICK, frameon=False, loc="outside lower center", ncols=2)
     _mark_regions(maps, names)
     for axes in [*maps, *means]:
         if window_s[0] < 0 < window_s[1]:
-            axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+            axes.axvline(0, color=LINES, linewidth=0.8, linestyle=":")
     for axes in means:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel(time_label(align_event), fontsize=LABEL)
@@ -138,7 +153,7 @@ def scores_plot(scores: Mapping[str, np.ndarray], regions: np.ndarray, *, whose:
         _histogram(top, TASK_TITLES[task], values[~np.isnan(values)], low, high)
         _boxes(below, [values[(regions == name) & ~np.isnan(values)] for name in names], low, high)
         for axes in (top, below):
-            axes.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+            axes.axvline(0, color=LINES, linewidth=0.8, linestyle=":")
             axes.spines[["top", "right"]].set_visible(False)
         below.set_xlabel("bits per spike", fontsize=LABEL)
     spread[0].set_ylabel("neurons", fontsize=LABEL)
@@ -181,7 +196,7 @@ def _heat_map(
     predicted_bins = np.isfinite(rates).any(axis=1)
     if seen is not None and predicted_bins.any() and not predicted_bins.all():
         context = np.where(np.expand_dims(predicted_bins, axis=1), np.nan, seen)
-        axes.imshow(context.T, cmap=SEEN_COLOURS.with_extremes(bad=EMPTY), aspect="auto", extent=extent, norm=norm)
+        axes.imshow(context.T, cmap=SEEN.with_extremes(bad=EMPTY), aspect="auto", extent=extent, norm=norm)
         start_s = np.interp(predicted_bins.argmax(), (0, len(rates)), window_s)
         axes.axvline(start_s, color=ACCENT, linewidth=1.2)
         bracket = {"arrowstyle": "|-|,widthA=0.25,widthB=0.25", "color": ACCENT, "shrinkA": 0, "shrinkB": 0}
@@ -195,7 +210,7 @@ def _mean_over_predicted(axes: Axes, time_s: np.ndarray, observed: np.ndarray, r
     neurons = np.isfinite(rates).any(axis=0)
     bins = np.isfinite(rates).any(axis=1)
     if neurons.any():
-        axes.plot(time_s, observed[:, neurons].mean(axis=1), color="black", linewidth=1)
+        axes.plot(time_s, observed[:, neurons].mean(axis=1), color=OBSERVED, linewidth=1)
         axes.plot(time_s[bins], rates[np.ix_(bins, neurons)].mean(axis=1), color=ACCENT, linewidth=1.2)
 
 
@@ -205,7 +220,7 @@ def _mark_regions(maps: Sequence[Axes], names: Sequence[str]) -> None:
     starts = np.searchsorted(names, regions)
     ends = np.append(starts[1:], len(names))
     for axes in maps:
-        axes.hlines(starts[1:], *axes.get_xlim(), color="white", linewidth=0.6)
+        axes.hlines(starts[1:], *axes.get_xlim(), color=PAPER, linewidth=0.6)
         for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
             axes.axhspan(start, end, -0.025, -0.005, color=DISTINCT[i % 20], clip_on=False, linewidth=0)
     middles, named = (starts + ends) / 2, []
@@ -220,7 +235,7 @@ def _mark_regions(maps: Sequence[Axes], names: Sequence[str]) -> None:
 
 
 def _histogram(axes: Axes, title: str, values: np.ndarray, low: float, high: float) -> None:
-    axes.hist(values.clip(low, high), bins=np.linspace(low, high, 31).tolist(), color="0.7")
+    axes.hist(values.clip(low, high), bins=np.linspace(low, high, 31).tolist(), color=FAINT)
     axes.tick_params(labelsize=TICK)
     summary = "no neuron scored"
     if len(values):
@@ -235,7 +250,7 @@ def _boxes(axes: Axes, values_by_region: Sequence[np.ndarray], low: float, high:
     for place, values in enumerate(values_by_region):
         # the golden ratio spreads the points evenly and the same way each time
         offset = 0.5 * (np.arange(len(values)) * 0.618034 % 1 - 0.5)
-        axes.scatter(values.clip(low, high), place + offset, s=4, color="0.55", linewidths=0)
+        axes.scatter(values.clip(low, high), place + offset, s=4, color=POINTS, linewidths=0)
         if len(values) >= FEWEST_FOR_A_BOX:
             axes.boxplot(
                 values.clip(low - 1, high + 1),  # beyond the axes, but finite

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neuromtm.plots.style import ACCENT, LABEL, OBSERVED, TICK, TITLE, canvas, plain
+from neuromtm.plots.style import ACCENT, LABEL, OBSERVED, POINTS, TICK, TITLE, canvas, plain
 
 N_SHOWN_TRIALS = 3
 N_SHOWN_NEURONS = 4
@@ -80,7 +80,7 @@ def _course(axes: Axes, true: np.ndarray, predicted: np.ndarray, counts: np.ndar
     axes.plot(time_s, true / bin_size_s, color=OBSERVED, linewidth=1)
     axes.plot(time_s, predicted / bin_size_s, color=ACCENT, linewidth=1.2)
     spikes = np.flatnonzero(counts)
-    axes.plot(time_s[spikes], np.zeros(len(spikes)), "|", color="0.3", markersize=5)
+    axes.plot(time_s[spikes], np.zeros(len(spikes)), "|", color=POINTS, markersize=5)
     plain(axes)
 
 
