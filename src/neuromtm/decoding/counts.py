@@ -1,4 +1,4 @@
-"""Behaviour read from raw spike counts: what a pretrained model is held against."""
+"""Behaviour read from raw spike counts, for comparison with a pretrained model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from neuromtm.metrics.absent import Absent
 from neuromtm.smoothing import smooth
 
 SMOOTHING_S = (0.0, 0.04, 0.1)
-"""standard deviations of the Gaussian that counts are smoothed with over time; the best on validation counts"""
+"""standard deviations of the Gaussian that smooths counts over time; the one that is best on validation is used"""
 
 POOLED_S = 0.04
 """width of the bins of reduced-rank read-outs, which learn the rest of the smoothing themselves"""
@@ -41,7 +41,7 @@ def in_wider_bins(counts: np.ndarray, bin_size_s: float) -> np.ndarray:
         bin_size_s: width of a bin.
 
     Returns:
-        (trial, bin', neuron) float32; the last bin is shorter where their number does not divide.
+        (trial, bin', neuron) float32; the last bin is shorter if their number does not divide.
     """
     starts = np.arange(0, counts.shape[1], max(1, round(POOLED_S / bin_size_s)))
     return np.add.reduceat(counts.astype(np.float32), starts, axis=1)
@@ -50,12 +50,12 @@ def in_wider_bins(counts: np.ndarray, bin_size_s: float) -> np.ndarray:
 def add_reduced_rank(
     decoded: Mapping[str, Sequence[Decoded]], counts: Mapping[str, Splits], *, name: Features
 ) -> dict[str, list[Decoded]]:
-    """Fit one reduced-rank read-out of each behaviour to these sessions together, and add what it scores.
+    """Fit one reduced-rank read-out of each behaviour to these sessions together, and add its scores.
 
     Args:
-        decoded: eid -> what has been tried of each of its behaviours.
+        decoded: eid -> the read-outs that were tried, one entry per behaviour.
         counts: eid -> (trial, bin, neuron) counts of each split, all in bins of one width.
-        name: of the features, which says whether it is one session or several.
+        name: name of the features; it says whether one session or several are fitted.
     """
     added = {eid: [*of_session] for eid, of_session in decoded.items()}
     for target in dict.fromkeys(one.labels.name for of_session in decoded.values() for one in of_session):

@@ -1,4 +1,4 @@
-"""What a decoder's predictions of one behaviour are worth."""
+"""Scores of a decoder's predictions of one behaviour."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class DecoderScores:
     n_trials: int
     """trials with a known value that were scored"""
     n_trials_left_out: int
-    """trials of the split without a known value"""
+    """trials of the split that have no known value"""
     n_bins_left_out: int
     """missing entries of a trace in the trials scored"""
 
@@ -30,7 +30,7 @@ def score_decoded(target: Target, predicted: np.ndarray, trials: np.ndarray, tra
     """Score predictions against a behaviour.
 
     Args:
-        target: of all trials of the session.
+        target: the behaviour in all trials of the session.
         predicted: (scored,) classes or (scored, bin) trace, in the order of `trials`.
         trials: (scored,) numbers of the trials scored.
         train: numbers of the training trials, for the chance level.
@@ -49,7 +49,7 @@ def score_decoded(target: Target, predicted: np.ndarray, trials: np.ndarray, tra
             f"{short}_chance": majority_class_accuracy(target.values[train], true),
         }
     some = known.any(axis=1) if target.is_trace else known
-    if next(iter(metrics.values())) is None:  # a chance level stands only beside its metric
+    if next(iter(metrics.values())) is None:  # a chance level is given only beside its metric
         metrics = dict.fromkeys(metrics)
     return DecoderScores(
         metrics=metrics,
@@ -60,10 +60,10 @@ def score_decoded(target: Target, predicted: np.ndarray, trials: np.ndarray, tra
 
 
 def decoded_text(name: str, sessions: Mapping[str, DecoderScores]) -> str:
-    """The text of decoding.csv: a row a session, a field empty where a metric is undefined.
+    """The text of decoding.csv: one row per session. A field is empty where a metric is undefined.
 
     Args:
-        name: of the behaviour.
+        name: name of the behaviour.
         sessions: eid -> its metrics.
     """
     keys = list(next(iter(sessions.values())).metrics)

@@ -1,9 +1,9 @@
-"""Behaviour read linearly from a trial's features: a whole trial -> its class, and -> every bin of a trace.
+"""Linear read-outs of behaviour: from the features of a whole trial to its class, or to every bin of a trace.
 
-Features are what is known of each bin: predicted rates, hidden states, spike counts. A trial has many more of them,
-bins x features, than there are trials. By the representer theorem the weights of an L2-penalised linear model lie in
-the span of the train trials, so the features are first rotated into that span: at most one dimension a train trial,
-the same predictions, and no dimension to choose.
+The features of each bin are predicted rates, hidden states or spike counts. A trial has many more features (bins x
+features) than there are trials. By the representer theorem the weights of an L2-penalised linear model lie in the span
+of the train trials. The features are therefore first rotated into that span. It has at most one dimension per train
+trial, the predictions stay the same, and no number of dimensions has to be chosen.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from neuromtm.metrics.absent import Absent
 
 N_FOLDS = 5
-"""folds of the cross-validation that chooses the logistic read-out's strength; fewer trials fit nothing"""
+"""folds of the cross-validation that chooses the logistic read-out's strength; nothing is fitted to fewer trials"""
 
 # The projection gives a train trial a squared norm of 1 on average, so one grid serves every session
 CLASS_STRENGTHS = tuple(np.logspace(-1, 4, 6))
@@ -38,14 +38,14 @@ class Splits(NamedTuple):
 class Standard:
     """Features on a common scale: a train trial has a squared norm of 1 on average.
 
-    Each feature of each bin is centred; each feature is scaled as a whole, so that a bin in which it hardly
-    varies does not weigh as much as one in which it does.
+    Each feature of each bin is centred. Each feature is scaled as a whole, so that a bin in which it hardly varies
+    weighs less than a bin in which it varies much.
     """
 
     mean: np.ndarray
     """(bin, feature) of the train trials"""
     scale: np.ndarray
-    """(feature,) by which what is centred is multiplied; 0 for a feature that does not vary"""
+    """(feature,) factor that multiplies the centred features; 0 for a feature that does not vary"""
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(trial, bin, feature) float32, from features of that shape."""
@@ -100,7 +100,7 @@ class TraceReadout:
     """Ridge regression from a whole trial to every bin of a trace."""
 
     models: tuple[tuple[np.ndarray, Ridge], ...]
-    """bins (bin',), and the regression to them: one of all bins that are known in the same train trials"""
+    """(bin',) bins, and the regression that predicts them; bins that are known in the same train trials share one"""
     n_bins: int
 
     @property
@@ -117,7 +117,7 @@ class TraceReadout:
 
 
 def standardise(features: np.ndarray) -> Standard:
-    """The scale of train trials.
+    """The mean and scale of train trials.
 
     Args:
         features: (trial, bin, feature) of all train trials.
@@ -125,7 +125,7 @@ def standardise(features: np.ndarray) -> Standard:
     features = np.asarray(features, np.float32)
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     deviation = np.sqrt(np.mean([np.square(trial - mean).mean(axis=0) for trial in features], axis=0))
-    # what varies less than single precision resolves is a constant and its rounding
+    # a feature that varies less than single precision resolves is a rounded constant
     varies = deviation > 1e-6 * np.abs(mean).max(axis=0)
     n_features = mean.shape[0] * max(int(varies.sum()), 1)
     return Standard(mean, np.divide(1 / np.sqrt(n_features), deviation, out=np.zeros_like(deviation), where=varies))
@@ -154,22 +154,22 @@ def _flat(standard: np.ndarray) -> np.ndarray:
 
 
 def fit_classes(components: np.ndarray, labels: np.ndarray) -> ClassReadout | Absent:
-    """Fit a read-out of classes; its strength is the one of least cross-validated log loss.
+    """Fit a read-out of classes. Its strength is that of the least cross-validated log loss.
 
     Args:
         components: (trial, component) of the train trials.
-        labels: (trial,) their classes, each of `N_FOLDS` trials or more; trials of NaN (unknown) are left out.
+        labels: (trial,) their classes; each class has `N_FOLDS` trials or more. Trials of NaN (unknown) are left out.
     """
     known = ~np.isnan(labels)
     classes, number = np.unique(labels[known], return_inverse=True)
     if len(classes) == 0:
-        return Absent(f"no class is known of {N_FOLDS} train trials")
+        return Absent(f"no class is known in {N_FOLDS} train trials")
     if len(classes) == 1:
         return Absent(f"only one class, {classes[0]:g}, has {N_FOLDS} train trials")
     if components.shape[1] == 0:
         return Absent("the features are the same in every train trial")
     search = GridSearchCV(
-        LogisticRegression(tol=1e-5, max_iter=2000),  # near enough to tell strengths apart
+        LogisticRegression(tol=1e-5, max_iter=2000),  # precise enough to tell strengths apart
         {"C": CLASS_STRENGTHS},
         scoring="neg_log_loss",
         # interleaved like the splits themselves; the fixed seed makes it part of the method
@@ -182,16 +182,16 @@ def fit_classes(components: np.ndarray, labels: np.ndarray) -> ClassReadout | Ab
 
 
 def fit_trace(components: np.ndarray, trace: np.ndarray) -> TraceReadout | Absent:
-    """Fit a trace read-out; its strength, one for all bins, is the one of least leave-one-out squared error.
+    """Fit a trace read-out. One strength serves all bins: that of the least leave-one-out squared error.
 
     Args:
         components: (trial, component) of the train trials.
-        trace: (trial, bin) their trace; each bin is fitted on the trials in which it is known (not NaN), `N_FOLDS` or
-            more if it is known in any.
+        trace: (trial, bin) their trace. Each bin is fitted on the trials in which it is known (not NaN). A bin that is
+            known in any trial is known in `N_FOLDS` or more.
     """
     trace = np.asarray(trace, np.float64)
     patterns, number = np.unique(np.isfinite(trace), axis=1, return_inverse=True)
-    # bins that are known in the same trials share a fit: one in all, where nothing is missing
+    # bins that are known in the same trials share a fit; if nothing is missing, there is one fit
     groups = [(rows, np.flatnonzero(number.ravel() == i)) for i, rows in enumerate(patterns.T) if rows.any()]
     if not groups:
         return Absent(f"no bin is known in {N_FOLDS} train trials")

@@ -1,14 +1,16 @@
-"""Reduced-rank read-outs of spike counts: a session's own, and one whose time courses all sessions share.
+"""Reduced-rank read-outs of spike counts: one of a single session, and one with time courses that all sessions share.
 
-A session's weights (neuron, bin, output) are a sum over ranks of neuron factors (neuron, rank), its own, times time
-factors (rank, bin, output), which sessions can share: what is to be learned of a time course is then learned from
-the trials of all animals. Source: Zhang et al. 2024, "Exploiting correlations across trials and behavioral sessions to
+A session's weights (neuron, bin, output) are a sum over ranks of neuron factors (neuron, rank) times time factors
+(rank, bin, output). Each session has its own neuron factors. Sessions can share the time factors, which are then
+learned from the trials of all animals. Source: Zhang et al. 2024, "Exploiting correlations across trials and behavioral
+sessions to
 improve neural decoding". Outputs are the bins of a trace (squared error) or classes (cross entropy).
 
-Fitted is the sum over sessions of the loss, relative to that of the null, plus penalty / 2 times the squared norm of
-all factors. At its best that norm is twice the nuclear norm of the weights, stacked over sessions to a matrix of
-neurons x (bin, output) (Srebro et al. 2005), so that one penalty serves both factors, and its largest useful value is
-the spectral norm of the gradient at zero weights: above it the best weights are 0. Penalties are given as shares of it.
+The fit minimises the sum over sessions of the loss, relative to the loss of the null, plus penalty / 2 times the
+squared norm of all factors. At the minimum this squared norm is twice the nuclear norm of the weights, stacked over
+sessions to a matrix of neurons x (bin, output) (Srebro et al. 2005). One penalty therefore serves both factors. Its
+largest useful value is the spectral norm of the gradient at zero weights: above it the best weights are 0. Penalties
+are given as shares of this value.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,18 +31,18 @@ from neuromtm.metrics.absent import Absent
 
 RANKS = (2, 6)
 SHARES = (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)
-"""penalties tried, from strong to weak: each fit starts at the one before"""
+"""penalties tried, from strong to weak; each fit starts from the one before"""
 MOST_STEPS = 40
-"""of L-BFGS, a fit"""
+"""steps of L-BFGS in a fit"""
 
 
 class ReducedRank(NamedTuple):
-    """What a session's counts predict, by the rank and penalty that are best on validation."""
+    """What a session's counts predict, with the rank and penalty that are best on validation."""
 
     validation: np.ndarray
     """(trial,) classes or (trial, bin) trace of the validation trials"""
     test: np.ndarray
-    """likewise of the test trials"""
+    """(trial,) classes or (trial, bin) trace of the test trials"""
     rank: int
     share: float
     """penalty as a share of the largest useful one"""
@@ -56,7 +58,7 @@ class _Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class _Session:
-    """One session as the fit takes it."""
+    """One session in the form that the fit takes."""
 
     inputs: _Parts
     """(trial, bin, neuron), standardised"""
@@ -65,14 +67,14 @@ class _Session:
     known: _Parts
     """(trial, output), 1 where known, else 0"""
     offset: Tensor
-    """(output,) what the null says: the log of the classes' shares, or 0"""
+    """(output,) prediction of the null: the log of the classes' shares, or 0"""
     mean: np.ndarray | float
-    """of a trace's bins (bin,)"""
+    """(bin,) mean of a trace's bins; 0 for classes"""
     scale: float
-    """of a trace"""
+    """standard deviation of a trace; 1 for classes"""
 
     def loss(self, outputs: Tensor, split: int, *, is_trace: bool) -> Tensor:
-        """Mean over what is known, in units of the trace's variance or in nats."""
+        """Mean loss over the known entries, in units of the trace's variance or in nats."""
         targets, known = self.targets[split], self.known[split]
         if is_trace:
             return (known * (outputs - targets).square()).sum() / known.sum()
@@ -81,14 +83,14 @@ class _Session:
 
 class _Factors(NamedTuple):
     neuron: list[Tensor]
-    """of each session, (neuron, rank)"""
+    """(neuron, rank) of each session"""
     time: Tensor
     """(rank, bin, output)"""
     offset: list[Tensor]
-    """of each session, (output,)"""
+    """(output,) of each session"""
 
     def outputs(self, place: int, inputs: Tensor) -> Tensor:
-        """(trial, output) of the session in this place."""
+        """(trial, output) predictions of the session in this place."""
         course = einsum(inputs, self.neuron[place], "trial bin neuron, neuron rank -> trial bin rank")
         return self.offset[place] + einsum(course, self.time, "trial bin rank, rank bin output -> trial output")
 
@@ -100,19 +102,19 @@ class _Factors(NamedTuple):
         return _Factors([*map(change, self.neuron)], change(self.time), [*map(change, self.offset)])
 
 
-# one thread: the sums of more come in another order, and a fit on other ranks would end elsewhere
+# one thread: more threads sum in another order, and a fit on other ranks would end elsewhere
 @threadpool_limits.wrap(limits=1)
 @torch.inference_mode(False)  # a test runs without gradients
 @torch.enable_grad()
 def fit_reduced_rank(counts: Mapping[str, Splits], labels: Mapping[str, Labels]) -> dict[str, ReducedRank | Absent]:
-    """Fit one read-out of low rank; rank and penalty are those of least mean validation loss over the sessions.
+    """Fit one read-out of low rank. Rank and penalty are those of the least mean validation loss over the sessions.
 
     Args:
         counts: eid -> (trial, bin, neuron) spike counts of each split.
-        labels: eid -> the same behaviour, where the session has it.
+        labels: eid -> the behaviour, which is the same for all; sessions without it are left out.
 
     Returns:
-        eid -> what it predicts, for every session with labels.
+        eid -> what the read-out predicts, or why there is none, for every session with labels.
     """
     absent: dict[str, ReducedRank | Absent] = {
         eid: Absent(reason) for eid, one in labels.items() if (reason := _unfit(one)) is not None
@@ -182,7 +184,7 @@ def _best(sessions: Sequence[_Session], *, is_trace: bool) -> tuple[int, float, 
     left, size, right = (torch.from_numpy(part) for part in randomized_svd(stacked, n_ranks, random_state=0))
     tried = []
     for rank in sorted({min(rank, n_ranks) for rank in RANKS}):
-        # downhill, and small: where the penalty is strongest the weights are small
+        # start downhill and small: under the strongest penalty the weights are small
         start = 0.3 * (size[:rank] / size[0]).sqrt()
         factors = _Factors(
             list((left[:, :rank] * start).split([len(gradient) for gradient in gradients])),
@@ -197,7 +199,7 @@ def _best(sessions: Sequence[_Session], *, is_trace: bool) -> tuple[int, float, 
             loss = _validation_loss(factors, sessions, is_trace=is_trace)
             tried.append((loss, rank, share, factors))
             if loss > before:
-                break  # weaker penalties take the longest, and would go on in this direction
+                break  # weaker penalties take the longest, and the loss would go on rising
             before = loss
     _, rank, share, factors = min(tried, key=lambda one: one[0])
     return rank, share, factors
@@ -220,7 +222,7 @@ def _gradient(session: _Session, null: float, *, is_trace: bool) -> Tensor:
 def _descend(
     factors: _Factors, sessions: Sequence[_Session], nulls: Sequence[float], *, penalty: float, is_trace: bool
 ) -> _Factors:
-    """Better factors."""
+    """Factors of a lower loss, from these as the start."""
     factors = factors.map(lambda tensor: tensor.clone(memory_format=torch.contiguous_format).requires_grad_())
     optimizer = torch.optim.LBFGS(
         factors.tensors, max_iter=MOST_STEPS, tolerance_change=1e-6, line_search_fn="strong_wolfe"
@@ -231,7 +233,7 @@ def _descend(
         norm = factors.time.square().sum() + sum(part.square().sum() for part in factors.neuron)
         total = penalty / 2 * norm
         total.backward()
-        for i, (one, null) in enumerate(zip(sessions, nulls, strict=True)):  # one after the other: memory
+        for i, (one, null) in enumerate(zip(sessions, nulls, strict=True)):  # one by one, to save memory
             loss = one.loss(factors.outputs(i, one.inputs.train), 0, is_trace=is_trace) / null
             loss.backward()
             total = total.detach() + loss.detach()

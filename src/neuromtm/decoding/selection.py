@@ -1,4 +1,4 @@
-"""Behaviour decoded: the labels of a session, the read-outs that were tried on them, and which of them counts."""
+"""Decoding of behaviour: a session's labels, the read-outs that were tried on them, and which read-out counts."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ DEFAULT_TARGETS = ("choice", WHISKER)
 """what the protocol decodes"""
 
 Features = Literal["rates", "states", "counts", "counts_rrr", "counts_rrr_all_sessions"]
-"""What behaviour is read from: predicted rates, hidden states, or spike counts, the latter by a full linear read-out,
-by one of low rank, or by one of low rank that all sessions share."""
+"""What behaviour is read from: predicted rates, hidden states or spike counts. Counts are read by a full linear
+read-out, by one of low rank, or by one of low rank that all sessions share."""
 OF_THE_MODEL: tuple[Features, ...] = ("rates", "states")
 FULL_RANK: tuple[Features, ...] = ("counts",)
 REDUCED_RANK: tuple[Features, ...] = ("counts_rrr", "counts_rrr_all_sessions")
@@ -41,9 +41,9 @@ class Labels:
     name: str
     is_trace: bool
     values: Splits
-    """(trial,) classes or (trial, bin) trace; NaN where unknown, or left out since too few train trials know it"""
+    """(trial,) classes or (trial, bin) trace; NaN where unknown, or known in too few train trials to be used"""
     n_trials_left_out: int
-    """of all three splits, trials of which nothing is known or used"""
+    """trials of all three splits of which nothing is known or used"""
     n_bins_left_out: int
     """missing or unused bins of the other trials"""
 
@@ -55,21 +55,22 @@ class Labels:
 
     @property
     def chance(self) -> float | None:
-        """The score of what needs no neurons: the majority class, or the average over the train trials."""
+        """The score of a guess without neurons: the majority class, or the average over the train trials."""
         level = trial_average_r2 if self.is_trace else majority_class_accuracy
         return level(self.values.train, self.values.test)
 
 
 def labels_of(target: Target, trials: Sequence[np.ndarray]) -> Labels:
-    """A behaviour of a session's splits, without what cannot be learned.
+    """A behaviour in a session's splits, without the classes and bins that cannot be learned.
 
-    A class of fewer train trials than cross-validation has folds is left out of the fit; trials of it that are scored
-    are wrong, as are those of a class that no train trial has. A bin of a trace that is known in so few train trials
-    is left out of the scores too.
+    A class that has fewer train trials than cross-validation has folds is left out of the fit. If its trials are
+    scored, they count as wrong, and so do trials of a class that no train trial has. A bin of a trace that is known in
+    so few train trials is left out of the fit and of the scores.
 
     Args:
         target: the behaviour of all trials.
-        trials: the trial numbers of the train, validation and test split; a test may score another split.
+        trials: the trial numbers of the train, validation and test splits; another split may be scored in place of
+            test.
     """
     parts = [np.array(target.values[numbers], np.float64) for numbers in trials]
     train = parts[0]
@@ -91,7 +92,7 @@ def labels_of(target: Target, trials: Sequence[np.ndarray]) -> Labels:
 
 
 def _used(values: np.ndarray) -> np.ndarray:
-    """(trial,) bool, trials of which something is known."""
+    """(trial,) bool, true where something is known of the trial."""
     if not values.size:
         return np.zeros(len(values), bool)
     return np.asarray(~np.isnan(values.reshape(len(values), -1)).all(axis=1))
@@ -103,23 +104,23 @@ class Tried:
 
     features: Features
     prompt: str | None = None
-    """under which a model gave the features; counts have none"""
+    """prompt under which a model gave the features; None for counts"""
     smoothing_s: float | None = None
-    """standard deviation of the Gaussian that counts were smoothed with; None for the model's features"""
+    """standard deviation of the Gaussian that smoothed the counts; None for the model's features"""
     rank: int | None = None
-    """None where it is not restricted"""
+    """None if it is not restricted"""
     strength: float
-    """C of a logistic read-out, alpha of a ridge, share of the strongest penalty of a reduced-rank one"""
+    """C of a logistic read-out, alpha of a ridge; for a reduced-rank one, its penalty as a share of the strongest"""
     validation: float | None
     """None where no validation trial has a label"""
     test: float
     balanced_accuracy: float | None = None
-    """of the test trials; None for a trace"""
+    """balanced accuracy of the test trials; None for a trace"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """All that was tried to read one behaviour of one session."""
+    """All read-outs that were tried for one behaviour of one session."""
 
     eid: str
     labels: Labels
@@ -127,20 +128,20 @@ class Decoded:
 
     @property
     def absent(self) -> str | None:
-        """Why the model's features, which are tried first, gave no score; None if they did."""
+        """Why the model's features, which are tried first, gave no score; None if they gave one."""
         if self.best(OF_THE_MODEL) is not None:
             return None
         return next((one.reason for one in self.tried if isinstance(one, Absent)), "nothing was tried")
 
     def best(self, features: Sequence[Features]) -> Tried | None:
-        """The best on validation of these features; the first of equals, so also where nothing can be validated."""
+        """The best of these features on validation. Of equal ones, or if none has a score, the first one counts."""
         tried = [one for one in self.tried if isinstance(one, Tried) and one.features in features]
         return max(tried, key=lambda one: -np.inf if one.validation is None else one.validation, default=None)
 
     def metrics(self) -> dict[str, float]:
-        """The session's metrics by their keys in metrics.json; none where the model's features gave none.
+        """The session's metrics by their keys in metrics.json; empty if the model's features gave none.
 
-        A chance level stands only beside its metric, so that their means are over the same sessions.
+        A chance level is given only beside its metric, so that the means of both are over the same sessions.
         """
         model, short = self.best(OF_THE_MODEL), short_name(self.labels.name)
         if model is None:
@@ -174,10 +175,10 @@ def decode(eid: str, labels: Sequence[Labels], candidates: Iterable[Candidate]) 
     Args:
         eid: the session.
         labels: its behaviours.
-        candidates: in the order in which the first of equals is taken; one is held at a time.
+        candidates: features to try; of equally good ones the first counts. Only one is held in memory at a time.
 
     Returns:
-        What was tried, a behaviour each.
+        What was tried, one entry per behaviour.
     """
     tried = {one.name: [] for one in labels}
     for candidate in candidates if labels else ():
@@ -186,7 +187,7 @@ def decode(eid: str, labels: Sequence[Labels], candidates: Iterable[Candidate]) 
     return [Decoded(eid=eid, labels=one, tried=tuple(tried[one.name])) for one in labels]
 
 
-# products this small gain nothing from threads, and lose several times over beside other busy processes
+# products so small gain nothing from threads, and become several times slower beside other busy processes
 @threadpool_limits.wrap(limits=1)
 def _try(candidate: Candidate, labels: Sequence[Labels]) -> list[Tried | Absent]:
     values = candidate.values
@@ -224,9 +225,9 @@ def score_readout(labels: Labels, *, validation: np.ndarray, test: np.ndarray, *
     """Score predictions.
 
     Args:
-        labels: what is true.
+        labels: the true values.
         validation: (trial,) predicted classes or (trial, bin) trace of the validation trials.
-        test: likewise of the test trials.
+        test: (trial,) predicted classes or (trial, bin) trace of the test trials.
         about: the other fields of `Tried`.
     """
     measure = r2 if labels.is_trace else accuracy
@@ -245,11 +246,11 @@ BEHAVIOR_COLUMNS = (
     *("eid", "target", "features", "prompt", "smoothing_s", "rank", "strength", "score", "validation", "test"),
     *("balanced_accuracy", "chance", "chosen", "n_train", "n_val", "n_test", "n_trials_left_out", "n_bins_left_out"),
 )
-"""of behavior.csv: `score` is what `validation`, `test` and `chance` are; `chosen` is 1 in rows of metrics.json"""
+"""of behavior.csv: `score` names the metric of `validation`, `test`, `chance`; `chosen` is 1 in rows of metrics.json"""
 
 
 def behavior_text(decoded: Sequence[Decoded]) -> str:
-    """The text of behavior.csv: a row for each read-out that was tried, a field empty where undefined."""
+    """The text of behavior.csv: a row for each read-out that was tried. A field is empty where it is undefined."""
     rows = []
     for one in decoded:
         chosen = [one.best(features) for features in (OF_THE_MODEL, FULL_RANK, REDUCED_RANK)]

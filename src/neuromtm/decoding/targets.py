@@ -25,7 +25,7 @@ class Target:
 
     @property
     def is_trace(self) -> bool:
-        """Whether it is regressed, not classified."""
+        """Whether it is a trace, which is regressed, not classified."""
         return self.values.ndim == 2
 
     def classes(self, trials: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ def read_target(file: h5py.File, header: ShardHeader, name: str) -> Target | Non
 
 
 def target_names(header: ShardHeader) -> tuple[str, ...]:
-    """What can be asked for of a session, whether or not a value is known."""
+    """Names of the behaviours of a session, whether or not a value is known."""
     return (*CLASSES_OF_A_TRIAL, *NUMBERS_OF_A_TRIAL, *header.behaviors)
 
 
