@@ -1,7 +1,8 @@
 """Functional connectivity: how well each region alone predicts every other one, in bits per spike.
 
-A model that was trained with region drop-out sees one region, and the others are scored. What it predicts from nothing
-(the usual course of a trial, which it knows by heart) and from all other regions together stand beside that.
+A model that was trained with region drop-out sees one region, and the other regions are scored. Two predictions stand
+beside these scores: from nothing (the usual course of a trial, which the model has learned), and from all other regions
+together.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,8 +27,8 @@ PAIR_COLUMNS = (
 )
 MEAN_COLUMNS = ("source", "target", "n_sessions", "bps", "bps_low", "bps_high", "gain", "gain_low", "gain_high")
 NOTHING, ALL_OTHERS = -2, -1
-"""in the place of a source's number: no neuron is visible, or every neuron outside the target. A table of sources has
-a row for each region and, behind them, these two."""
+"""instead of a source's number: no neuron is visible, or every neuron outside the target is visible. A table of sources
+has one row for each region, and then these two rows."""
 
 
 class FromSource(NamedTuple):
@@ -46,7 +47,7 @@ def predict_from_each(model: StitchedModel, objective: Objective, group: Session
     Args:
         model: in evaluation mode.
         objective: what the model was trained with; selects the prompt.
-        group: some trials of one session, which has two known regions at least.
+        group: some trials of one session, which has at least two known regions.
     """
     scheme = objective.stand_in(PROMPTS["inter_region"])
     for source in [*known_regions(group.region), NOTHING]:
@@ -68,23 +69,23 @@ class Pair:
     n_source: int
     """neurons of the source"""
     bps: np.ndarray
-    """(neuron,) of the target's neurons that have a metric"""
+    """(neuron,) bits per spike of the target's neurons that have a metric"""
     nothing_bps: np.ndarray
-    """(neuron,) of the same with nothing visible"""
+    """(neuron,) bits per spike of the same neurons, with nothing visible"""
     all_others_bps: np.ndarray
-    """(neuron,) of the same with everything outside the target visible"""
+    """(neuron,) bits per spike of the same neurons, with everything outside the target visible"""
 
     @property
     def gain(self) -> np.ndarray:
-        """(neuron,) what the source adds to what is predicted from nothing."""
+        """(neuron,) gain in bits per spike over the prediction from nothing."""
         return self.bps - self.nothing_bps
 
 
 def pairs_of(session: SessionInfo, bps: np.ndarray) -> list[Pair]:
-    """Every ordered pair of a session's known regions, by name; without those of whose target no neuron has a metric.
+    """Every ordered pair of a session's known regions, by name. A pair is left out if no target neuron has a metric.
 
     Args:
-        session: who is recorded.
+        session: its neurons and their regions.
         bps: (source, neuron) bits per spike from each region alone, from nothing, and from all others; NaN where
             there is none.
     """
@@ -109,7 +110,7 @@ def pairs_of(session: SessionInfo, bps: np.ndarray) -> list[Pair]:
 
 
 class Matrices(NamedTuple):
-    """Means over sessions of means over neurons, NaN where no session has both regions and on the diagonal."""
+    """Means over sessions of means over neurons. NaN on the diagonal, and where no session has both regions."""
 
     names: tuple[str, ...]
     """the regions of both axes"""
@@ -118,11 +119,11 @@ class Matrices(NamedTuple):
     bps: np.ndarray
     """(source, target) bits per spike of the target from the source alone"""
     gain: np.ndarray
-    """(source, target) what that is more than from nothing"""
+    """(source, target) gain of `bps` over the prediction from nothing"""
     nothing_bps: np.ndarray
-    """(target,) from nothing"""
+    """(target,) bits per spike from nothing"""
     all_others_bps: np.ndarray
-    """(target,) from all others together"""
+    """(target,) bits per spike from all other regions together"""
 
 
 def matrices_of(pairs: Sequence[Pair]) -> Matrices:
@@ -155,10 +156,10 @@ def matrices_of(pairs: Sequence[Pair]) -> Matrices:
 
 
 def connectivity_text(pairs: Sequence[Pair]) -> str:
-    """The text of connectivity.csv: a row a session and ordered pair of regions.
+    """The text of connectivity.csv: one row per session and ordered pair of regions.
 
-    Means are over the target's neurons that have a metric (`n_target`), and so are the bootstrap intervals; those are
-    empty where the neurons are too few.
+    Means and bootstrap intervals are over the target's neurons that have a metric (`n_target`). An interval is empty if
+    the neurons are too few.
     """
     rows = []
     for pair in pairs:
@@ -170,10 +171,10 @@ def connectivity_text(pairs: Sequence[Pair]) -> str:
 
 
 def mean_text(pairs: Sequence[Pair]) -> str:
-    """The text of connectivity_mean.csv: a row an ordered pair of regions that a session has.
+    """The text of connectivity_mean.csv: one row per ordered pair of regions that any session has.
 
-    Means are over the sessions that have both, and so are the bootstrap intervals; those are empty where the sessions
-    are too few.
+    Means and bootstrap intervals are over the sessions that have both regions. An interval is empty if the sessions are
+    too few.
     """
     together: dict[tuple[str, str], list[Pair]] = {}
     for pair in pairs:
@@ -189,6 +190,6 @@ def mean_text(pairs: Sequence[Pair]) -> str:
 
 
 def _mean_cells(values: np.ndarray, *name: str) -> list[float | None]:
-    # rates that diverged are minus infinity, which has no interval
+    # rates that diverged score minus infinity, which has no interval
     interval = bootstrap_mean(values, "connectivity", *name) if np.isfinite(values).all() else None
     return [values.mean(), *((None, None) if interval is None else interval)]

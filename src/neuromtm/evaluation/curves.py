@@ -1,4 +1,4 @@
-"""The curves of a training: the TensorBoard scalars that a run left."""
+"""The curves of a training: the TensorBoard scalars that a run wrote."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ import numpy as np
 def read_scalars(run_dir: Path) -> dict[str, np.ndarray]:
     """TensorBoard tag -> (point, 2) step and value, of all event files in the run's folder.
 
-    Where a resumed training logged a step again, the later value counts.
+    If a resumed training logged a step again, the later value counts.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found: dict[str, list[tuple[float, int, float]]] = {}
     for path in run_dir.glob("events.out.tfevents.*"):
-        # all scalars, and as few of the pictures as it can be told to read
+        # all scalars, and as few pictures as possible
         events = EventAccumulator(str(path), size_guidance={"scalars": 0, "images": 1, "tensors": 1})
         events.Reload()
         for tag in events.Tags()["scalars"]:

@@ -1,4 +1,4 @@
-"""Two runs held against each other neuron by neuron and session by session."""
+"""Comparison of two runs, neuron by neuron and session by session."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -14,17 +14,17 @@ from neuromtm.evaluation.statistics import Interval, bootstrap_mean, bootstrap_m
 from neuromtm.metrics.keys import BPS_KEYS
 
 FEWEST_SESSIONS = 5
-"""to resample sessions; with fewer, neurons are resampled within the sessions that there are"""
+"""fewest sessions that are resampled; with fewer sessions, neurons are resampled within each session"""
 
 TOLERANCE = 1e-4
-"""between a session's metric in metrics.json and the mean of its column in neurons.csv, which has six digits"""
+"""largest difference of a metric in metrics.json from the mean of its column in neurons.csv, which has six digits"""
 
 
 @dataclass(frozen=True)
 class TestedRun:
-    """What a test left."""
+    """The results of a test."""
 
-    __test__ = False  # for pytest, which takes it for a test class
+    __test__ = False  # pytest would take it for a test class
 
     metrics: Metrics
     neurons: NeuronTable | None
@@ -32,7 +32,7 @@ class TestedRun:
 
 
 class SessionPair(NamedTuple):
-    """A metric of two runs in one session, of the neurons in which both have it."""
+    """A metric of two runs in one session, for the neurons in which both runs have it."""
 
     reference: np.ndarray
     """(neuron,)"""
@@ -42,13 +42,13 @@ class SessionPair(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """A metric of a run against that of another, the reference."""
+    """A metric of a run beside the same metric of another run, the reference."""
 
     key: str
     sessions: Mapping[str, SessionPair]
     """eid -> neurons; only sessions with a neuron that both runs score"""
     resampled: Literal["sessions", "neurons"]
-    """what the interval is over"""
+    """what is resampled for the interval"""
     interval: Interval | None
     """95 % bootstrap interval of the difference"""
 
@@ -80,8 +80,8 @@ def pair(reference: TestedRun, run: TestedRun) -> dict[str, Paired]:
     """Match two runs' neurons by eid and uuid.
 
     Returns:
-        Key of metrics.json -> the pair, of the activity tasks in which both runs score some neuron; empty if a
-        run has no neurons.csv.
+        Key of metrics.json -> the pair, for the activity tasks in which both runs score some neuron; empty if a run has
+        no neurons.csv.
     """
     if reference.neurons is None or run.neurons is None:
         return {}
@@ -89,7 +89,7 @@ def pair(reference: TestedRun, run: TestedRun) -> dict[str, Paired]:
 
 
 def against_mean_rate(run: TestedRun) -> dict[str, Paired]:
-    """Hold a run against each neuron's mean rate, which has 0 bits per spike; likewise."""
+    """Pair a run with each neuron's mean rate, which scores 0 bits per spike. Returns are those of `pair`."""
     zeros = {
         eid: {uuid: dict.fromkeys(BPS_KEYS, 0.0) for uuid in neurons} for eid, neurons in (run.neurons or {}).items()
     }
@@ -121,13 +121,13 @@ def shares_explained(neurons: NeuronTable | None) -> dict[str, float]:
 
 
 def read_run(path: Path) -> TestedRun:
-    """Read what a test left.
+    """Read the results of a test.
 
     Args:
         path: run directory, or the metrics file of a test.
 
     Raises:
-        UserError: if the run was not tested, or a file is not one that a test writes, or they are of two tests.
+        UserError: if the run was not tested, a test did not write one of the files, or the files are of two tests.
     """
     path = Path(path)
     metrics = read_metrics(path)

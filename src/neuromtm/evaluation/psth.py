@@ -1,4 +1,4 @@
-"""Which trials are alike: the conditions of the task, over which trials are averaged."""
+"""The conditions of the task. Trials of one condition are averaged."""
 
 from typing import NamedTuple
 
@@ -12,19 +12,20 @@ class Conditions(NamedTuple):
     """The conditions that some trials of a session fall into."""
 
     names: tuple[str, ...]
-    """e.g. `choice -1, stimulus left`; `all trials` where neither is known of any"""
+    """e.g. `choice -1, stimulus left`; `all trials` if neither is known in any trial"""
     number: np.ndarray
     """(trial,) int64, place in `names` of every trial of the session; -1 where it is not one of those trials"""
 
 
 def task_conditions(choice: np.ndarray, contrast: np.ndarray, trials: np.ndarray) -> Conditions:
-    """Choice crossed with the side of the stimulus, as far as the data know them.
+    """Choice crossed with the side of the stimulus, as far as the data have them.
 
-    What no trial knows is left out of the names; what some do not know is `unknown` of those.
+    If no trial has a choice, or no trial a side, the names leave it out. If some trials lack it, it is `unknown` in
+    their names.
 
     Args:
         choice: (trial,) of all trials of the session, -1 or +1; 0 unknown.
-        contrast: (trial,) likewise, right minus left; NaN unknown.
+        contrast: (trial,) of all trials of the session, right minus left; NaN unknown.
         trials: (trial',) numbers of the trials that are sorted into conditions, e.g. those of a split.
     """
     names = [""] * len(trials)

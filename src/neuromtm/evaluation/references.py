@@ -1,6 +1,6 @@
-"""What a run is held against: the ceiling of a simulation, and simple baselines.
+"""The references that a run is compared with: the ceiling of a simulation, and simple baselines.
 
-Both leave the tables of a test. A file beside their metrics.json says what they are: `ceiling.json` and
+Both write the tables of a test. A file beside their metrics.json says what they are: `ceiling.json` and
 `baseline.json`. A folder without that file is no reference.
 """
 
@@ -22,7 +22,7 @@ class TestedBaseline:
     """A simple baseline and its scores."""
 
     kind: str
-    """as `neuromtm baseline --kind` calls it"""
+    """its name for `neuromtm baseline --kind`"""
     run: TestedRun
 
 
@@ -40,7 +40,7 @@ def share_of_ceiling(paired: Paired) -> float | None:
 
 
 def ceiling_text(data: Path, eids: Sequence[str]) -> str:
-    """The text of ceiling.json: what the tables beside it are scores of.
+    """The text of ceiling.json: what was scored in the tables beside it.
 
     Args:
         data: folder of the simulated shards.
@@ -50,12 +50,12 @@ def ceiling_text(data: Path, eids: Sequence[str]) -> str:
 
 
 def read_ceiling(path: Path, *, eids: Collection[str], data: str | None = None) -> TestedRun:
-    """Read what `neuromtm ceiling` left.
+    """Read what `neuromtm ceiling` wrote.
 
     Args:
         path: its folder, or the metrics.json in it.
-        eids: sessions that it must have: those of the run held against it.
-        data: folder of the run's shards, for the command that makes the ceiling again; None where unknown.
+        eids: sessions that it must have: those of the run compared with it.
+        data: folder of the run's shards, for the command that makes the ceiling again; None if unknown.
 
     Raises:
         UserError: if it is no ceiling, or one of other sessions.
@@ -76,12 +76,12 @@ def read_ceiling(path: Path, *, eids: Collection[str], data: str | None = None) 
 
 
 def read_baseline(path: Path, *, eids: Collection[str], data: str | None = None) -> TestedBaseline:
-    """Read what `neuromtm baseline` left.
+    """Read what `neuromtm baseline` wrote.
 
     Args:
         path: its folder, or the metrics.json in it.
-        eids: sessions that it must have: those of the run held against it.
-        data: folder of the run's shards, for the command that makes the baseline again; None where unknown.
+        eids: sessions that it must have: those of the run compared with it.
+        data: folder of the run's shards, for the command that makes the baseline again; None if unknown.
 
     Raises:
         UserError: if it is no baseline, or one of other sessions.
@@ -136,6 +136,6 @@ def _check_sessions(
     missing = [eid for eid in eids if eid not in scored]
     if missing:
         raise UserError(
-            f"{path}: a {what} of other sessions: it has {', '.join(scored)}, and a run held against it also "
+            f"{path}: a {what} of other sessions: it has {', '.join(scored)}, but the run also has "
             f"{', '.join(missing)}. Make one of these sessions too: {how}"
         )

@@ -25,7 +25,7 @@ NEURONS_FILE = "neurons.csv"
 REGIONS_FILE = "regions.csv"
 BEHAVIOR_FILE = "behavior.csv"
 DECODING_FILE = "decoding.csv"
-"""of a decoder's test"""
+"""the table of a decoder's test"""
 NEURON_COLUMNS = (
     "eid",
     "uuid",
@@ -40,9 +40,9 @@ NEURON_COLUMNS = (
     "firing_rate_hz",
 )
 WHOLE_SESSION = "all"
-"""in the place of a region's acronym in regions.csv: every neuron of the session"""
+"""instead of a region's acronym in regions.csv: every neuron of the session"""
 REGION_STATISTICS = ("n", "mean", "median", "low", "high")
-"""of each task in regions.csv: neurons scored, and the ends of the mean's bootstrap interval"""
+"""columns of each task in regions.csv; `n` is the neurons scored, `low` and `high` end the mean's bootstrap interval"""
 
 
 class Metrics(TypedDict):
@@ -58,7 +58,7 @@ def metrics_of(sessions: Sequence[SessionScores]) -> Metrics:
     """Sessions and their mean, as metrics.json holds them.
 
     Raises:
-        DataError: if a metric is not finite, naming every one: the model's rates diverged.
+        DataError: if a metric is not finite, because the model's rates diverged. The message names every such metric.
     """
     by_eid = {session.eid: session.metrics() for session in sessions}
     bad = [f"{key} of {eid}" for eid, metrics in by_eid.items() for key, v in metrics.items() if not math.isfinite(v)]
@@ -76,12 +76,12 @@ def metrics_of(sessions: Sequence[SessionScores]) -> Metrics:
 
 
 def metrics_text(metrics: Metrics) -> str:
-    """The text of metrics.json. NaN and infinity, which JSON does not know, are refused."""
+    """The text of metrics.json. NaN and infinity are refused, because JSON does not have them."""
     return json.dumps(metrics, indent=1, allow_nan=False) + "\n"
 
 
 def neurons_text(tables: Sequence[NeuronScores]) -> str:
-    """The text of neurons.csv: a row a neuron, a field empty where the metric is undefined."""
+    """The text of neurons.csv: one row per neuron. A field is empty where the metric is undefined."""
     rows = []
     for table in tables:
         numbers = zip(*(getattr(table, name).double().cpu().tolist() for name in NEURON_COLUMNS[3:]), strict=True)
@@ -95,9 +95,9 @@ def _flat(uuid: Sequence[str], region: Sequence[str], numbers: Iterator[tuple]) 
 
 
 def regions_text(tables: Sequence[NeuronScores]) -> str:
-    """The text of regions.csv: a row a session and region, and one of the whole session.
+    """The text of regions.csv: one row per session and region, and one for the whole session.
 
-    An interval is of the mean over neurons, by bootstrap over neurons; empty where they are too few.
+    An interval is that of the mean over neurons, by bootstrap over neurons. It is empty if they are too few.
     """
     columns = [f"{key}_{statistic}" for key in BPS_KEYS for statistic in REGION_STATISTICS]
     rows = []
@@ -125,13 +125,13 @@ def write_results(
     neurons: Sequence[NeuronScores],
     behavior: str | None = None,
 ) -> Metrics:
-    """Write metrics.json and the tables into a run's folder, renaming those of an earlier test aside.
+    """Write metrics.json and the tables into a run's folder. Those of an earlier test are renamed and kept.
 
     Args:
         folder: the run directory.
-        sessions: one entry a session.
-        neurons: likewise.
-        behavior: the text of behavior.csv; None where no read-out was tried.
+        sessions: one entry per session.
+        neurons: one entry per session.
+        behavior: the text of behavior.csv; None if no read-out was tried.
 
     Returns:
         What metrics.json holds.
@@ -140,7 +140,7 @@ def write_results(
         DataError: if a metric is not finite; earlier results then stay as they are.
     """
     metrics = metrics_of(sessions)
-    # the tables first: who sees a new metrics.json finds the neurons that belong to it
+    # the tables first: once metrics.json is new, its neurons.csv is there too
     for name, text in (
         (NEURONS_FILE, neurons_text(neurons)),
         (REGIONS_FILE, regions_text(neurons)),
@@ -160,7 +160,7 @@ def read_metrics(path: Path) -> Metrics:
         path: the file, or the run directory that holds it.
 
     Raises:
-        UserError: if the run was not tested, or the file is not one that a test writes.
+        UserError: if the run was not tested, or a test did not write the file.
     """
     path = Path(path)
     run = path if path.is_dir() else path.parent
@@ -193,7 +193,7 @@ class RegionMean:
     mean: float
     median: float
     low: float | None
-    """ends of the mean's 95 % interval; None of too few neurons"""
+    """lower end of the mean's 95 % interval; None if the neurons are too few"""
     high: float | None
 
 
@@ -206,14 +206,14 @@ class RegionRow:
     """acronym; `WHOLE_SESSION` for all neurons of the session"""
     n_neurons: int
     means: dict[str, RegionMean]
-    """key of a task in metrics.json -> its metrics; absent where no neuron was scored"""
+    """key of a task in metrics.json -> its metrics; a task is absent if no neuron was scored"""
 
 
 def read_regions(path: Path) -> list[RegionRow]:
     """Read regions.csv.
 
     Raises:
-        UserError: if it is not one that a test writes.
+        UserError: if a test did not write it.
     """
     try:
         return [_region_row(row) for row in read_table(path)]
@@ -236,10 +236,10 @@ NeuronTable = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 def read_neurons(path: Path) -> NeuronTable:
-    """Read a neurons.csv; fields that are empty have no value.
+    """Read a neurons.csv. A field that is empty has no value.
 
     Raises:
-        UserError: if it is not one that a test writes.
+        UserError: if a test did not write it.
     """
     table: dict[str, dict[str, dict[str, float]]] = {}
     try:

@@ -1,4 +1,4 @@
-"""What a test found of a session: the metrics of its neurons, and of the session as a whole."""
+"""Results of a test for one session: the metrics of its neurons, and of the session as a whole."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from neuromtm.metrics.spikes import Psth, mean_over_neurons
 
 @dataclass(frozen=True, kw_only=True)
 class NeuronScores:
-    """The activity tasks' metrics of one session's neurons, each tensor (neuron,), NaN where undefined."""
+    """The activity tasks' metrics of one session's neurons. Each tensor is (neuron,), with NaN where undefined."""
 
     eid: str
     uuid: tuple[str, ...]
@@ -45,7 +45,7 @@ class SessionScores:
     """metrics of behaviour by their keys, see `metrics.keys`"""
 
     def metrics(self) -> dict[str, float]:
-        """What there is, by its key in metrics.json."""
+        """The metrics that are not None, by their keys in metrics.json."""
         tasks = {key: getattr(self, key) for key in BPS_KEYS}
         return {key: float(value) for key, value in {**tasks, **self.behavior}.items() if value is not None}
 
@@ -56,11 +56,11 @@ def activity_means(neurons: NeuronScores) -> dict[str, float | None]:
 
 
 def psth_scores(psth: Psth | None, n_neurons: int, *, bin_size_s: float) -> dict[str, Tensor]:
-    """The metrics of `NeuronScores` that follow from trial averages; undefined without them, as in a validation.
+    """The metrics of `NeuronScores` that need trial averages. Without averages, as in a validation, they are undefined.
 
     Args:
-        psth: averages over the trials scored.
-        n_neurons: of the session.
+        psth: averages over the trials scored; None if there are none.
+        n_neurons: number of neurons of the session.
         bin_size_s: width of a bin.
     """
     if psth is None:
@@ -71,10 +71,10 @@ def psth_scores(psth: Psth | None, n_neurons: int, *, bin_size_s: float) -> dict
 
 
 def pooled(neurons: Sequence[NeuronScores], name: str) -> np.ndarray:
-    """(neuron,) float64 of one metric, the neurons of all sessions one after the other.
+    """(neuron,) float64 values of one metric, for the neurons of all sessions one after the other.
 
     Args:
-        neurons: one entry a session.
-        name: of a tensor of `NeuronScores`.
+        neurons: one entry per session.
+        name: name of a tensor of `NeuronScores`.
     """
     return np.concatenate([getattr(table, name).double().cpu().numpy() for table in neurons])

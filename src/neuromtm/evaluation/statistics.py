@@ -1,4 +1,4 @@
-"""How certain a mean is: bootstrap intervals, seeded by the name of what they are of."""
+"""How certain a mean is: bootstrap intervals. The name of the values seeds the draws."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,12 +8,12 @@ import numpy as np
 from neuromtm.randomness import numpy_generator_for
 
 N_RESAMPLES = 2000
-"""of a bootstrap; the ends of an interval then move by about 2 % of its width from one seed to another"""
+"""resamples of a bootstrap; with so many, the ends of an interval move by about 2 % of its width between seeds"""
 
 CONFIDENCE = 0.95
 
 FEWEST_FOR_AN_INTERVAL = 5
-"""values; resamples of fewer are too few different ones, and their interval is far too narrow"""
+"""values; fewer have too few different resamples, and their interval is far too narrow"""
 
 
 class Interval(NamedTuple):
@@ -28,7 +28,7 @@ def bootstrap_mean(values: np.ndarray, *name: int | str) -> Interval | None:
 
     Args:
         values: (value,) finite, independent of each other.
-        name: of what they are, which seeds the draws: the same name and values give the same interval.
+        name: name of the values. It seeds the draws: the same name and values give the same interval.
 
     Returns:
         The interval; None for fewer values than `FEWEST_FOR_AN_INTERVAL`.
@@ -37,9 +37,9 @@ def bootstrap_mean(values: np.ndarray, *name: int | str) -> Interval | None:
 
 
 def bootstrap_mean_of_means(groups: Sequence[np.ndarray], *name: int | str) -> Interval | None:
-    """Likewise of the mean over groups of each group's mean; values are drawn within their group.
+    """Percentile bootstrap interval of the mean over groups of each group's mean; values are drawn within a group.
 
-    The groups themselves are taken as given: the interval says nothing of other groups.
+    The groups themselves are not drawn: the interval says nothing about other groups.
 
     Args:
         groups: (value,) each, finite.
@@ -51,7 +51,7 @@ def bootstrap_mean_of_means(groups: Sequence[np.ndarray], *name: int | str) -> I
     if not groups or min(map(len, groups)) == 0 or sum(map(len, groups)) < FEWEST_FOR_AN_INTERVAL:
         return None
     generator = numpy_generator_for("bootstrap", *name)
-    # one resample after the other: all at once would take a matrix of resamples x values
+    # one resample at a time: all at once would take a matrix of resamples x values
     means = [
         np.mean([values[generator.integers(0, len(values), len(values))].mean() for values in groups])
         for _ in range(N_RESAMPLES)

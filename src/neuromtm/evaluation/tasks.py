@@ -29,7 +29,7 @@ class HeldOut(NamedTuple):
     log_rates: Tensor
     """(trial, bin', neuron') log of the expected spikes per bin"""
     counts: Tensor
-    """(trial, bin', neuron') what was really there"""
+    """(trial, bin', neuron') observed spikes per bin"""
     neurons: Tensor
     """(neuron',) int64, places in the session"""
 
@@ -57,11 +57,11 @@ def predict_task(
         group: some trials of one session.
         neurons: (neuron',) int64, the neurons to leave out in turn in `co_smoothing` and `intra_region`; all
             by default. The other two tasks hide many neurons at once and predict all of them.
-        prompt: scheme whose prompt and attention are taken instead. What is hidden stays the task's.
+        prompt: scheme whose prompt and attention are used instead. What is hidden does not change.
 
     Yields:
-        Predictions, each neuron in one of them at most: neurons of unknown region are in no region task, a
-        neuron alone in its region not in `intra_region`.
+        Predictions. Each neuron is in one of them at most. Neurons of unknown region are in no region task, and a
+        neuron alone in its region is not in `intra_region`.
     """
     scheme = objective.stand_in(PROMPTS[task]) if prompt is None else prompt
     if neurons is None:
@@ -126,16 +126,16 @@ def _forward(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> HeldO
 
 
 class ModelFeatures(NamedTuple):
-    """What a model makes of trials with nothing hidden: what behaviour is decoded from."""
+    """What a model computes from trials with nothing hidden. Behaviour is decoded from it."""
 
     rates: Tensor
     """(trial, bin, neuron) expected spikes per bin"""
     states: Tensor
-    """(trial, bin, state) what the read-out of the rates reads"""
+    """(trial, bin, state) hidden states, from which the rates are read out"""
 
 
 def features_of(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> ModelFeatures:
-    """Rates and hidden states of trials, of one forward pass."""
+    """Rates and hidden states of trials, from one forward pass."""
     output = model([VisibleGroup(group.eid, group.counts)], scheme)
     return ModelFeatures(output.log_rates[0].float().exp(), output.states[0].float())
 

@@ -1,4 +1,4 @@
-"""How near a model's predicted rates come to the true ones of a simulation."""
+"""How near a model's predicted rates are to the true rates of a simulation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from neuromtm.errors import DataError
 from neuromtm.smoothing import smooth
 
 SMOOTHING_S = 0.04
-"""standard deviation of the Gaussian that counts are smoothed with as a yardstick"""
+"""standard deviation of the Gaussian that smooths counts, for comparison with a model"""
 
 
 class Rates(NamedTuple):
-    """What a model predicted of a session, and what is true; rates in expected spikes per bin."""
+    """Predicted and true rates of a session, in expected spikes per bin."""
 
     eid: str
     predicted: np.ndarray
@@ -37,15 +37,16 @@ class RateScores(NamedTuple):
     r2: float
     """over trials, bins and neurons, against each neuron's mean true rate"""
     neuron_r2: np.ndarray
-    """(neuron,) of each alone; NaN where its true rate never varies"""
+    """(neuron,) R2 of each neuron alone; NaN where its true rate never varies"""
     smoothed_r2: float
-    """`r2` of counts smoothed with a Gaussian, as a yardstick"""
+    """`r2` of counts smoothed with a Gaussian, for comparison"""
     latents_r2: np.ndarray | None
-    """(latent,) of a linear read-out of the predicted log-rates, fitted on half of the trials, on the other half"""
+    """(latent,) R2 of a linear read-out of the predicted log-rates; half of the trials fit it, the other half score
+    it"""
 
 
 def rate_scores(rates: Rates) -> RateScores:
-    """Hold predictions against the truth."""
+    """Score predicted rates against the true rates."""
     smoothed = np.stack(
         [smooth(trial.astype(float), width_s=SMOOTHING_S, bin_size_s=rates.bin_size_s) for trial in rates.counts]
     )
@@ -66,23 +67,23 @@ def rate_scores(rates: Rates) -> RateScores:
 
 
 def decoded_latents(rates: Rates) -> np.ndarray:
-    """(trial, bin, latent) least-squares read-out of the predicted log-rates, fitted on every second trial."""
+    """(trial, bin, latent) least-squares read-out of the predicted log-rates, fitted to every second trial."""
     features = np.log(np.maximum(rates.predicted, 1e-6))
     features = np.concatenate([features, np.ones_like(features[..., :1])], axis=-1)
     fitted = slice(0, None, 2)
     flat = features[fitted].reshape(-1, features.shape[-1])
-    assert rates.latents is not None  # whoever asks has looked
+    assert rates.latents is not None  # every caller checks this first
     weights, *_ = np.linalg.lstsq(flat, rates.latents[fitted].reshape(len(flat), -1), rcond=None)
     return features @ weights
 
 
 def _squares(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(last axis,) squares that a prediction leaves, and those about the mean, summed over trials and bins."""
+    """(last axis,) squared errors of a prediction, and squares about the mean, summed over trials and bins."""
     return np.square(true - predicted).sum((0, 1)), np.square(true - true.mean((0, 1))).sum((0, 1))
 
 
 def read_rates(run: Path, data: Path, latents: Sequence[str] = ()) -> list[Rates]:
-    """Read what `neuromtm predict` wrote, and the truth of the same trials and neurons.
+    """Read what `neuromtm predict` wrote, and the true rates of the same trials and neurons.
 
     Args:
         run: run directory with predictions.
@@ -105,7 +106,7 @@ def read_rates(run: Path, data: Path, latents: Sequence[str] = ()) -> list[Rates
 
 
 def _is_earlier(path: Path) -> bool:
-    """Whether it is an earlier result that was renamed aside: its name is not the eid that it holds."""
+    """Whether it is an earlier result that was renamed: its name is then not the eid that it holds."""
     with h5py.File(path, "r") as file:
         return path.stem != file.attrs["eid"]
 
@@ -120,7 +121,7 @@ def _read(path: Path, data: Path, entries: dict[str, SessionEntry], latents: Seq
     header = read_header(shard)
     place = {str(uuid): i for i, uuid in enumerate(header.neurons.uuid)}
     if header.n_bins != predicted.shape[1] or trials.max() >= header.n_trials or not set(uuids) <= set(place):
-        raise DataError(f"{path}: predictions of other bins, trials or neurons than {shard} has. Predict again.")
+        raise DataError(f"{path}: has other bins, trials or neurons than {shard}. Predict again.")
     missing = [name for name in latents if name not in header.behaviors]
     if missing:
         raise DataError(f"{shard}: no behaviour {', '.join(missing)}. It has: {', '.join(header.behaviors) or 'none'}.")

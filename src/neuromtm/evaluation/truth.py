@@ -1,7 +1,7 @@
-"""The ceiling of simulated sessions: what the true rates would score in the place of a model's.
+"""The ceiling of simulated sessions: the scores of the true rates, taken in place of a model's rates.
 
-A true rate is the best prediction of a Poisson count, so on enough trials no model scores higher; on few trials
-one can by luck.
+A true rate is the best prediction of a Poisson count, so on enough trials no model scores higher. On few trials a model
+can score higher by luck.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from neuromtm.masking.schemes import regions_for
 from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExplained, RateR2
 
 SMALLEST_RATE = 2.0**-24
-"""expected spikes per bin; what half precision, in which shards hold true rates, rounds to 0 is taken as this"""
+"""expected spikes per bin; shards hold true rates in half precision, and a rate that rounds to 0 is taken as this"""
 
 
 class Ceiling(NamedTuple):
@@ -46,7 +46,7 @@ def ceiling(root: Path, *, sessions: Sequence[str] | None = None, role: Role = "
     Args:
         root: folder of shards with their manifest.
         sessions: eids; by default every session of the role.
-        role: which sessions, where `sessions` does not name them.
+        role: role of the sessions, if `sessions` does not name them.
 
     Raises:
         DataError: if a session is not there, has no true rates or no test trials.
@@ -97,13 +97,13 @@ def _of_splits(dataset: h5py.Dataset, header: ShardHeader) -> Splits:
 def activity_ceiling(
     rates: np.ndarray, counts: np.ndarray, info: SessionInfo, *, conditions: Conditions, bin_size_s: float
 ) -> NeuronScores:
-    """What true rates score in the four activity tasks, as a test of a model would.
+    """Score true rates in the four activity tasks, as a test scores a model.
 
     Args:
         rates: (trial, bin, neuron) expected spikes per bin.
         counts: (trial, bin, neuron) spikes per bin.
         info: the session.
-        conditions: of these trials.
+        conditions: conditions of these trials.
         bin_size_s: width of a bin.
     """
     log_rates, spikes = torch.from_numpy(rates).clamp(min=SMALLEST_RATE).log(), torch.from_numpy(counts)
