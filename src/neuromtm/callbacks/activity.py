@@ -1,4 +1,4 @@
-"""Bits per spike of the four activity tasks: on some neurons while validating, on all of them in a test."""
+"""Bits per spike of the four activity tasks: of some neurons in a validation, of all neurons in a test."""
 
 import lightning
 import torch
@@ -17,13 +17,13 @@ from neuromtm.training.masked_modeling import MaskedModeling
 
 
 class ActivityTasks(lightning.Callback):
-    """Scores held-out neurons, regions and the future; logs `val/<task>_bps`, means over sessions.
+    """Scores held-out neurons, regions and the future. Logs `val/<task>_bps`, means over sessions.
 
     Args:
-        n_val_neurons: neurons a session that validation leaves out in turn, drawn once by the model's seed.
-            A test leaves out every neuron.
-        prompt: scheme whose prompt and attention every task is asked with; by default each task with its own.
-            What is hidden and scored stays the task's. The model must have been trained with it.
+        n_val_neurons: neurons per session that a validation leaves out in turn. They are drawn once, by the model's
+            seed. A test leaves out every neuron.
+        prompt: scheme whose prompt and attention are used in every task; by default each task uses its own. It does not
+            change what a task hides and scores. The model must have been trained with this scheme.
     """
 
     def __init__(self, *, n_val_neurons: int = 16, prompt: Scheme | None = None):
@@ -31,7 +31,7 @@ class ActivityTasks(lightning.Callback):
             raise ConfigError(f"activity.n_val_neurons is {n_val_neurons}, less than 1.")
         self.n_val_neurons, self.prompt = n_val_neurons, prompt
         self.scores: list[NeuronScores] = []
-        """of the last validation or test, a session each"""
+        """scores of the last validation or test, one entry per session"""
         self.conditions: dict[str, Conditions] = {}
         """eid -> task conditions of the trials of the last test"""
         self.psths: dict[str, Psth] = {}
@@ -42,12 +42,12 @@ class ActivityTasks(lightning.Callback):
         self._averages: dict[str, ConditionAverages] = {}
 
     def _require_trained_prompt(self, module: MaskedModeling) -> None:
-        if self.prompt is not None and module.objective is not None:  # without a model the module says what is missing
+        if self.prompt is not None and module.objective is not None:  # if there is no model, the module says so
             module.objective.require_trained(self.prompt, option="activity.prompt")
 
     def _begin(self, module: MaskedModeling, *, testing: bool) -> None:
         self._require_trained_prompt(module)
-        # every rank has room for every session: the sums of all ranks add up
+        # every rank has room for every session, so that the sums of all ranks can be added
         self._offsets, total = {}, 0
         for eid, session in data_of(module.trainer).sessions.items():
             self._offsets[eid] = total
@@ -58,7 +58,7 @@ class ActivityTasks(lightning.Callback):
             "deviance_explained": DevianceExplained(total).to(module.device),
         }
         self.conditions, self.psths, self._averages = {}, {}, {}
-        if testing:  # a validation shows no averages
+        if testing:  # a validation needs no averages
             data = data_of(module.trainer)
             for eid, header in data.headers.items():
                 conditions = task_conditions(header.trials.choice, header.trials.contrast, header.splits["test"])
@@ -115,7 +115,7 @@ class ActivityTasks(lightning.Callback):
             )
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
-        self._require_trained_prompt(pl_module)  # not after the epochs before the first validation
+        self._require_trained_prompt(pl_module)  # at once, not only at the first validation
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         self._begin(pl_module, testing=False)
@@ -129,7 +129,7 @@ class ActivityTasks(lightning.Callback):
         for task in TASKS:
             values = [value for mean in means if (value := mean[f"{task}_bps"]) is not None]
             if values:
-                # the same on every rank; `sync_dist` keeps Lightning from doubting it
+                # the same on every rank; without `sync_dist` Lightning would warn
                 pl_module.log(f"val/{task}_bps", sum(values) / len(values), sync_dist=True)
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
@@ -144,4 +144,4 @@ class ActivityTasks(lightning.Callback):
 
 def _whole(metric: Metric) -> Tensor:
     """(neuron,) the metric over all ranks, on the CPU."""
-    return metric.compute().cpu().reshape(-1)  # torchmetrics takes the axis from a single neuron
+    return metric.compute().cpu().reshape(-1)  # torchmetrics drops the axis if there is one neuron

@@ -1,4 +1,4 @@
-"""Behaviour decoded by linear read-outs of predicted rates and hidden states, and of raw counts beside them."""
+"""Behaviour decoded by linear read-outs of predicted rates and hidden states, beside read-outs of raw counts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,16 +24,16 @@ from neuromtm.training.masked_modeling import MaskedModeling
 
 
 class BehaviorReadout(lightning.Callback):
-    """Fits read-outs on the training trials; logs `val/choice_accuracy` and the like, means over sessions.
+    """Fits read-outs to the training trials; logs `val/choice_accuracy` and so on, as means over sessions.
 
-    Validation reads the rates under one prompt and scores its own trials; a test tries rates and hidden states under
-    the prompts of all four activity tasks and reports what is best on validation, beside read-outs of raw counts. Each
-    rank does its share of the sessions.
+    Validation reads the rates under one prompt and scores its own trials. A test tries rates and hidden states under
+    the prompts of all four activity tasks, and reports those that are best on validation, beside read-outs of raw
+    counts. Each rank does its share of the sessions.
 
     Args:
         targets: behaviours to decode, by their names in the shards: choice, block, reward, contrast, reaction_time_s,
             or a trace such as whisker_motion_energy.
-        validate: whether read-outs are fitted on validation too, which reads all training trials every time.
+        validate: whether each validation fits read-outs too. It then reads all training trials every time.
         baselines: whether a test fits read-outs of raw counts too, to see what the model adds.
     """
 
@@ -43,10 +43,10 @@ class BehaviorReadout(lightning.Callback):
             raise ConfigError(f"behavior.targets names a behaviour twice: {', '.join(targets)}.")
         self.targets, self.validate, self.baselines = tuple(targets), validate, baselines
         self.scores: dict[str, list[Decoded]] = {}
-        """eid -> what the last test tried, a behaviour each that the session has"""
+        """eid -> what the last test tried, one entry for each behaviour that the session has"""
 
     def setup(self, trainer: lightning.Trainer, pl_module: MaskedModeling, stage: str) -> None:
-        """Refuse a name that no session has, before anything is trained; the default ones may be absent."""
+        """Refuse a name that no session has, before anything is trained. The default names may be absent."""
         data = data_of(trainer)
         for target in self.targets:
             if target not in DEFAULT_TARGETS:
@@ -64,11 +64,11 @@ class BehaviorReadout(lightning.Callback):
         metrics = [behavior_metrics(decoded) for decoded in _gathered(trainer, mine).values()]
         for name in dict.fromkeys(name for of_one in metrics for name in of_one):
             values = [of_one[name] for of_one in metrics if name in of_one]
-            # the same on every rank; `sync_dist` keeps Lightning from doubting it
+            # the same on every rank; without `sync_dist` Lightning would warn
             pl_module.log(f"val/{name}", sum(values) / len(values), sync_dist=True)
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
-        rank_zero_info("All neurons scored; behaviour is decoded next, then plots are drawn.")
+        rank_zero_info("All neurons are scored. Behaviour is decoded next, then plots are drawn.")
         prompts = list(dict.fromkeys(pl_module.known_objective.stand_in(prompt) for prompt in PROMPTS.values()))
         splits: tuple[Split, ...] = ("train", "val", "test")
         mine = {}
@@ -90,7 +90,7 @@ class BehaviorReadout(lightning.Callback):
             save_plot(plot, Path(trainer.default_root_dir) / "figures" / "behavior.png")
 
     def _over_sessions(self, trainer: lightning.Trainer) -> dict[str, list[Decoded]]:
-        """The scores with a read-out that all sessions share, fitted once; sessions without behaviour have no part."""
+        """The scores with a read-out that all sessions share, fitted once. Sessions without behaviour take no part."""
         decoded = {eid: of_session for eid, of_session in self.scores.items() if of_session}
         if len(decoded) < 2:
             n = "One session has" if decoded else "No session has"
@@ -124,7 +124,7 @@ class BehaviorReadout(lightning.Callback):
 
 
 def _of_the_model(module: MaskedModeling, eid: str, prompt: Scheme, splits: tuple[Split, ...]) -> Iterator[Candidate]:
-    """Rates and hidden states under a prompt, both of one forward pass."""
+    """Rates and hidden states under a prompt, both from one forward pass."""
     rates, states, seen = [], [], {}
     for split in splits:
         if split not in seen:

@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps: the best by validation, and the last to go on from."""
+"""The checkpoints that a run keeps: the best one by validation, and the last one to go on from."""
 
 import time
 from pathlib import Path
@@ -10,10 +10,10 @@ from lightning.pytorch.utilities import rank_zero_info
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt`, the one of least validation loss.
+    """Keeps `best.ckpt`, the checkpoint of the least validation loss.
 
     Args:
-        folder: where to.
+        folder: folder of the checkpoints.
     """
 
     def __init__(self, folder: Path):
@@ -23,12 +23,12 @@ class BestCheckpoint(ModelCheckpoint):
             monitor="val/loss",
             mode="min",
             enable_version_counter=False,
-            # right behind a validation, so that a `last.ckpt` written there knows the best
+            # right after a validation, so that a `last.ckpt` written then knows the best one
             save_on_train_epoch_end=False,
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the least loss so far, also in a run directory that was moved since."""
+        """Remember the least loss so far, even if the run directory was moved since."""
         assert self.dirpath is not None  # it was given
         best = Path(self.dirpath) / "best.ckpt"
         if not best.exists():  # the checkpoint is of another run, whose best one is not here
@@ -39,14 +39,14 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps `last.ckpt`, from which a stopped run goes on at the very batch.
+    """Keeps `last.ckpt`, from which a stopped run goes on at the same batch.
 
-    Written after every validation, at the last step of a training, and in between at the end of an epoch or after
-    a step when the one before is old. Lightning's own `save_last` writes only when the best one improves.
+    It is written after every validation and at the last step of a training. In between it is written at the end of an
+    epoch or after a step, if the one before is old. Lightning's own `save_last` writes only when the best one improves.
 
     Args:
-        folder: where to.
-        every_s: age in seconds of the one before.
+        folder: folder of the checkpoints.
+        every_s: age in seconds from which the one before is old.
     """
 
     def __init__(self, folder: Path, *, every_s: float = 300.0):
@@ -59,7 +59,7 @@ class LastCheckpoint(Checkpoint):
         self._saved_step = trainer.global_step
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx: int) -> None:
-        # The last batch of an epoch waits for what ends the epoch: a run that goes on must not miss its validation
+        # After the last batch of an epoch, saving waits for its end: a run that goes on must not miss its validation
         if trainer.fit_loop._should_accumulate() or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
         stops = trainer.should_stop or trainer.global_step == trainer.max_steps
@@ -71,7 +71,7 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        # an epoch that max_steps or a signal broke off ends here too: that one was saved behind its last batch
+        # an epoch that max_steps or a signal cut short ends here too: it was saved after its last batch
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
         stops = trainer.should_stop or trainer.global_step == trainer.max_steps
@@ -81,17 +81,17 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module, exception: BaseException) -> None:
-        # nothing is saved here: the interrupt may have come in the midst of a step
+        # nothing is saved here: the interrupt may have come in the middle of a step
         last = self.folder / "last.ckpt"
         if isinstance(exception, KeyboardInterrupt) and trainer.state.fn == "fit" and last.exists():
-            rank_zero_info(f"Interrupted. Go on from {last} by --ckpt_path last.")
+            rank_zero_info(f"Interrupted. Go on from {last} with --ckpt_path last.")
 
     def _is_old(self, trainer: lightning.Trainer) -> bool:
         old = time.monotonic() - self._saved_at_s >= self.every_s
         return old if trainer.world_size == 1 else trainer.strategy.broadcast(old)
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        quick = trainer.fast_dev_run  # ty: ignore[missing-attribute]  # Lightning sets it, and its class does not say so
+        quick = trainer.fast_dev_run  # ty: ignore[missing-attribute]  # Lightning sets it, but its class lacks it
         if self._saved_step == trainer.global_step or quick:
             return
         trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)

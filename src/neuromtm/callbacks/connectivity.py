@@ -30,8 +30,8 @@ from neuromtm.training.masked_modeling import MaskedModeling
 class RegionConnectivity(lightning.Callback):
     """Writes bits per spike of every ordered pair of regions, as `connectivity.csv` and `figures/*connectivity.png`.
 
-    A model that was trained without region drop-out has not learned to see one region alone: its test leaves none of
-    these, and pays nothing for them.
+    A model that was trained without region drop-out has not learned to see one region alone. Its test writes none of
+    these, and spends no time on them.
     """
 
     def __init__(self):
@@ -44,11 +44,11 @@ class RegionConnectivity(lightning.Callback):
         self._n_rows, self._offsets, self._bps, total = {}, {}, None, 0
         if pl_module.objective is None or pl_module.objective.region_dropout == 0:  # None: the module refuses the test
             return
-        # every rank has room for every session: the sums of all ranks add up
+        # every rank has room for every session, so that the sums of all ranks can be added
         for eid, session in data_of(trainer).sessions.items():
             n_regions = len(session.region_names)
             if n_regions < 2:
-                rank_zero_info(f"{eid}: no functional connectivity, as it has fewer than two known regions.")
+                rank_zero_info(f"{eid}: no functional connectivity, because it has fewer than two known regions.")
                 continue
             self._n_rows[eid], self._offsets[eid] = n_regions + 2, total
             total += self._n_rows[eid] * session.n_neurons
@@ -91,7 +91,7 @@ def _write(trainer: lightning.Trainer, sessions: Mapping[str, Sequence[Pair]]) -
     plots = {f"{eid}.connectivity": (pairs, eid) for eid, pairs in sessions.items()}
     if len(sessions) > 1:
         tables[MEAN_FILE] = mean_text(every)
-        plots["connectivity"] = (every, f"Mean of {len(sessions)} sessions, each pair over those that have it")
+        plots["connectivity"] = (every, f"Mean of {len(sessions)} sessions, each pair over those that have both")
     for name, text in tables.items():
         keep_previous(run_dir / name)
         write_whole(run_dir / name, text)

@@ -20,7 +20,7 @@ from neuromtm.training.decoding import BehaviorDecoding
 
 
 class DecodingResults(lightning.Callback):
-    """Logs `val/<metric>` and `test/<metric>`, means over sessions; a test writes `metrics.json` and `decoding.csv`.
+    """Logs `val/<metric>` and `test/<metric>`, means over sessions. A test writes `metrics.json` and `decoding.csv`.
 
     A prediction writes `predictions/<eid>.h5`: `predicted` (trial,) or (trial, bin) of the test trials, and `trial`.
     """
@@ -38,7 +38,7 @@ class DecodingResults(lightning.Callback):
                 self._predicted.setdefault(group.eid, {}).update(zip(group.trial.tolist(), values, strict=True))
 
     def _gather(self, trainer: lightning.Trainer) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Eid -> sorted trial numbers and what was predicted of them, on all ranks."""
+        """Eid -> sorted trial numbers and the predictions of these trials, from all ranks."""
         parts: list[Any] = [self._predicted]
         if trainer.world_size > 1:
             parts = [None] * trainer.world_size
@@ -57,7 +57,7 @@ class DecodingResults(lightning.Callback):
         for eid, (trials, predicted) in self._gather(trainer).items():
             target = target_of(data, eid, module.target)
             train = data.headers[eid].splits["train"]
-            # one class in train is nothing to tell apart, as for the linear read-outs
+            # with one class in train there is nothing to tell apart, as for the linear read-outs
             if target is not None and (target.is_trace or len(target.classes(train)) > 1):
                 scores[eid] = score_decoded(target, predicted, trials, train)
         return scores
@@ -70,7 +70,7 @@ class DecodingResults(lightning.Callback):
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: BehaviorDecoding) -> None:
         metrics = _metrics(self._score(trainer, pl_module))
-        # the same on every rank; `sync_dist` keeps Lightning from doubting it
+        # the same on every rank; without `sync_dist` Lightning would warn
         pl_module.log_dict({f"val/{key}": value for key, value in metrics["mean"].items()}, sync_dist=True)
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: BehaviorDecoding) -> None:

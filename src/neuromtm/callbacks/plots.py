@@ -1,4 +1,4 @@
-"""Observed counts beside predicted rates, sessions and neurons: to TensorBoard, and to `figures/` after a test."""
+"""Plots of observed counts beside predicted rates and of scores, for TensorBoard and, after a test, for `figures/`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ class TaskPlots(lightning.Callback):
     """Draws the four activity tasks on one trial of each session.
 
     Args:
-        n_val_sessions: sessions drawn in a validation, the first ones; 0 for none. A test draws all.
+        n_val_sessions: number of sessions that a validation draws, the first ones; 0 for none. A test draws all.
     """
 
     def __init__(self, *, n_val_sessions: int = 4):
@@ -45,7 +45,7 @@ class TaskPlots(lightning.Callback):
             for eid in _with_trials(trainer, "val")[: self.n_val_sessions]:
                 show_plot(trainer, f"val/{eid}", self._draw(trainer, pl_module, eid, split="val"))
 
-    # behind all `on_test_epoch_end`: the tables are on disk before anything is drawn, and the plots may need them
+    # after all `on_test_epoch_end`: the tables are on disk before anything is drawn, and the plots may need them
     def on_test_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if not trainer.is_global_zero:
             return
@@ -141,7 +141,7 @@ class TaskPlots(lightning.Callback):
 
 
 def _region_means(rows: Sequence[RegionRow]) -> dict[str, dict[str, Means]]:
-    """Eid -> task -> means of its regions, without those of the whole session."""
+    """Eid -> task -> means of the regions, without the row of the whole session."""
     sessions: dict[str, dict[str, Means]] = {}
     for eid in dict.fromkeys(row.eid for row in rows):
         for task in TASKS:
@@ -165,7 +165,7 @@ def _predicted(
 
 
 def _activity(trainer: lightning.Trainer) -> ActivityTasks:
-    # Lightning sets it, and its class does not say so
+    # Lightning sets it, but its class does not declare it
     callbacks = trainer.callbacks  # ty: ignore[missing-attribute]
     return next(callback for callback in callbacks if isinstance(callback, ActivityTasks))
 
@@ -177,7 +177,7 @@ def show_plot(trainer: lightning.Trainer, tag: str, plot: Figure) -> None:
 
 
 def save_plot(plot: Figure, path: Path) -> None:
-    """Save a plot as PNG, renaming an earlier one aside."""
+    """Save a plot as PNG. An earlier one is renamed and kept."""
     keep_previous(path)
     with whole_file(path) as temporary:
         imsave(temporary, _pixels(plot), format="png", dpi=plot.dpi)
@@ -189,7 +189,7 @@ def _keep(trainer: lightning.Trainer, name: str, plot: Figure) -> None:
 
 
 def _pixels(plot: Figure) -> np.ndarray:
-    """(row, column, colour) uint8; drawn once for all who ask, since drawing takes about a second."""
+    """(row, column, colour) uint8. A plot is drawn once for all uses, because drawing takes about a second."""
     canvas = plot.canvas
     assert isinstance(canvas, FigureCanvasAgg)  # as `neuromtm.plots.style` makes it
     if plot.stale:

@@ -33,19 +33,19 @@ class EventsOnly(TensorBoardLogger):
 
 
 class RunConfig(lightning.Callback):
-    """Writes `config.yaml` once a training starts, `config.test.yaml` and the like once the other commands do.
+    """Writes `config.yaml` when a training starts, and `config.test.yaml` and so on when other commands start.
 
-    An earlier file with other content is renamed aside.
+    An earlier file with other content is renamed and kept.
 
     Args:
-        parser: of the command.
-        config: what it parsed.
+        parser: parser of the command.
+        config: what the parser read.
     """
 
     def __init__(self, parser: LightningArgumentParser, config: object):
         self.parser, self.config = parser, config
 
-    # not in `setup`: a command that was refused there, for data or a checkpoint that do not fit, has not started
+    # not in `setup`, which may refuse data or a checkpoint that do not fit: the command has then not started
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._write(trainer, "config.yaml")
@@ -74,14 +74,14 @@ class RunConfig(lightning.Callback):
 class TestResults(lightning.Callback):
     """Writes `metrics.json` and the tables of a test, and logs `test/<key>`, means over sessions.
 
-    Stands behind the callbacks that score.
+    It runs after the callbacks that score.
 
     Args:
-        activity: scores of neurons.
-        behavior: scores of read-outs.
+        activity: callback with the scores of neurons.
+        behavior: callback with the scores of read-outs.
     """
 
-    __test__ = False  # for pytest, which takes it for a test class
+    __test__ = False  # pytest would take it for a test class
 
     def __init__(self, activity: ActivityTasks, behavior: BehaviorReadout):
         self.activity, self.behavior = activity, behavior
@@ -133,7 +133,7 @@ class RatePredictions(lightning.Callback):
         for group, rates in zip(batch.groups, outputs, strict=True):
             by_trial = self._rates.setdefault(group.eid, {})
             by_trial.update(zip(group.trial.tolist(), rates.cpu(), strict=True))
-            # one session after the other: only one is held in memory
+            # sessions come one after the other, so only one is held in memory
             if len(by_trial) == len(data_of(trainer).headers[group.eid].splits["test"]):
                 self._write(trainer, pl_module, group.eid)
 

@@ -8,7 +8,7 @@ from neuromtm.batch import Batch
 
 
 class Throughput(lightning.Callback):
-    """Logs `throughput/trials_per_s`, of all ranks, over the steps since the last logging.
+    """Logs `throughput/trials_per_s` of all ranks together, over the steps since the last logging.
 
     The time of validation does not count.
     """
