@@ -1,4 +1,4 @@
-"""Baselines of whole sessions: the trials and neurons that a model's test would take, scored as a test scores them."""
+"""Baselines of whole sessions. A model's test takes the same trials and neurons, and scores them in the same way."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExp
 
 
 class BaselineScores(NamedTuple):
-    """A baseline of one session."""
+    """The scores of a baseline in one session."""
 
     session: SessionScores
     neurons: NeuronScores
@@ -36,15 +36,15 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
     """Fit a baseline to every session of the data and score it on the test trials.
 
     Args:
-        data: not set up yet, or set up; says which sessions and neurons.
+        data: says which sessions and neurons; it may be set up already or not.
         kind: which baseline, by its name in `KINDS`.
 
     Raises:
         DataError: if a session lacks trials of a split.
-        UserError: what reading the data raises.
+        UserError: if the data cannot be read.
     """
     data.setup()
-    for eid, header in data.headers.items():  # all of them before the first is fitted
+    for eid, header in data.headers.items():  # all sessions are checked before the first is fitted
         missing = [name for name, trials in header.splits.items() if len(trials) == 0]
         if missing:
             raise DataError(
@@ -87,13 +87,13 @@ def score_tasks(
     conditions: Conditions,
     bin_size_s: float,
 ) -> NeuronScores:
-    """What the predictions of each task score, as a test of a model would.
+    """Score the predictions of each task, as a test scores a model.
 
     Args:
         fitted: a baseline's predictors.
         counts: (trial, bin, neuron) float32 spikes per bin of test trials.
         info: the session.
-        conditions: of these trials.
+        conditions: conditions of these trials.
         bin_size_s: width of a bin.
     """
     unknown = torch.full((info.n_neurons,), torch.nan, dtype=torch.float64)
@@ -115,7 +115,7 @@ def score_tasks(
         if task == "co_smoothing":
             metrics |= {name: metric.compute() for name, metric in shares.items()}
             metrics |= psth_scores(averages.compute(), info.n_neurons, bin_size_s=bin_size_s)
-    # known whether or not anything is predicted
+    # known even if nothing is predicted
     metrics["firing_rate_hz"] = torch.from_numpy(counts.mean(axis=(0, 1), dtype=np.float64) / bin_size_s)
     return NeuronScores(
         eid=info.eid,
@@ -126,7 +126,7 @@ def score_tasks(
 
 
 def notes(scores: BaselineScores) -> list[str]:
-    """Lines that say what was chosen, and which task has no metric, and why."""
+    """Lines that say which settings were chosen, which task has no metric, and why."""
     eid = scores.session.eid
     lines = [
         f"{eid} {task}: {', '.join(f'{name} {value:g}' for name, value in setting.items())}"
@@ -136,7 +136,7 @@ def notes(scores: BaselineScores) -> list[str]:
 
 
 def baseline_text(kind: str, data: SessionDataModule, scores: Sequence[BaselineScores]) -> str:
-    """The text of baseline.json: what the tables beside it are scores of."""
+    """The text of baseline.json: what was scored in the tables beside it."""
     record = {
         "kind": kind,
         "data": str(data.root),
