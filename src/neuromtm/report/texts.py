@@ -5,7 +5,7 @@ METRICS = {
     "others. The neuron's own mean rate scores 0, and a score below 0 is worse than the mean rate. At b bits per spike "
     "the counts are more likely than under the mean rate, by a factor of 2 to the power of b for each spike.",
     "forward_prediction_bps": "Forward prediction, in bits per spike: the last tenth of every trial is hidden for all "
-    "neurons and predicted from the rest. It is compared with the mean rate in these same bins.",
+    "neurons and predicted from the rest. The prediction is compared with the mean rate in the same bins.",
     "intra_region_bps": "Intra-region, in bits per spike: one neuron at a time is predicted from the other neurons of "
     "its region alone.",
     "inter_region_bps": "Inter-region, in bits per spike: a whole region at a time is predicted from all others.",
@@ -22,12 +22,13 @@ BEHAVIOR = {
     "predicted rates or hidden states, under the prompt that is best on validation.",
     "balanced_accuracy": "Accuracy in the trials of each class, averaged over the classes. Always naming one class "
     "gives 1 / (number of classes), even if that class is frequent.",
-    "r2": "Share of the variance of a trace that such a read-out decodes, over all test trials and bins.",
+    "r2": "Share of the variance of a trace that the linear read-out decodes, over all test trials and bins.",
     "chance": "Score of a guess without neurons. For classes it is the accuracy if the most frequent class of the "
     "training trials is always named. For a trace it is the R2 of the training trials' average.",
-    "accuracy_counts": "Accuracy of the same linear read-out of raw spike counts, smoothed as is best on validation.",
+    "accuracy_counts": "Accuracy of the same linear read-out of raw spike counts, with the smoothing that is best on "
+    "validation.",
     "accuracy_rrr": f"Accuracy {_LOW_RANK}",
-    "r2_counts": "R2 of the same linear read-out of raw spike counts, smoothed as is best on validation.",
+    "r2_counts": "R2 of the same linear read-out of raw spike counts, with the smoothing that is best on validation.",
     "r2_rrr": f"R2 {_LOW_RANK}",
 }
 """metric of a behaviour in metrics.json, `<behaviour>_<metric>` -> what it means"""
