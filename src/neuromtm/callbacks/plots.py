@@ -29,7 +29,7 @@ from neuromtm.training.masked_modeling import MaskedModeling
 
 
 class TaskPlots(lightning.Callback):
-    """Draws the four activity tasks on one trial of each session.
+    """Draws the four activity tasks on one trial of each session. A test also draws all scores and some neurons.
 
     Args:
         n_val_sessions: number of sessions that a validation draws, the first ones; 0 for none. A test draws all.

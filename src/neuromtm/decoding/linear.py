@@ -172,7 +172,7 @@ def fit_classes(components: np.ndarray, labels: np.ndarray) -> ClassReadout | Ab
         LogisticRegression(tol=1e-5, max_iter=2000),  # precise enough to tell strengths apart
         {"C": CLASS_STRENGTHS},
         scoring="neg_log_loss",
-        # interleaved like the splits themselves; the fixed seed makes it part of the method
+        # shuffled, as the splits are; the seed is fixed, so that the folds are part of the method
         cv=StratifiedKFold(N_FOLDS, shuffle=True, random_state=0),
         refit=False,
     )
