@@ -180,7 +180,7 @@ def test_a_baseline_stands_in_a_comparison_and_has_a_page(simulated, capsys):
 def test_a_baseline_says_what_was_chosen_and_what_has_no_figure(simulated, tmp_path, capsys):
     neuromtm("baseline", "--data", simulated / "data", "--kind", "smoothed", "--out", tmp_path)
     printed = capsys.readouterr().out
-    assert "sim-0-01 co_smoothing: no figure, because a neuron's own past is hidden with it." in printed
+    assert "sim-0-01 co_smoothing: no metric, because a neuron's own past is hidden with it." in printed
     record = json.loads((tmp_path / "baseline.json").read_text())
     assert record["kind"] == "smoothed"
     assert list(record["chosen"]["sim-0-01"]) == ["forward_prediction"]

@@ -95,7 +95,7 @@ def test_a_test_draws_neurons_and_the_page_of_the_run_shows_them(run_dir):
     }
     neuromtm("report", run_dir)
     text = (run_dir / "report.html").read_text()
-    assert text.count("<img") == 9
+    assert text.count("<img") == 10  # those of the folder, and the summary of the tasks
     assert "Not in figures/" not in text
     assert "no TensorBoard curves of a training" in text  # only a test ran in this folder
 

@@ -1,6 +1,7 @@
 """The command line: its help, its options, and what it says to users who err."""
 
 import json
+import re
 import shutil
 import warnings
 
@@ -62,7 +63,7 @@ def test_the_help_says_every_option_with_its_meaning(capsys, command):
 def test_the_help_of_the_commands_beside_them(capsys, command):
     text = output(capsys, command, "--help")
     assert text.startswith(f"usage: neuromtm {command}")
-    assert "--data" in text or "--out" in text
+    assert re.search(r"^  (?!-h, --help)\S", text, flags=re.MULTILINE), "an argument beside --help"
 
 
 def test_the_configuration_printed_is_one_that_can_be_given_again(capsys, root, tmp_path):

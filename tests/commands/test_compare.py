@@ -105,7 +105,7 @@ def test_compare_refuses_a_run_in_the_place_of_the_ceiling_and_a_ceiling_of_othe
     assert f"neuromtm ceiling --data DATA --sessions s0 s1 --out {tmp_path / 'mtm'}" in said
     more = as_tested(tmp_path / "more", n_sessions=3)
     said = refusal(capsys, "compare", *runs, f"more={more}", "--ceiling", "ceiling")
-    assert "a ceiling of other sessions: it has s0, s1, and a run held against it also s2" in said
+    assert "a ceiling of other sessions: it has s0, s1, but the run also has s2" in said
 
 
 @pytest.mark.parametrize("command", ["compare", "report"])

@@ -25,7 +25,7 @@ def test_a_decoders_page_says_what_a_decoder_is_and_nothing_of_what_it_has_not(t
     text = report_page(folder)
     assert Tags(text).open == []
     assert escape(DECODER["what"]) in text
-    assert "the model of mtm.ckpt beneath it is held fixed" in text
+    assert "Only the head was trained; the model of mtm.ckpt beneath it stayed fixed." in text
     assert "<strong>Better than chance:</strong> choice is decoded with an accuracy of 1.00, and chance is 0.56" in text
     assert row("choice", "s0", "accuracy", "1.000", "1.000", "0.556", "9", "1 trials, 0 bins") in text
     assert n_pictures(text) == 2  # the decoder beside chance, and the curves
