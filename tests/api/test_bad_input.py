@@ -110,7 +110,9 @@ def test_neurons_in_another_order_or_others_are_refused(model, session):
         assert "the order and so the neurons of counts differ from the model's: 2 of 15 places" in said
         assert f"The first is 0: {uuid[1]!r} in counts, {uuid[0]!r} in the model" in said
     _, said = every_method(model, counts(), eid=EID, uuid=[*uuid[:-1], "stranger"])
-    assert "the neurons of counts differ from the model's: 1 of 15 places. The first is 14, 'stranger' here" in said
+    assert (
+        "the neurons of counts differ from the model's: 1 of 15 places. The first is 14: 'stranger' in counts" in said
+    )
     _, said = every_method(model, counts(), eid=EID, uuid=uuid[:3])
     assert "uuid names 3 neurons, but counts has 15" in said
 
