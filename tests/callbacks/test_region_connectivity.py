@@ -143,7 +143,7 @@ def test_two_processes_write_the_table_of_one(run_dir, rows, tmp_path):
 def test_a_session_of_one_region_is_named(run_dir, tmp_path, caplog):
     with caplog.at_level("INFO"):
         score(run_dir, tmp_path / "alone", "--data.sessions", "[one]")
-    assert "one: no functional connectivity, as it has fewer than two known regions." in caplog.text
+    assert "one: no functional connectivity, because it has fewer than two known regions." in caplog.text
     assert not (tmp_path / "alone" / "connectivity.csv").exists()
 
 

@@ -1,4 +1,4 @@
-"""What a model predicts of what it does not see: the hidden part of a task, and one region from another."""
+"""Predictions of what a model does not see: the hidden part of a task, and one region from another."""
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from neuromtm.metrics.spikes import BitsPerSpike
 
 
 def predict_hidden(model: Model, session: Session, *, task: Task, batch_size: int = 64) -> np.ndarray:
-    """Expected spikes of what a task hides, while it is hidden: the predictions that `Model.score` scores.
+    """Expected spikes of what a task hides: the predictions that `Model.score` scores.
 
     Args:
         model: knows the session.
@@ -25,7 +25,7 @@ def predict_hidden(model: Model, session: Session, *, task: Task, batch_size: in
         (trial, bin, neuron) float32 expected spikes per bin; NaN where the task predicts nothing.
 
     Raises:
-        UserError: as `Model.score`.
+        UserError: as in `Model.score`.
     """
     if task not in TASKS:
         raise ConfigError(f"task {task!r}: no such task. There are: {', '.join(TASKS)}.")
@@ -51,7 +51,7 @@ def connectivity(model: Model, session: Session, *, batch_size: int = 64) -> Mat
 
     Raises:
         ConfigError: if the model was not trained with region drop-out.
-        DataError: if there are no two known regions with spikes; and as `Model.score`.
+        DataError: if there are no two known regions with spikes; and as in `Model.score`.
     """
     objective = model.record.objective
     if objective.region_dropout == 0:

@@ -1,4 +1,4 @@
-"""The plot of an embedding: trials on its plane of largest variance, coloured by what is known of them."""
+"""The plot of an embedding: trials on its plane of largest variance, coloured by known variables."""
 
 from collections.abc import Mapping, Sequence
 
@@ -27,7 +27,7 @@ SIZE, EDGE, EDGE_WIDTH = 16, POINTS, 0.3
 
 
 def embedding_plot(states: np.ndarray, variables: Mapping[str, np.ndarray], *, title: str) -> Figure:
-    """Trials on the first two principal components of their states, a panel a variable.
+    """Trials on the first two principal components of their states, one panel per variable.
 
     Neighbours in a panel are alike to the model. The variables are not used to place the trials.
 
