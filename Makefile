@@ -87,6 +87,10 @@ coverage:
 	@$(BIN)/coverage report --include 'src/*' --skip-covered --show-missing > $(UNCOVERED)
 	@echo "Lines of src/ that no test runs: $(UNCOVERED)"
 
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning docs build/docs
+	@echo "Site: build/docs/index.html"
+
 # build/ may hold files of an earlier build, which setuptools would pack as well
 wheel: $(INSTALLED)
 	rm -rf build/lib build/bdist.*

@@ -32,9 +32,9 @@ def test_a_file_that_cannot_be_finished_leaves_the_earlier_one_and_nothing_besid
 
 def test_a_folder_in_the_place_of_a_file_is_refused_by_the_option_that_names_it(tmp_path):
     with pytest.raises(UserError, match=r"--out .*: a folder\. Name a file to write"):
-        require_file("--out", tmp_path)
-    require_file("--out", tmp_path / "new.json")
-    require_file("--out", None)
+        require_file("--out", tmp_path, suffix=".json")
+    require_file("--out", tmp_path / "new.json", suffix=".json")
+    require_file("--out", None, suffix=".json")
 
 
 # ---- earlier results are kept ----

@@ -194,3 +194,13 @@ def test_tracked_text_ends_with_one_newline(root):
     assert not [
         str(name) for name, text in texts.items() if text and (not text.endswith("\n") or text.endswith("\n\n"))
     ]
+
+
+def test_every_target_that_the_makefile_names_has_a_rule(root):
+    """One that is phony but has no rule does nothing, and says that all is well."""
+    text = (root / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY:(.*)$", text, flags=re.MULTILINE)[1].split()
+    helped = re.findall(r'@echo "make ([\w-]+)', text)
+    rules = {name for line in re.findall(r"^([\w .%$()/-]+):(?!=)", text, flags=re.MULTILINE) for name in line.split()}
+    assert {"test", "docs", "demo"} <= set(phony)
+    assert set(phony) | set(helped) <= rules

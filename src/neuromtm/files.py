@@ -84,18 +84,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_file(option: str, path: Path | None) -> None:
-    """Refuse a folder where a file is to be written.
+def require_file(option: str, path: Path | None, *, suffix: str) -> None:
+    """Refuse a folder where a file is to be written, and a file of another kind, which would be renamed aside.
 
     Args:
         option: name of the option that gives the path, for the message.
         path: the path; None if the option was not given.
+        suffix: ending of the file's name, e.g. `.html`.
 
     Raises:
-        UserError: if the path is a folder.
+        UserError: if the path is a folder or does not end so.
     """
     if path is not None and path.is_dir():
-        raise UserError(f"{option} {path}: a folder. Name a file to write, e.g. {path / 'NAME'}.")
+        raise UserError(f"{option} {path}: a folder. Name a file to write, e.g. {path / f'NAME{suffix}'}.")
+    if path is not None and path.suffix != suffix:
+        raise UserError(f"{option} {path}: the file's name must end in {suffix}, e.g. {path.with_suffix(suffix)}.")
 
 
 def keep_previous(path: Path) -> Path | None:
@@ -117,6 +120,23 @@ def keep_previous(path: Path) -> Path | None:
         number += 1
         kept = path.with_name(f"{path.stem}.{written}-{number}{path.suffix}")
     return path.rename(kept)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file could not be read as what it should be, in words for the user.
+
+    Args:
+        error: of the reading: of the file system, of JSON or CSV, or of an entry that is absent or of another kind.
+    """
+    if isinstance(error, OSError):
+        return error.strerror or "it cannot be read"
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON at line {error.lineno}, column {error.colno}"
+    if isinstance(error, csv.Error):
+        return str(error)
+    if isinstance(error, KeyError):
+        return f"it has no entry {error.args[0]!r}"
+    return "an entry is not what it should be"
 
 
 FORMULA_SIGNS = tuple("=+-@\t\r")
@@ -153,16 +173,22 @@ def _looks_like_a_formula(text: str) -> bool:
     return text.lstrip("'").startswith(FORMULA_SIGNS)
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
+def read_table(path: Path, *, needs: Sequence[str] = ()) -> list[dict[str, str]]:
     """Read a CSV file that `table_text` made. Each row maps column -> text.
 
+    Args:
+        path: the file.
+        needs: columns that must be there.
+
     Raises:
-        csv.Error: if the file is no CSV, or a row has more or fewer fields than there are columns.
+        csv.Error: if the file is no CSV, lacks a column, or a row has more or fewer fields than there are columns.
         OSError, UnicodeDecodeError: if the file cannot be read.
     """
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file, strict=True)
         columns = [_plain(name) for name in next(rows, [])]
+        if missing := [name for name in needs if name not in columns]:
+            raise csv.Error(f"it has no column {', '.join(missing)}")
         table = []
         for number, row in enumerate(rows, start=2):
             if len(row) != len(columns):

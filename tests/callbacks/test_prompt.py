@@ -7,7 +7,7 @@ import torch
 
 from neuromtm.callbacks import plots
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.evaluation.tasks import TASKS, predict_task
+from neuromtm.evaluation.tasks import TASKS, hidden_rates, predict_task
 from neuromtm.models.stitching import VisibleGroup
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import neuromtm, pretrain, refusal
@@ -35,9 +35,9 @@ def test_a_given_prompt_changes_every_score_but_that_of_the_task_whose_own_it_is
 
     def watched(*arguments, prompt):
         drawn_with.append(prompt)
-        return predict_task(*arguments, prompt=prompt)
+        return hidden_rates(*arguments, prompt=prompt)
 
-    monkeypatch.setattr(plots, "predict_task", watched)
+    monkeypatch.setattr(plots, "hidden_rates", watched)
     given = score(pretrained, tmp_path, "--activity.prompt", prompt)
     same = {one: [row[f"{one}_bps"] for row in given] == [row[f"{one}_bps"] for row in own] for one in TASKS}
     assert same == {one: one == task for one in TASKS}

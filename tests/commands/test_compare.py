@@ -115,3 +115,21 @@ def test_a_folder_in_the_place_of_the_file_stays_where_it_is(runs, tmp_path, cap
     named = runs if command == "compare" else [tmp_path / "base"]
     assert "mtm: a folder" in refusal(capsys, command, *named, "--out", folder)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(("command", "suffix"), [("compare", ".json"), ("report", ".html")])
+def test_a_file_of_another_kind_is_not_renamed_aside(runs, tmp_path, capsys, command, suffix):
+    mine = tmp_path / "mine.py"
+    mine.write_text("mine")
+    named = runs if command == "compare" else [tmp_path / "mtm"]
+    assert f"must end in {suffix}" in refusal(capsys, command, *named, "--out", mine)
+    assert mine.read_text() == "mine"
+    assert not list(tmp_path.glob("mine.*-*"))
+
+
+@pytest.mark.parametrize("text", ["x", "x\n1\n", "eid,uuid\na,b\n", "eid,uuid,region\na,b\n"])
+def test_a_damaged_table_of_neurons_is_not_taken_for_an_empty_one(runs, tmp_path, capsys, text):
+    (tmp_path / "mtm" / "neurons.csv").write_text(text)
+    said = refusal(capsys, "report", tmp_path / "mtm")
+    assert "neurons.csv: not a table of neurons of a test" in said
+    assert "Error(" not in said, "Python's own words"

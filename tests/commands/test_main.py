@@ -1,6 +1,7 @@
 """The program itself: what it imports for which command, and what it says to a command that there is not."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -74,3 +75,14 @@ def test_the_process_ends_with_one_line_and_code_2():
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("neuromtm: retrain: no such command.")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["recipes"]])
+def test_a_reader_that_stops_reading_is_no_fault(arguments):
+    command = f"import sys; from neuromtm.commands.main import main; main({arguments!r})"
+    with subprocess.Popen(
+        [sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        program.stdout.close()  # before it has written anything
+        assert program.stderr.read() == ""
+    assert program.returncode == 128 + signal.SIGPIPE

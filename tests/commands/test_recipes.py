@@ -110,7 +110,7 @@ def test_what_names_no_configuration_stays(elsewhere, arguments):
     assert with_shipped_recipes(arguments) == arguments
 
 
-@pytest.mark.parametrize("given", ["pretrian.yaml", "conf/conf/pretrain.yaml", "pretrain", "x" * 5000])
+@pytest.mark.parametrize("given", ["another.yaml", "x" * 5000])
 def test_an_unknown_name_is_an_error_that_lists_the_recipes(elsewhere, given):
     with pytest.raises(ConfigError, match="finetune") as error:
         with_shipped_recipes(["fit", "--config", given])
@@ -145,3 +145,34 @@ def test_a_decoder_s_recipe_makes_a_decoder(capsys, elsewhere):
         neuromtm("fit", "--config", "decode_choice.yaml", "--data.root", "x", "--print_config")
     assert ended.value.code == 0
     assert yaml.safe_load(capsys.readouterr().out)["model"]["target"] == "choice"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pretrian.yaml", "Did you mean pretrain.yaml?"),
+        ("model/tinny.yaml", "Did you mean model/tiny.yaml?"),
+        ("conf/conf/pretrain.yaml", "Did you mean pretrain.yaml?"),
+        ("pretrain", "Did you mean pretrain.yaml?"),
+        ("runs/x/config.yaml", "no such file. A run writes its config.yaml"),
+        ("another.yaml", "There are the recipes "),
+    ],
+)
+def test_a_name_that_is_not_there_is_answered_by_what_helps(name, said):
+    with pytest.raises(ConfigError, match=f"--config {name}: no such file") as refused:
+        with_shipped_recipes(["fit", "--config", name])
+    assert said in str(refused.value)
+
+
+def test_a_mistake_in_yaml_is_told_with_its_file(elsewhere):
+    good, bad = elsewhere / "good.yaml", elsewhere / "bad.yaml"
+    good.write_text("a: 1\n")
+    bad.write_text("model:\n  lr: 0.1\n lr: 2\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml: no valid YAML at line 3"):
+        with_shipped_recipes(["fit", "--config", str(good), "--config", str(bad)])
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(capsys, elsewhere):
+    (elsewhere / "afile").write_text("mine")
+    assert "afile: is a file. Name a folder" in refusal(capsys, "recipes", "afile")
+    assert (elsewhere / "afile").read_text() == "mine"

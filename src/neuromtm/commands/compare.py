@@ -55,7 +55,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--balanced", action="store_true", help="show the balanced accuracy of decoded classes too")
     options = parser.parse_args(arguments)
-    require_file("--out", options.out)
+    require_file("--out", options.out, suffix=".json")
     runs = _named_runs(options.runs)
     if options.ceiling is not None:
         _check_ceiling(options.ceiling, options.runs, runs)

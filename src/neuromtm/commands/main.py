@@ -5,6 +5,8 @@ Nothing heavy is imported here, so that help and the commands that only read res
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +37,10 @@ def main(args: Sequence[str] | None = None) -> None:
             raise ConfigError(f"{given[0]}: no such command. There are: {', '.join((*LIGHTNING, *COMMANDS))}.")
         else:
             importlib.import_module("neuromtm.commands.cli").run(given)
+        sys.stdout.flush()  # a reader that went away shows here, and not at the program's end
+    except BrokenPipeError:  # `neuromtm --help | head -1`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         problem = users_own(error)
         if problem is None:

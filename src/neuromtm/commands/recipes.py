@@ -1,7 +1,8 @@
 """`neuromtm recipes`: the configurations of `conf/`, which come with the package, and how commands find them."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -89,15 +90,25 @@ def config_texts(arguments: Sequence[str]) -> list[str]:
 
 
 def _found(value: str) -> str:
-    if _is_file(value) or _is_yaml(value):
+    if _is_file(value):
+        _require_yaml(Path(value))
+        return value
+    if _is_yaml(value):
         return value
     recipes = shipped()
     path = recipes.get(value) or recipes.get(value.removeprefix("conf/"))
     if path is None:
-        raise ConfigError(
-            f"--config {value}: no such file, and no recipe of this name. There are the recipes {', '.join(recipes)}."
-        )
+        raise ConfigError(f"--config {value}: {_not_found(value, recipes)}")
     return str(path)
+
+
+def _not_found(value: str, recipes: Mapping[str, Path]) -> str:
+    if Path(value).name in ("config.yaml", "config.test.yaml"):  # of a run, never a recipe
+        return "no such file. A run writes its config.yaml when its training starts."
+    near = difflib.get_close_matches(value.removeprefix("conf/"), recipes, n=1, cutoff=0.75)
+    if near:
+        return f"no such file, and no recipe of this name. Did you mean {near[0]}? `neuromtm recipes` lists them all."
+    return f"no such file, and no recipe of this name. There are the recipes {', '.join(recipes)}."
 
 
 def _is_file(value: str) -> bool:
@@ -105,6 +116,18 @@ def _is_file(value: str) -> bool:
         return Path(value).exists()  # the parser reports a folder or an unreadable file
     except OSError:  # too long for the name of a file
         return False
+
+
+def _require_yaml(path: Path) -> None:
+    """Name the file of a mistake: the parser knows only the text, and several files may be given."""
+    try:
+        yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
+        raise ConfigError(f"--config {path}: no valid YAML{where}: {error.problem}.") from error
+    except (OSError, UnicodeDecodeError):
+        pass  # the parser reports a folder, or a file that cannot be read
 
 
 def _is_yaml(value: str) -> bool:
@@ -120,6 +143,8 @@ def _summary(path: Path) -> str:
 
 
 def _write(recipes: dict[str, Path], folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file. Name a folder for the recipes, e.g. neuromtm recipes conf")
     texts = {folder / name: path.read_text(encoding="utf-8") for name, path in recipes.items()}
     there = {path for path in texts if path.exists()}
     other = [path for path in there if not path.is_file() or path.read_bytes() != texts[path].encode()]
@@ -129,7 +154,12 @@ def _write(recipes: dict[str, Path], folder: Path) -> None:
             f"{folder}: has other files of the same name: {names}. Nothing was written. Name another folder, or move "
             "these files away first."
         )
-    for path, text in texts.items():
-        if path not in there:
-            write_whole(path, text)
+    try:
+        for path, text in texts.items():
+            if path not in there:
+                write_whole(path, text)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: recipes cannot be written there ({error.strerror}). Name a folder that is yours to write to."
+        ) from error
     print(f"Recipes: {folder} ({len(texts) - len(there)} written, {len(there)} there already)")

@@ -31,7 +31,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         "--ceiling", metavar="DIR", type=Path, help="folder that `neuromtm ceiling` wrote, of the same sessions"
     )
     options = parser.parse_args(arguments)
-    require_file("--out", options.out)
+    require_file("--out", options.out, suffix=".html")
     from neuromtm.report.page import report_page  # matplotlib, which help does not need
 
     text = report_page(options.run, ceiling=options.ceiling, baselines=options.baseline)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from neuromtm.errors import UserError
 from neuromtm.evaluation.pairing import Paired, TestedRun, read_run
+from neuromtm.files import reason_of
 
 CEILING_FILE = "ceiling.json"
 BASELINE_FILE = "baseline.json"
@@ -69,7 +70,9 @@ def read_ceiling(path: Path, *, eids: Collection[str], data: str | None = None) 
     try:
         marked = [*record["sessions"]]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / CEILING_FILE}: names no sessions ({error!r}). Make it again: {how}") from error
+        raise UserError(
+            f"{folder / CEILING_FILE}: names no sessions ({reason_of(error)}). Make it again: {how}"
+        ) from error
     run = read_run(path)
     _check_sessions(path, run, marked, eids, what="ceiling", how=how)
     return run
@@ -98,7 +101,7 @@ def read_baseline(path: Path, *, eids: Collection[str], data: str | None = None)
     except (KeyError, TypeError) as error:
         how = shlex.join([*start, "ridge", *end])
         raise UserError(
-            f"{folder / BASELINE_FILE}: not the record of a baseline ({error!r}). Make one: {how}"
+            f"{folder / BASELINE_FILE}: not the record of a baseline ({reason_of(error)}). Make one: {how}"
         ) from error
     run = read_run(path)
     _check_sessions(path, run, marked, eids, what="baseline", how=shlex.join([*start, kind, *end]))

@@ -14,7 +14,7 @@ import numpy as np
 
 from neuromtm.errors import DataError, UserError
 from neuromtm.evaluation.statistics import bootstrap_mean
-from neuromtm.files import keep_previous, read_table, table_text, write_whole
+from neuromtm.files import keep_previous, read_table, reason_of, table_text, write_whole
 from neuromtm.metrics.keys import BPS_KEYS
 
 if TYPE_CHECKING:  # torch is not needed to read results
@@ -177,7 +177,7 @@ def read_metrics(path: Path) -> Metrics:
         blocks = [*metrics["sessions"].values(), metrics["mean"]]
         numbers = [value for block in blocks for value in block.values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a metrics file of a test ({error!r}). Test the run again.") from error
+        raise UserError(f"{path}: not a metrics file of a test ({reason_of(error)}). Test the run again.") from error
     bad = [v for v in numbers if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v)]
     if bad:
         raise UserError(f"{path}: holds {bad[0]!r} where a finite number belongs. Test the run again.")
@@ -216,9 +216,11 @@ def read_regions(path: Path) -> list[RegionRow]:
         UserError: if a test did not write it.
     """
     try:
-        return [_region_row(row) for row in read_table(path)]
+        return [_region_row(row) for row in read_table(path, needs=("eid", "region", "n_neurons"))]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{path}: not a table of regions of a test ({error!r}). Test the run again.") from error
+        raise UserError(
+            f"{path}: not a table of regions of a test ({reason_of(error)}). Test the run again."
+        ) from error
 
 
 def _region_row(row: dict[str, str]) -> RegionRow:
@@ -243,11 +245,13 @@ def read_neurons(path: Path) -> NeuronTable:
     """
     table: dict[str, dict[str, dict[str, float]]] = {}
     try:
-        for row in read_table(path):
+        for row in read_table(path, needs=("eid", "uuid", "region")):
             metrics = {name: float(text) for name, text in row.items() if text and name not in _TEXT}
             table.setdefault(row["eid"], {})[row["uuid"]] = metrics
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{path}: not a table of neurons of a test ({error!r}). Test the run again.") from error
+        raise UserError(
+            f"{path}: not a table of neurons of a test ({reason_of(error)}). Test the run again."
+        ) from error
     return table
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from neuromtm.errors import UserError
 from neuromtm.evaluation.results import BEHAVIOR_FILE, DECODING_FILE, Metrics
-from neuromtm.files import read_table
+from neuromtm.files import read_table, reason_of
 from neuromtm.metrics.keys import behavior_key, behaviors, short_name
 from neuromtm.plots.behavior import behavior_plot
 from neuromtm.report.pictures import picture
@@ -94,7 +94,7 @@ def _read(
     try:
         return dict(one for row in read_table(path) if (one := about(row)) is not None)
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{path}: not a table of {what} of a test ({error!r}). Test the run again.") from error
+        raise UserError(f"{path}: not a table of {what} of a test ({reason_of(error)}). Test the run again.") from error
 
 
 def _read_out(row: dict[str, str]) -> tuple[tuple[str, str], list[str]] | None:
