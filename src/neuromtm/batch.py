@@ -11,16 +11,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, and reading or writing shard
     from torch import Tensor
 
 Scheme = Literal["temporal", "neuron", "causal", "intra_region", "inter_region", "random_token"]
-"""What is hidden from the model, which then predicts it; `masking.schemes` says what each scheme hides."""
+"""What is hidden from the model, which then predicts it. The file `masking/NAME.py` says what the scheme NAME hides."""
 
 UNKNOWN_REGIONS = frozenset({"root", "void"})
 """Acronyms of neurons that lie in no known region. The model reads these neurons like all others, but no region task
 draws or scores them."""
-
-
-def attends_causally(scheme: Scheme) -> bool:
-    """Whether a bin sees only itself and earlier bins under this scheme."""
-    return scheme == "causal"
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def planted(root, tmp_path):
         shell("neuromtm report runs/mtm --ceiling runs/ceiling  # a remark"),
         shell("python -m data_prep simulate --out DIR --n-sessions 2", "neuromtm-prep check DIR"),
         shell("make demo DEMO=runs/other"),
-        page_of(FENCE + "python", "from neuromtm.masking.schemes import hide_bins", FENCE),
+        page_of(FENCE + "python", "from neuromtm.masking.temporal import hide_bins", FENCE),
         page_of(FENCE + "yaml", "model: {lr: 0.1}", FENCE),
     ],
 )
@@ -125,7 +125,7 @@ def test_a_good_page_has_no_problem(planted, text):
         (shell("# only a remark"), "no command in it"),
         (page_of(FENCE + "python", "for x in y", FENCE), "does not compile"),
         (page_of(FENCE + "python", "import neuromtm.evaluation.missing", FENCE), "missing"),
-        (page_of(FENCE + "python", "from neuromtm.masking.schemes import hide_everything", FENCE), "hide_everything"),
+        (page_of(FENCE + "python", "from neuromtm.masking.temporal import hide_everything", FENCE), "hide_everything"),
         (page_of(FENCE + "yaml", "a: [1", FENCE), "YAML"),
         (page_of(FENCE + "perl", "die", FENCE), "perl"),
     ],

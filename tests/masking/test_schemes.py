@@ -8,22 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from neuromtm.masking.inter_region import hide_region, show_one_region
+from neuromtm.masking.intra_region import hide_within_region
+from neuromtm.masking.masked import Masked, draw, hide_last_bins
+from neuromtm.masking.neuron import hide_neurons
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import (
-    Masked,
-    applicable,
-    draw,
-    hide_bins,
-    hide_last_bins,
-    hide_neurons,
-    hide_region,
-    hide_tokens,
-    hide_within_region,
-    regions_for,
-    show_one_region,
-)
-
-SCHEMES = ("temporal", "neuron", "causal", "intra_region", "inter_region", "random_token")
+from neuromtm.masking.random_token import hide_tokens
+from neuromtm.masking.regions import regions_for
+from neuromtm.masking.schemes import SCHEMES, applicable
+from neuromtm.masking.temporal import hide_bins
 
 
 def seeded(seed: int = 0) -> torch.Generator:

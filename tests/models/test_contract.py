@@ -11,8 +11,8 @@ import pytest
 import torch
 from small_models import BACKBONES, N_BINS, every_pair, make_group, make_model, make_session
 
+from neuromtm.masking.masked import mask
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import mask
 from neuromtm.metrics.spikes import BitsPerSpike, poisson_nll
 from neuromtm.models.interface import Backbone, SessionInput
 from neuromtm.models.stitching import StitchedModel, VisibleGroup

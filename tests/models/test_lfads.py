@@ -9,7 +9,7 @@ from small_models import N_BINS, every_pair, make_group, make_session, scatter
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from neuromtm.errors import ConfigError
-from neuromtm.masking.schemes import mask
+from neuromtm.masking.masked import mask
 from neuromtm.models import lfads
 from neuromtm.models.factor_stitching import shared_components, stitching_maps
 from neuromtm.models.interface import Backbone, SessionInput

@@ -5,7 +5,7 @@ import torch
 from small_models import N_BINS, every_pair, make_group, make_model, make_session
 
 from neuromtm.errors import ConfigError
-from neuromtm.masking.schemes import mask
+from neuromtm.masking.masked import mask
 from neuromtm.models import blocks
 from neuromtm.models.blocks import prefix_attention_mask, rotate
 from neuromtm.models.interface import Backbone, SessionInput

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError
+from neuromtm.masking.masked import mask
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import mask
 from neuromtm.models import blocks
 from neuromtm.models.blocks import prefix_attention_mask
 from neuromtm.models.interface import Backbone, SessionInput

@@ -10,10 +10,10 @@ from torch import Tensor
 from neuromtm.batch import Scheme
 from neuromtm.evaluation.tasks import TASKS, n_forward_bins, predict_task
 from neuromtm.masking.objective import Objective
+from neuromtm.masking.schemes import SCHEMES, attends_causally
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
-SCHEMES = ("temporal", "neuron", "causal", "intra_region", "inter_region", "random_token")
 GROUP = make_group(make_session("a"))
 VARIANTS = [
     {},
@@ -133,7 +133,7 @@ def test_no_prefix_and_no_kind_of_positions_carries_the_future_into_the_past(opt
 
 
 @architectures
-@pytest.mark.parametrize("scheme", [s for s in SCHEMES if s != "causal"])
+@pytest.mark.parametrize("scheme", [s for s in SCHEMES if not attends_causally(s)])
 def test_other_schemes_see_the_whole_trial(scheme, backbone):
     assert bins_seen(scheme, backbone=backbone).all()
 

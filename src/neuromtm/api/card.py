@@ -89,10 +89,9 @@ def _learned_before(before: dict[str, str]) -> str:
 
 def _objective(record: CheckpointRecord) -> str:
     objective = record.objective
-    ratios = {name: getattr(objective, f"{name}_ratio") for name in ("temporal", "neuron", "causal", "intra_region")}
-    ratios["random_token"] = objective.token_ratio
+    ratios = {scheme: objective.ratio_of(scheme) for scheme in objective.schemes}
     return "Masking schemes, one drawn per batch: " + "; ".join(
-        scheme + (f" (ratio {ratios[scheme]:g})" if scheme in ratios else "") for scheme in objective.schemes
+        scheme if ratio == 1 else f"{scheme} (ratio {ratio:g})" for scheme, ratio in ratios.items()
     )
 
 

@@ -12,7 +12,7 @@ from einops import rearrange
 from neuromtm.baselines.psth import TrialAverage
 from neuromtm.batch import SessionInfo
 from neuromtm.evaluation.tasks import Task
-from neuromtm.masking.schemes import regions_for
+from neuromtm.masking.regions import regions_for
 from neuromtm.smoothing import gaussian_weights
 
 CHUNK = 64

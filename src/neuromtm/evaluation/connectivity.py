@@ -15,8 +15,9 @@ from neuromtm.batch import SessionGroup, SessionInfo
 from neuromtm.evaluation.statistics import bootstrap_mean
 from neuromtm.evaluation.tasks import PROMPTS, HeldOut, predict_task
 from neuromtm.files import table_text
+from neuromtm.masking.inter_region import show_one_region
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import known_regions, show_one_region
+from neuromtm.masking.regions import known_regions
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
 CONNECTIVITY_FILE = "connectivity.csv"

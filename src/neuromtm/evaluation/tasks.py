@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from neuromtm.batch import Scheme, SessionGroup
+from neuromtm.masking.inter_region import hide_region
+from neuromtm.masking.masked import Masked, hide_last_bins, mask
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import Masked, hide_last_bins, hide_region, mask, regions_for
+from neuromtm.masking.regions import regions_for
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
 Task = Literal["co_smoothing", "forward_prediction", "intra_region", "inter_region"]

@@ -23,7 +23,7 @@ from neuromtm.errors import DataError
 from neuromtm.evaluation.psth import Conditions, task_conditions
 from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores
 from neuromtm.evaluation.tasks import TASKS, Task, n_forward_bins
-from neuromtm.masking.schemes import regions_for
+from neuromtm.masking.regions import regions_for
 from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExplained, RateR2
 
 SMALLEST_RATE = 2.0**-24

@@ -2,18 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import torch
 from torch import Tensor
 
 from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError, DataError
-from neuromtm.masking import schemes as s
-from neuromtm.masking.schemes import MTM, Masked
+from neuromtm.masking.masked import Masked, Options
+from neuromtm.masking.schemes import MTM, SCHEMES, applicable
 
 NEURONS_PER_TOKEN = 128
 """as in the paper's NDT2"""
+RATIO_OPTIONS: dict[Scheme, str] = {
+    "temporal": "temporal_ratio",
+    "neuron": "neuron_ratio",
+    "causal": "causal_ratio",
+    "intra_region": "intra_region_ratio",
+    "random_token": "token_ratio",
+}
+"""scheme -> the option that sets its ratio; any other scheme has the ratio of its file"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,24 +45,23 @@ class Objective:
     """
 
     schemes: tuple[Scheme, ...] = MTM
-    temporal_ratio: float = 0.3
-    neuron_ratio: float = 0.3
-    causal_ratio: float = 0.6
-    intra_region_ratio: float = 0.3
-    token_ratio: float = 0.3
+    temporal_ratio: float = SCHEMES["temporal"].ratio
+    neuron_ratio: float = SCHEMES["neuron"].ratio
+    causal_ratio: float = SCHEMES["causal"].ratio
+    intra_region_ratio: float = SCHEMES["intra_region"].ratio
+    token_ratio: float = SCHEMES["random_token"].ratio
     region_dropout: float = 0.0
     neurons_per_token: int | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "schemes", tuple(self.schemes))  # YAML gives a list
         problems = [] if self.schemes else ["schemes is empty; name at least one."]
-        problems += [f"{name!r} is no scheme." for name in self.schemes if name not in get_args(Scheme)]
+        problems += [f"{name!r} is no scheme." for name in self.schemes if name not in SCHEMES]
         if len(set(self.schemes)) != len(self.schemes):
             problems.append("schemes names a scheme twice.")
-        ratios = ("temporal_ratio", "neuron_ratio", "causal_ratio", "intra_region_ratio", "token_ratio")
         problems += [
             f"{name} is {getattr(self, name)}, not above 0 and below 1."
-            for name in ratios
+            for name in RATIO_OPTIONS.values()
             if not 0 < getattr(self, name) < 1
         ]
         if not 0 <= self.region_dropout <= 1:
@@ -81,7 +87,7 @@ class Objective:
         Raises:
             DataError: if no scheme fits the sessions.
         """
-        allowed = s.applicable(self.schemes, regions)
+        allowed = applicable(self.schemes, regions)
         if not allowed:
             raise DataError(
                 f"None of the schemes {', '.join(self.schemes)} can be used: a session has too few regions. "
@@ -98,39 +104,17 @@ class Objective:
             region: (neuron,) region numbers, -1 unknown.
             generator: source of every draw; on the CPU, so that the draws are the same on all devices.
         """
-        match scheme:
-            case "temporal":
-                return s.hide_bins(counts, ratio=self.temporal_ratio, generator=generator)
-            case "causal":
-                return s.hide_bins(counts, ratio=self.causal_ratio, generator=generator)
-            case "neuron":
-                return s.hide_neurons(counts, ratio=self.neuron_ratio, generator=generator)
-            case "random_token":
-                return s.hide_tokens(
-                    counts,
-                    ratio=self.token_ratio,
-                    neurons_per_token=self.neurons_per_token or NEURONS_PER_TOKEN,
-                    generator=generator,
-                )
-        drawn = self._draw_region(scheme, region, generator)
-        if scheme == "inter_region":
-            known = s.known_regions(region)
-            if len(known) > 1 and self._drops(generator):
-                shown = [*known, None][int(torch.randint(len(known) + 1, (1,), generator=generator))]
-                return s.show_one_region(counts, region, shown_region=shown)
-            return s.hide_region(counts, region, drawn_region=drawn)
-        return s.hide_within_region(
-            counts, region, drawn_region=drawn, ratio=self.intra_region_ratio, generator=generator
+        options = Options(
+            ratio=self.ratio_of(scheme),
+            neurons_per_token=self.neurons_per_token or NEURONS_PER_TOKEN,
+            region_dropout=self.region_dropout,
         )
+        return SCHEMES[scheme].hide(counts, region, options, generator)
 
-    def _drops(self, generator: torch.Generator) -> bool:
-        # without drop-out nothing is drawn here, so that the masks of such runs do not change
-        return self.region_dropout > 0 and bool(torch.rand((), generator=generator) < self.region_dropout)
-
-    @staticmethod
-    def _draw_region(scheme: Scheme, region: Tensor, generator: torch.Generator) -> int:
-        regions = s.regions_for(scheme, region)
-        return regions[int(torch.randint(len(regions), (1,), generator=generator))]
+    def ratio_of(self, scheme: Scheme) -> float:
+        """The share that a scheme hides; 1 for a scheme that hides all of what it draws."""
+        option = RATIO_OPTIONS.get(scheme)
+        return SCHEMES[scheme].ratio if option is None else getattr(self, option)
 
     def stand_in(self, scheme: Scheme) -> Scheme:
         """The scheme whose prompt and attention the model uses for a task at test.

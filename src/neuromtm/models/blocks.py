@@ -1,15 +1,14 @@
 """Pieces that transformers share: attention with optional rotary positions, pre-norm blocks."""
 
 from collections.abc import Iterator, Mapping
-from typing import get_args
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError
+from neuromtm.masking.schemes import SCHEMES
 
 TOKENS_PER_PASS = 2**13
 """Leaving neurons out in turn works on so many tokens at once, to fit in a CPU's cache."""
@@ -43,14 +42,20 @@ def require_sizes(
         raise ConfigError("model.backbone: " + " ".join(problems))
 
 
-def make_prompts(width: int) -> nn.ParameterDict:
+class Prompts(nn.ParameterDict):
     """A learned token for each scheme.
 
     Each token is a parameter of its own, so that tokens that a run never uses get no gradient and do not change.
+    A checkpoint may be older than a scheme; `training.checkpoint` finds these tokens by this class.
     """
-    return nn.ParameterDict(
-        {scheme: nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02)) for scheme in get_args(Scheme)}
-    )
+
+    def __init__(self, width: int):
+        """Make untrained tokens.
+
+        Args:
+            width: of a token.
+        """
+        super().__init__({name: nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02)) for name in SCHEMES})
 
 
 def in_passes(trials: Tensor, neurons: Tensor, *, n_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -8,9 +8,10 @@ import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
 
-from neuromtm.batch import Scheme, attends_causally
+from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError
-from neuromtm.models.blocks import make_prompts
+from neuromtm.masking.schemes import attends_causally
+from neuromtm.models.blocks import Prompts
 from neuromtm.models.factor_stitching import FactorStitcher, shared_components
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.latents import AutoregressivePrior, Posterior, PosteriorHead, gaussian_kl
@@ -161,7 +162,7 @@ class LFADS(Backbone[FactorStitcher]):
             self.register_buffer("components", torch.zeros(MOST_BINS, min(width, n_factors)))
             self.register_buffer("n_component_bins", torch.zeros((), dtype=torch.int64))
         if prompt:
-            self.prompts = make_prompts(width)
+            self.prompts = Prompts(width)
         self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
 
     @property

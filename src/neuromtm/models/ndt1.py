@@ -7,11 +7,12 @@ from einops import einsum, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neuromtm.batch import Scheme, attends_causally
+from neuromtm.batch import Scheme
+from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import (
     Encoder,
+    Prompts,
     in_passes,
-    make_prompts,
     prefix_attention_mask,
     prepend,
     require_sizes,
@@ -82,7 +83,7 @@ class NDT1(Backbone[LinearStitcher]):
             self.position = nn.Embedding(max_bins, width)
             nn.init.normal_(self.position.weight, std=0.02)
         if prompt:
-            self.prompts = make_prompts(width)
+            self.prompts = Prompts(width)
 
     @property
     def max_n_bins(self) -> int | None:

@@ -8,12 +8,13 @@ from einops import einsum, rearrange, reduce
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neuromtm.batch import UNKNOWN_REGIONS, Scheme, attends_causally
+from neuromtm.batch import UNKNOWN_REGIONS, Scheme
 from neuromtm.errors import ConfigError
+from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import (
     Encoder,
+    Prompts,
     in_passes,
-    make_prompts,
     prefix_attention_mask,
     prepend,
     require_sizes,
@@ -215,7 +216,7 @@ class NDT2(Backbone[GroupStitcher]):
             self.time = nn.Embedding(max_bins, width)
             nn.init.normal_(self.time.weight, std=0.02)
         if prompt:
-            self.prompts = make_prompts(width)
+            self.prompts = Prompts(width)
 
     @property
     def max_n_bins(self) -> int | None:

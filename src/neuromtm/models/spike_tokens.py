@@ -14,8 +14,9 @@ from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neuromtm.batch import Scheme, attends_causally
-from neuromtm.models.blocks import Encoder, in_passes, make_prompts, require_sizes, rotate
+from neuromtm.batch import Scheme
+from neuromtm.masking.schemes import attends_causally
+from neuromtm.models.blocks import Encoder, Prompts, in_passes, require_sizes, rotate
 from neuromtm.models.interface import Backbone, Output, SessionInput
 
 
@@ -190,7 +191,7 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         )
         self.norm = nn.LayerNorm(width)
         if prompt:
-            self.prompts = make_prompts(width)
+            self.prompts = Prompts(width)
 
     @property
     def reads_mask(self) -> bool:

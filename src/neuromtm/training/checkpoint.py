@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from neuromtm.batch import SessionInfo
 from neuromtm.errors import CheckpointError, ConfigError
 from neuromtm.masking.objective import Objective
+from neuromtm.models.blocks import Prompts
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, module_key
 
@@ -23,6 +25,7 @@ KEY = "neuromtm"
 FORMAT_VERSION = 1
 MODEL_PREFIX = "model."
 """of the names of all weights in a checkpoint"""
+BACKBONE_PREFIX = f"{MODEL_PREFIX}backbone."
 DOS_FOLDER = 0x10
 """the bit in the attributes of a zip file's part that marks a folder"""
 
@@ -270,6 +273,8 @@ def _weights(checkpoint: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
 def load_backbone(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: str) -> None:
     """Give a backbone the shared weights of a loaded checkpoint.
 
+    The prompt token of a masking scheme that is newer than the checkpoint stays untrained.
+
     Args:
         backbone: one of the checkpoint's architecture; its weights are replaced.
         checkpoint: as loaded.
@@ -278,12 +283,58 @@ def load_backbone(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: st
     Raises:
         CheckpointError: naming weights that are missing, unknown or of another shape.
     """
-    _load(backbone, checkpoint, f"{MODEL_PREFIX}backbone.", name=name)
+    weights, mine = _weights(checkpoint, BACKBONE_PREFIX), backbone.state_dict()
+    new = [f"{place}.{scheme}" for place, scheme in _new_prompts(backbone, weights, name=name)]
+    if new:
+        rank_zero_info(f"{name}: is older than some masking schemes, so these start untrained: {', '.join(new)}.")
+    _load(backbone, {**weights, **{key: mine[key] for key in new}}, name=name)
+
+
+def drop_new_prompts(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: str) -> None:
+    """Remove a backbone's prompt tokens of masking schemes that are newer than a loaded checkpoint.
+
+    The backbone then has the weights that the checkpoint has, so that the optimiser's state fits them too. The
+    checkpoint's model was not trained with these schemes and never asks for their tokens.
+
+    Args:
+        backbone: one of the checkpoint's architecture; it is changed.
+        checkpoint: as loaded.
+        name: name of the file, for messages.
+
+    Raises:
+        CheckpointError: if the checkpoint has the token of a scheme that is not known.
+    """
+    new = _new_prompts(backbone, _weights(checkpoint, BACKBONE_PREFIX), name=name)
+    if new:
+        schemes = ", ".join(dict.fromkeys(scheme for _, scheme in new))
+        rank_zero_info(f"{name}: is older than the masking scheme {schemes}, so its model goes without.")
+    for place, scheme in new:
+        prompts = backbone.get_submodule(place)
+        assert isinstance(prompts, Prompts)
+        del prompts[scheme]
+
+
+def _new_prompts(backbone: Backbone, weights: Mapping[str, Tensor], *, name: str) -> list[tuple[str, str]]:
+    """The place of a backbone's prompts and a scheme, for each scheme that is missing in the weights."""
+    new, unknown = [], []
+    for place, prompts in backbone.named_modules():
+        if isinstance(prompts, Prompts):
+            stored = [key.removeprefix(f"{place}.") for key in weights if key.startswith(f"{place}.")]
+            unknown += [scheme for scheme in stored if scheme not in prompts]
+            # without any token it is another model: `_load` says so
+            new += [(place, scheme) for scheme in prompts if stored and scheme not in stored]
+    if unknown:
+        raise CheckpointError(
+            f"{name}: has a prompt token of the masking scheme {', '.join(unknown)}, which this program does not have. "
+            "Use the version of neuromtm that wrote it."
+        )
+    return new
 
 
 def load_stitcher(model: StitchedModel, eid: str, checkpoint: Mapping[str, Any], *, name: str) -> None:
     """Give a session of a model the weights that it has in a loaded checkpoint; arguments as in `load_backbone`."""
-    _load(model.stitchers[module_key(eid)], checkpoint, f"{MODEL_PREFIX}stitchers.{module_key(eid)}.", name=name)
+    key = module_key(eid)
+    _load(model.stitchers[key], _weights(checkpoint, f"{MODEL_PREFIX}stitchers.{key}."), name=name)
 
 
 def build_model(record: CheckpointRecord, checkpoint: Mapping[str, Any], *, name: str) -> StitchedModel:
@@ -312,8 +363,8 @@ def to_checkpoint(model: StitchedModel, record: CheckpointRecord) -> dict[str, A
     return {KEY: record.to_plain(), "state_dict": {f"{MODEL_PREFIX}{k}": v for k, v in model.state_dict().items()}}
 
 
-def _load(module: nn.Module, checkpoint: Mapping[str, Any], prefix: str, *, name: str) -> None:
-    weights, mine = _weights(checkpoint, prefix), module.state_dict()
+def _load(module: nn.Module, weights: Mapping[str, Tensor], *, name: str) -> None:
+    mine = module.state_dict()
     problems = [f"{key} is missing" for key in mine if key not in weights]
     problems += [f"{key} is not known" for key in weights if key not in mine]
     problems += [

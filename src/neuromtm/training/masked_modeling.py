@@ -1,15 +1,16 @@
 """The LightningModule that pretrains: it draws a masking scheme for each batch and learns to predict what is hidden."""
 
 from collections.abc import Iterator
-from typing import cast, get_args
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from neuromtm.batch import Batch, Scheme, SessionGroup
 from neuromtm.evaluation.tasks import PROMPTS, rates_of
+from neuromtm.masking.masked import Masked
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import Masked, applicable
+from neuromtm.masking.schemes import SCHEMES, applicable
 from neuromtm.metrics.loss import MeanCost
 from neuromtm.metrics.spikes import poisson_nll
 from neuromtm.models.interface import Backbone
@@ -58,7 +59,7 @@ class MaskedModeling(StitchedModule):
             warmup_fraction=warmup_fraction,
             seed=seed,
         )
-        self.val_losses = nn.ModuleDict({scheme: MeanCost() for scheme in get_args(Scheme)})
+        self.val_losses = nn.ModuleDict({scheme: MeanCost() for scheme in SCHEMES})
 
     # ---- training
 

@@ -12,7 +12,14 @@ from neuromtm.errors import CheckpointError, ConfigError, TrainingError
 from neuromtm.masking.objective import Objective
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel
-from neuromtm.training.checkpoint import KEY, CheckpointRecord, load_backbone, load_checkpoint, load_stitcher
+from neuromtm.training.checkpoint import (
+    KEY,
+    CheckpointRecord,
+    drop_new_prompts,
+    load_backbone,
+    load_checkpoint,
+    load_stitcher,
+)
 from neuromtm.training.optim import Schedule, make_optimizer
 
 
@@ -179,6 +186,7 @@ class StitchedModule(lightning.LightningModule):
         record = CheckpointRecord.from_checkpoint(checkpoint, name=name)
         backbone = record.build_backbone(name=name) if self.model is None else self.model.backbone
         record.require_backbone(backbone, name=name)
+        drop_new_prompts(backbone, checkpoint, name=name)
         self.objective = (self.objective or record.objective).for_tokens(backbone.neurons_per_token)
         if self.objective != record.objective:
             raise CheckpointError(

@@ -1,0 +1,81 @@
+"""What a masking scheme is, and the pieces that schemes are made of.
+
+A scheme is one file of this folder, `masking/NAME.py`, which holds a `MaskingScheme` by the name `SCHEME`. All is pure
+functions: counts, regions and a generator in, a `Masked` out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Masked(NamedTuple):
+    """A session's trials after a scheme was applied."""
+
+    visible: Tensor
+    """(trial, bin, neuron) counts, hidden entries set to 0"""
+    hidden: Tensor
+    """(trial, bin, neuron) bool, the entries the model does not see"""
+    target: Tensor
+    """(trial, bin, neuron) bool, the hidden entries that the loss scores"""
+
+
+class Options(NamedTuple):
+    """What an objective sets for a scheme."""
+
+    ratio: float
+    """share to hide"""
+    neurons_per_token: int
+    """neurons in a token"""
+    region_dropout: float
+    """probability of region drop-out, see `Objective`"""
+
+
+def every_session(region: Tensor) -> bool:
+    """Allow any session."""
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskingScheme:
+    """A masking scheme."""
+
+    hide: Callable[[Tensor, Tensor, Options, torch.Generator], Masked]
+    """(trial, bin, neuron) counts, (neuron,) region numbers (-1 unknown), options, source of every draw -> what is
+    hidden and scored. The generator is on the CPU, so that the draws are the same on all devices."""
+    ratio: float = 0.3
+    """share to hide by default; 1 for a scheme that hides all of what it draws"""
+    causal: bool = False
+    """whether a bin sees only itself and earlier bins"""
+    allows: Callable[[Tensor], bool] = every_session
+    """(neuron,) region numbers of a session -> whether the scheme can be used on it"""
+
+
+def mask(counts: Tensor, hidden: Tensor, target: Tensor | None = None) -> Masked:
+    """Hide entries.
+
+    Args:
+        counts: (trial, bin, neuron) spikes per bin.
+        hidden: bool, broadcastable to `counts`.
+        target: bool, broadcastable to `counts`; by default every hidden entry.
+    """
+    hidden = hidden.expand_as(counts)
+    return Masked(counts.masked_fill(hidden, 0), hidden, hidden if target is None else target.expand_as(counts))
+
+
+def draw(shape: tuple[int, ...], *, ratio: float, generator: torch.Generator) -> Tensor:
+    """Draw each entry independently with probability `ratio`; at least one is drawn, so that a loss has a target."""
+    drawn = torch.rand(shape, generator=generator) < ratio
+    if not drawn.any():
+        drawn.view(-1)[torch.randint(drawn.numel(), (1,), generator=generator)] = True
+    return drawn
+
+
+def hide_last_bins(counts: Tensor, *, n_bins: int) -> Masked:
+    """Hide the last `n_bins` bins of all neurons: the forward-prediction task at test."""
+    last = torch.zeros(1, counts.shape[1], 1, dtype=torch.bool, device=counts.device)
+    last[:, counts.shape[1] - n_bins :] = True
+    return mask(counts, last)
