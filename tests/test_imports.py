@@ -218,6 +218,8 @@ TWICE = {
     "main": "a program each: neuromtm and neuromtm-prep",
     "run": "what each command's module is called by",
     "add_options": "likewise, of data_prep",
+    "hide": "what each masking scheme's file defines",
+    "allows": "likewise, where a scheme needs regions",
 }
 """names of functions that may stand in several modules, and why"""
 

@@ -9,9 +9,10 @@ import torch
 
 from neuromtm.commands.main import main
 from neuromtm.evaluation.references import CEILING_FILE, ceiling_text
-from neuromtm.evaluation.results import NEURON_COLUMNS, write_results
+from neuromtm.evaluation.results import write_results
 from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means
 from neuromtm.metrics.keys import BPS_KEYS
+from neuromtm.metrics.neurons import NUMBER_COLUMNS
 from tests.running import refusal
 
 
@@ -20,9 +21,9 @@ def as_tested(folder, *, better_by=0.0, n_sessions=2):
     tables = []
     for number in range(n_sessions):
         generator = torch.Generator().manual_seed(number)
-        figures = {name: torch.rand(8, generator=generator).double() + better_by for name in NEURON_COLUMNS[3:]}
+        figures = {name: torch.rand(8, generator=generator).double() + better_by for name in NUMBER_COLUMNS}
         uuid = tuple(f"u{i}" for i in range(8))
-        tables.append(NeuronScores(eid=f"s{number}", uuid=uuid, region=("LP", "CA1") * 4, **figures))
+        tables.append(NeuronScores(eid=f"s{number}", uuid=uuid, region=("LP", "CA1") * 4, columns=figures))
     write_results(folder, [SessionScores(eid=t.eid, **activity_means(t)) for t in tables], tables)
     return folder
 

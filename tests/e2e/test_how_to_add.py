@@ -1,5 +1,6 @@
 """The examples of CONTRIBUTING.md, each planted into a copy of the code as the page says, and run by a command."""
 
+import csv
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.running import EIDS, finetune, scalars
@@ -22,10 +24,10 @@ class Tree:
         for name in ("src", "data_prep"):
             shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
 
-    def example(self, heading: str) -> str:
-        """The code below a heading of the page."""
+    def example(self, heading: str, language: str = "python") -> str:
+        """The code below a heading of the page, or the lines for a registry (`text`)."""
         text = self.page[self.page.index(f"### {heading}\n") :].split("\n### ")[0]
-        (found,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        (found,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
         return found
 
     def add_file(self, path: str, text: str) -> None:
@@ -64,5 +66,28 @@ def test_a_scheme_is_one_file_and_its_name(tree, root, sessions_dir, pretrained,
     best, run_dir = pretrained / "checkpoints" / "best.ckpt", tmp_path / "run"
     options = ("--data.sessions", f"[{EIDS[0]}]", "--model.objective.schemes", "[stretch]", "--run_dir", run_dir)
     said = tree.run("neuromtm.commands.main", *finetune(root, sessions_dir, best, *options))
-    assert "prompts.stretch" in said
+    assert "from before the masking scheme stretch, whose prompt starts untrained" in said
     assert {"train/loss/stretch", "val/loss/stretch"} <= scalars(run_dir).keys()
+
+
+def test_a_metric_of_neurons_is_one_file_and_one_line(tree, sessions_dir, pretrained, tmp_path):
+    tree.add_file("src/neuromtm/metrics/expected_share.py", tree.example("a metric of neurons"))
+    line = tree.example("a metric of neurons", "text")
+    tree.add_to_line("src/neuromtm/metrics/neurons.py", "NEURON_METRICS = {\n", line)
+
+    def tested(command, *options):
+        tree.run("neuromtm.commands.main", command, *options)
+        with (tmp_path / command / "neurons.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert list(rows[0])[-1] == "expected_share"
+        return np.array([float(row["expected_share"] or "nan") for row in rows])
+
+    options = ("--config", pretrained / "config.yaml", "--ckpt_path", pretrained / "checkpoints" / "best.ckpt")
+    model = tested("test", *options, "--run_dir", tmp_path / "test")
+    baseline = tested("baseline", "--data", sessions_dir, "--kind", "psth", "--out", tmp_path / "baseline")
+    ceiling = tested("ceiling", "--data", sessions_dir, "--out", tmp_path / "ceiling")
+    assert np.nanmedian(model) == pytest.approx(1, abs=0.5)
+    assert np.nanmedian(baseline) == pytest.approx(1, abs=0.5)
+    assert np.nanmedian(ceiling) == pytest.approx(1, abs=0.1)
+    tree.run("neuromtm.commands.main", "report", tmp_path / "test")
+    assert "Expected spikes per spike." in (tmp_path / "test" / "report.html").read_text()

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from neuromtm.errors import UserError
 from neuromtm.evaluation.pairing import TestedRun, against_mean_rate, pair, read_run
 from neuromtm.evaluation.references import share_of_ceiling
-from neuromtm.evaluation.results import NEURON_COLUMNS, read_neurons, write_results
+from neuromtm.evaluation.results import read_neurons, write_results
 from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means
 from neuromtm.metrics.keys import BPS_KEYS
+from neuromtm.metrics.neurons import NUMBER_COLUMNS
 
 KEY = "co_smoothing_bps"
 NAN = float("nan")
@@ -110,9 +111,11 @@ def test_the_mean_rate_has_no_bits_per_spike():
 
 def scores(eid, seed=0, n_neurons=7, shift=0.0):
     generator = torch.Generator().manual_seed(seed)
-    figures = {name: torch.randn(n_neurons, generator=generator).double() + shift for name in NEURON_COLUMNS[3:]}
+    figures = {name: torch.randn(n_neurons, generator=generator).double() + shift for name in NUMBER_COLUMNS}
     figures["inter_region_bps"][2] = NAN
-    return NeuronScores(eid=eid, uuid=tuple(f"u{i}" for i in range(n_neurons)), region=("LP",) * n_neurons, **figures)
+    return NeuronScores(
+        eid=eid, uuid=tuple(f"u{i}" for i in range(n_neurons)), region=("LP",) * n_neurons, columns=figures
+    )
 
 
 def as_tested(folder, *tables):
@@ -129,7 +132,7 @@ def test_what_a_test_wrote_is_what_is_read(tmp_path):
     assert "inter_region_bps" not in found["u2"]
     for key in BPS_KEYS:
         assert [found[u].get(key, NAN) for u in table.uuid] == pytest.approx(
-            getattr(table, key).tolist(), rel=1e-5, nan_ok=True
+            table.columns[key].tolist(), rel=1e-5, nan_ok=True
         )
 
 

@@ -10,7 +10,6 @@ import torch
 
 from neuromtm.errors import UserError
 from neuromtm.evaluation.results import (
-    NEURON_COLUMNS,
     WHOLE_SESSION,
     metrics_of,
     metrics_text,
@@ -21,18 +20,19 @@ from neuromtm.evaluation.results import (
 )
 from neuromtm.evaluation.scores import NeuronScores, SessionScores
 from neuromtm.metrics.keys import BPS_KEYS
+from neuromtm.metrics.neurons import NEURON_COLUMNS, NUMBER_COLUMNS
 
 NAN = float("nan")
 
 
 def neurons(eid="a", **figures):
     """Three neurons' scores; figures not given are undefined."""
-    names = NEURON_COLUMNS[3:]
+    names = NUMBER_COLUMNS
     return NeuronScores(
         eid=eid,
         uuid=("u1", "u2", "u3"),
         region=("CA1", "root", "LP"),
-        **{name: torch.tensor(figures.get(name, [NAN] * 3), dtype=torch.float64) for name in names},
+        columns={name: torch.tensor(figures.get(name, [NAN] * 3), dtype=torch.float64) for name in names},
     )
 
 
@@ -96,7 +96,7 @@ def test_neurons_csv_has_a_row_a_neuron_and_is_empty_where_undefined(tmp_path):
 
 
 def test_the_columns_of_neurons_csv_only_grow_at_the_end():
-    assert NEURON_COLUMNS[:8] == (
+    assert NEURON_COLUMNS[:11] == (
         "eid",
         "uuid",
         "region",
@@ -105,6 +105,9 @@ def test_the_columns_of_neurons_csv_only_grow_at_the_end():
         "intra_region_bps",
         "inter_region_bps",
         "r2",
+        "deviance_explained",
+        "psth_r2",
+        "firing_rate_hz",
     )
 
 
@@ -115,8 +118,8 @@ def region_rows(*tables):
 def of_regions(regions, bps, eid="a"):
     """Neurons of these regions with these figures of co-smoothing, and no others."""
     nothing = torch.full((len(bps),), NAN, dtype=torch.float64)
-    figures = dict.fromkeys(NEURON_COLUMNS[3:], nothing) | {"co_smoothing_bps": torch.tensor(bps).double()}
-    return NeuronScores(eid=eid, uuid=tuple(map(str, range(len(bps)))), region=tuple(regions), **figures)
+    figures = dict.fromkeys(NUMBER_COLUMNS, nothing) | {"co_smoothing_bps": torch.tensor(bps).double()}
+    return NeuronScores(eid=eid, uuid=tuple(map(str, range(len(bps)))), region=tuple(regions), columns=figures)
 
 
 def test_regions_csv_has_a_row_of_the_session_and_one_a_region():

@@ -111,9 +111,10 @@ def test_true_rates_explain_averages_better_than_single_trials_and_all_of_neithe
     info = SessionInfo("a", ("1", "2", "3", "4"), REGIONS)
     found = activity_ceiling(rates, counts, info, conditions=conditions, bin_size_s=0.1)
     assert conditions.names == ("choice +1", "choice -1")
-    assert (found.psth_r2 > found.r2).all()
-    assert ((found.deviance_explained > 0) & (found.deviance_explained < 1) & (found.psth_r2 < 1)).all()
-    np.testing.assert_allclose(found.firing_rate_hz, counts.mean(axis=(0, 1)) / 0.1)
+    found = found.columns
+    assert (found["psth_r2"] > found["r2"]).all()
+    assert ((found["deviance_explained"] > 0) & (found["deviance_explained"] < 1) & (found["psth_r2"] < 1)).all()
+    np.testing.assert_allclose(found["firing_rate_hz"], counts.mean(axis=(0, 1)) / 0.1)
 
 
 def test_the_ceiling_has_the_shape_of_metrics_over_the_heldout_test_trials(tmp_path):

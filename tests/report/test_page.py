@@ -10,8 +10,9 @@ from markupsafe import escape
 
 from neuromtm.commands.main import main
 from neuromtm.errors import UserError
-from neuromtm.evaluation.results import NEURON_COLUMNS, WHOLE_SESSION, read_regions
+from neuromtm.evaluation.results import WHOLE_SESSION, read_regions
 from neuromtm.metrics.keys import BEHAVIOR_METRICS, BPS_KEYS
+from neuromtm.metrics.neurons import NUMBER_COLUMNS
 from neuromtm.report.page import page_of, report_page
 from neuromtm.report.texts import BEHAVIOR, DECODER, METRICS, PAGE, STATISTICS
 from tests.report.shown import HOSTILE, Tags, n_pictures, row
@@ -44,7 +45,7 @@ def run_dir(tmp_path):
 def test_every_number_and_column_has_its_explanation():
     assert tuple(METRICS) == BPS_KEYS
     assert set(BEHAVIOR) == set(BEHAVIOR_METRICS)
-    assert {*METRICS, *STATISTICS} >= set(NEURON_COLUMNS[3:])
+    assert {*METRICS, *STATISTICS} >= set(NUMBER_COLUMNS)
     assert set(DECODER) >= {"accuracy", "balanced_accuracy", "r2", "chance"}
 
 

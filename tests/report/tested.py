@@ -13,8 +13,9 @@ from neuromtm.decoding.end_to_end import decoded_text, score_decoded
 from neuromtm.decoding.selection import Decoded, Tried, behavior_text, labels_of
 from neuromtm.decoding.targets import Target
 from neuromtm.evaluation.references import BASELINE_FILE, CEILING_FILE, ceiling_text
-from neuromtm.evaluation.results import NEURON_COLUMNS, Metrics, metrics_text, read_metrics, write_results
+from neuromtm.evaluation.results import Metrics, metrics_text, read_metrics, write_results
 from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means
+from neuromtm.metrics.neurons import NUMBER_COLUMNS
 
 EIDS = ("s0", "s1")
 
@@ -24,9 +25,9 @@ def as_scored(folder: Path, *, better_by: float = 0.0, eids: tuple[str, ...] = E
     tables = []
     for number, eid in enumerate(eids):
         generator = torch.Generator().manual_seed(number)
-        columns = {name: torch.rand(8, generator=generator).double() + better_by for name in NEURON_COLUMNS[3:]}
+        columns = {name: torch.rand(8, generator=generator).double() + better_by for name in NUMBER_COLUMNS}
         uuid = tuple(f"u{i}" for i in range(8))
-        tables.append(NeuronScores(eid=eid, uuid=uuid, region=("LP", region) * 4, **columns))
+        tables.append(NeuronScores(eid=eid, uuid=uuid, region=("LP", region) * 4, columns=columns))
     write_results(folder, [SessionScores(eid=t.eid, **activity_means(t)) for t in tables], tables)
     return folder
 

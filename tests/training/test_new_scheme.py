@@ -79,7 +79,7 @@ def test_a_model_from_before_the_scheme_is_fine_tuned_with_it(sessions_dir, pret
     module = MaskedModeling(pretrained=str(best(pretrained)), objective=Objective(schemes=(NEW,)), lr=1e-2)
     with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
         trainer, checkpoint = trained(module, sessions_dir, tmp_path)
-    assert f"these start untrained: prompts.{NEW}" in caplog.text
+    assert f"from before the masking scheme {NEW}, whose prompt starts untrained" in caplog.text
     assert {f"train/loss/{NEW}", f"val/loss/{NEW}"} <= trainer.logged_metrics.keys()
     assert checkpoint[KEY]["objective"]["schemes"] == [NEW]
     after, old = checkpoint["state_dict"], load_checkpoint(best(pretrained))["state_dict"]

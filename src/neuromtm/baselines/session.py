@@ -16,9 +16,10 @@ from neuromtm.data.datamodule import SessionDataModule, Split
 from neuromtm.errors import DataError
 from neuromtm.evaluation.psth import Conditions, task_conditions
 from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores
-from neuromtm.evaluation.tasks import TASKS, Task
+from neuromtm.evaluation.tasks import Task
 from neuromtm.metrics.absent import Absent
-from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExplained, RateR2
+from neuromtm.metrics.neurons import NUMBER_COLUMNS, neuron_metrics
+from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages
 
 
 class BaselineScores(NamedTuple):
@@ -97,12 +98,12 @@ def score_tasks(
         bin_size_s: width of a bin.
     """
     unknown = torch.full((info.n_neurons,), torch.nan, dtype=torch.float64)
-    metrics = dict.fromkeys((*(f"{task}_bps" for task in TASKS), "r2", "deviance_explained", "psth_r2"), unknown)
+    metrics = dict.fromkeys(NUMBER_COLUMNS, unknown)
     for task, predictor in fitted.items():
         if isinstance(predictor, Absent):
             continue
         bps = BitsPerSpike(info.n_neurons)
-        shares = {"r2": RateR2(info.n_neurons), "deviance_explained": DevianceExplained(info.n_neurons)}
+        shares = neuron_metrics(info.n_neurons)
         averages = ConditionAverages(len(conditions.names), counts.shape[1], info.n_neurons)
         for held_out in predictor.predict(counts):
             bps.update(held_out.log_rates, held_out.counts, neurons=held_out.neurons)
@@ -121,7 +122,7 @@ def score_tasks(
         eid=info.eid,
         uuid=info.neurons,
         region=info.regions,
-        **{name: values.reshape(-1) for name, values in metrics.items()},
+        columns={name: values.reshape(-1) for name, values in metrics.items()},
     )
 
 

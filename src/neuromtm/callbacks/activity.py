@@ -11,7 +11,8 @@ from neuromtm.errors import ConfigError
 from neuromtm.evaluation.psth import Conditions, task_conditions
 from neuromtm.evaluation.scores import NeuronScores, activity_means, psth_scores
 from neuromtm.evaluation.tasks import TASKS, HeldOut, Task, predict_task
-from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExplained, Psth, RateR2
+from neuromtm.metrics.neurons import neuron_metrics
+from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, NeuronSums, Psth
 from neuromtm.randomness import generator_for
 from neuromtm.training.masked_modeling import MaskedModeling
 
@@ -38,7 +39,7 @@ class ActivityTasks(lightning.Callback):
         """eid -> averages of counts and co-smoothing rates by those conditions"""
         self._offsets: dict[str, int] = {}
         self._bps: dict[Task, BitsPerSpike] = {}
-        self._shares: dict[str, RateR2 | DevianceExplained] = {}
+        self._shares: dict[str, NeuronSums] = {}
         self._averages: dict[str, ConditionAverages] = {}
 
     def _require_trained_prompt(self, module: MaskedModeling) -> None:
@@ -53,10 +54,7 @@ class ActivityTasks(lightning.Callback):
             self._offsets[eid] = total
             total += session.n_neurons
         self._bps = {task: BitsPerSpike(total).to(module.device) for task in TASKS}
-        self._shares = {
-            "r2": RateR2(total).to(module.device),
-            "deviance_explained": DevianceExplained(total).to(module.device),
-        }
+        self._shares = {name: metric.to(module.device) for name, metric in neuron_metrics(total).items()}
         self.conditions, self.psths, self._averages = {}, {}, {}
         if testing:  # a validation needs no averages
             data = data_of(module.trainer)
@@ -108,9 +106,11 @@ class ActivityTasks(lightning.Callback):
                     eid=eid,
                     uuid=session.neurons,
                     region=session.regions,
-                    **{f"{task}_bps": values[own] for task, values in bps.items()},
-                    **{name: values[own] for name, values in shares.items()},
-                    **psth_scores(self.psths.get(eid), session.n_neurons, bin_size_s=bin_size_s),
+                    columns={
+                        **{f"{task}_bps": values[own] for task, values in bps.items()},
+                        **{name: values[own] for name, values in shares.items()},
+                        **psth_scores(self.psths.get(eid), session.n_neurons, bin_size_s=bin_size_s),
+                    },
                 )
             )
 

@@ -107,7 +107,7 @@ class TaskPlots(lightning.Callback):
         """A good, a typical and a bad neuron in the task; None if no neuron has a score."""
         activity, data = _activity(trainer), data_of(trainer)
         scores = next(scores for scores in activity.scores if scores.eid == eid)
-        bps = getattr(scores, f"{task}_bps")
+        bps = scores.columns[f"{task}_bps"]
         chosen = by_rank(bps.numpy())
         if not chosen:
             return None
@@ -126,7 +126,7 @@ class TaskPlots(lightning.Callback):
             examples=[
                 Example(
                     title=f"{name}: {scores.uuid[place]}, {scores.region[place]}\n"
-                    f"{bps[place]:.2f} bits/spike at {scores.firing_rate_hz[place]:.2g} spikes/s",
+                    f"{bps[place]:.2f} bits/spike at {scores.columns['firing_rate_hz'][place]:.2g} spikes/s",
                     counts=counts[..., i],
                     expected=expected[..., i],
                 )

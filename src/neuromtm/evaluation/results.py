@@ -16,6 +16,7 @@ from neuromtm.errors import DataError, UserError
 from neuromtm.evaluation.statistics import bootstrap_mean
 from neuromtm.files import keep_previous, read_table, reason_of, table_text, write_whole
 from neuromtm.metrics.keys import BPS_KEYS
+from neuromtm.metrics.neurons import NEURON_COLUMNS, NUMBER_COLUMNS
 
 if TYPE_CHECKING:  # torch is not needed to read results
     from neuromtm.evaluation.scores import NeuronScores, SessionScores
@@ -26,19 +27,6 @@ REGIONS_FILE = "regions.csv"
 BEHAVIOR_FILE = "behavior.csv"
 DECODING_FILE = "decoding.csv"
 """the table of a decoder's test"""
-NEURON_COLUMNS = (
-    "eid",
-    "uuid",
-    "region",
-    "co_smoothing_bps",
-    "forward_prediction_bps",
-    "intra_region_bps",
-    "inter_region_bps",
-    "r2",
-    "deviance_explained",
-    "psth_r2",
-    "firing_rate_hz",
-)
 WHOLE_SESSION = "all"
 """instead of a region's acronym in regions.csv: every neuron of the session"""
 REGION_STATISTICS = ("n", "mean", "median", "low", "high")
@@ -84,7 +72,7 @@ def neurons_text(tables: Sequence[NeuronScores]) -> str:
     """The text of neurons.csv: one row per neuron. A field is empty where the metric is undefined."""
     rows = []
     for table in tables:
-        numbers = zip(*(getattr(table, name).double().cpu().tolist() for name in NEURON_COLUMNS[3:]), strict=True)
+        numbers = zip(*(table.columns[name].double().cpu().tolist() for name in NUMBER_COLUMNS), strict=True)
         rows += [(table.eid, *row) for row in _flat(table.uuid, table.region, numbers)]
     return table_text(NEURON_COLUMNS, rows)
 
@@ -111,7 +99,7 @@ def regions_text(tables: Sequence[NeuronScores]) -> str:
 
 
 def _region_cells(table: NeuronScores, key: str, own: np.ndarray, name: str) -> list[float | None]:
-    values = getattr(table, key).double().cpu().numpy()[own]
+    values = table.columns[key].double().cpu().numpy()[own]
     values = values[~np.isnan(values)]
     if len(values) == 0:
         return [0, None, None, None, None]

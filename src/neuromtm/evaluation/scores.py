@@ -13,23 +13,13 @@ from neuromtm.metrics.spikes import Psth, mean_over_neurons
 
 @dataclass(frozen=True, kw_only=True)
 class NeuronScores:
-    """The activity tasks' metrics of one session's neurons. Each tensor is (neuron,), with NaN where undefined."""
+    """The activity tasks' metrics of one session's neurons."""
 
     eid: str
     uuid: tuple[str, ...]
     region: tuple[str, ...]
-    co_smoothing_bps: Tensor
-    forward_prediction_bps: Tensor
-    intra_region_bps: Tensor
-    inter_region_bps: Tensor
-    r2: Tensor
-    """single-trial R2 of the co-smoothing rates"""
-    deviance_explained: Tensor
-    """share of the Poisson deviance that the co-smoothing rates explain"""
-    psth_r2: Tensor
-    """R2 of the co-smoothing rates' averages by task condition"""
-    firing_rate_hz: Tensor
-    """over the test trials"""
+    columns: Mapping[str, Tensor]
+    """`NUMBER_COLUMNS` of neurons.csv -> (neuron,) its values, NaN where undefined"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +42,11 @@ class SessionScores:
 
 def activity_means(neurons: NeuronScores) -> dict[str, float | None]:
     """Each activity task's mean over the neurons that have a metric, by its key in metrics.json."""
-    return {key: mean_over_neurons(getattr(neurons, key)) for key in BPS_KEYS}
+    return {key: mean_over_neurons(neurons.columns[key]) for key in BPS_KEYS}
 
 
 def psth_scores(psth: Psth | None, n_neurons: int, *, bin_size_s: float) -> dict[str, Tensor]:
-    """The metrics of `NeuronScores` that need trial averages. Without averages, as in a validation, they are undefined.
+    """The columns of neurons.csv that need trial averages. Without averages, as in a validation, they are undefined.
 
     Args:
         psth: averages over the trials scored; None if there are none.
@@ -75,6 +65,6 @@ def pooled(neurons: Sequence[NeuronScores], name: str) -> np.ndarray:
 
     Args:
         neurons: one entry per session.
-        name: name of a tensor of `NeuronScores`.
+        name: name of the column.
     """
-    return np.concatenate([getattr(table, name).double().cpu().numpy() for table in neurons])
+    return np.concatenate([table.columns[name].double().cpu().numpy() for table in neurons])

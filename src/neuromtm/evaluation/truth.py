@@ -24,7 +24,8 @@ from neuromtm.evaluation.psth import Conditions, task_conditions
 from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores
 from neuromtm.evaluation.tasks import TASKS, Task, n_forward_bins
 from neuromtm.masking.regions import regions_for
-from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, DevianceExplained, RateR2
+from neuromtm.metrics.neurons import neuron_metrics
+from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages
 
 SMALLEST_RATE = 2.0**-24
 """expected spikes per bin; shards hold true rates in half precision, and a rate that rounds to 0 is taken as this"""
@@ -113,7 +114,7 @@ def activity_ceiling(
         bps = BitsPerSpike(info.n_neurons)
         bps.update(log_rates[:, first_bin:], spikes[:, first_bin:], scored=_scored(task, region))
         metrics[f"{task}_bps"] = bps.compute()
-    for name, metric in (("r2", RateR2(info.n_neurons)), ("deviance_explained", DevianceExplained(info.n_neurons))):
+    for name, metric in neuron_metrics(info.n_neurons).items():
         metric.update(log_rates, spikes)
         metrics[name] = metric.compute()
     averages = ConditionAverages(len(conditions.names), rates.shape[1], info.n_neurons)
@@ -123,7 +124,7 @@ def activity_ceiling(
         eid=info.eid,
         uuid=info.neurons,
         region=info.regions,
-        **{name: values.reshape(-1) for name, values in metrics.items()},
+        columns={name: values.reshape(-1) for name, values in metrics.items()},
     )
 
 

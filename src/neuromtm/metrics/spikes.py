@@ -99,7 +99,7 @@ def mean_over_neurons(values: Tensor) -> float | None:
     return float(known.double().mean()) if len(known) else None
 
 
-class _NeuronSums(Metric):
+class NeuronSums(Metric):
     """Float64 sums over the scored entries of each neuron. Every state has one place for each neuron.
 
     One metric can hold the neurons of several sessions, one session after the other; `neurons` gives the places of a
@@ -141,7 +141,7 @@ class _NeuronSums(Metric):
             neurons: (neuron,) int64 place of each neuron in the metric; by default all of them, in order.
             scored: bool, broadcastable to `counts`, the entries that count; by default all.
         """
-        for name, values in self._entries(log_rates.detach(), counts).items():
+        for name, values in self.terms(log_rates.detach(), counts).items():
             if scored is not None:
                 # not multiplied by 0: an entry that is not scored may be NaN or infinite
                 values = torch.where(scored, values, 0)
@@ -149,12 +149,12 @@ class _NeuronSums(Metric):
             state = getattr(self, name)
             setattr(self, name, state + total if neurons is None else state.index_add(0, neurons, total))
 
-    def _entries(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
+    def terms(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
         """State -> (trial, bin, neuron) what each entry adds to it."""
         raise NotImplementedError
 
 
-class BitsPerSpike(_NeuronSums):
+class BitsPerSpike(NeuronSums):
     """Bits per spike of each neuron over all entries seen, on all ranks."""
 
     model_nll: Tensor
@@ -163,7 +163,7 @@ class BitsPerSpike(_NeuronSums):
 
     sums = ("model_nll", "spikes", "entries")
 
-    def _entries(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
+    def terms(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
         nll = poisson_nll(log_rates, counts)
         return {"model_nll": nll, "spikes": counts, "entries": torch.ones_like(nll)}
 
@@ -172,7 +172,7 @@ class BitsPerSpike(_NeuronSums):
         return bits_per_spike(self.model_nll, self.spikes, self.entries)
 
 
-class RateR2(_NeuronSums):
+class RateR2(NeuronSums):
     """Single-trial R2 of each neuron: the share of its counts' variance that the expected counts explain."""
 
     squared_error: Tensor
@@ -182,7 +182,7 @@ class RateR2(_NeuronSums):
 
     sums = ("squared_error", "spikes", "squared_counts", "entries")
 
-    def _entries(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
+    def terms(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
         expected, counts = log_rates.double().exp(), counts.double()
         return {
             "squared_error": (counts - expected).square(),
@@ -199,7 +199,7 @@ class RateR2(_NeuronSums):
         return torch.where(variation > 0, 1 - self.entries * error / variation, torch.nan)
 
 
-class DevianceExplained(_NeuronSums):
+class DevianceExplained(NeuronSums):
     """Share of the null's Poisson deviance that a model removes: 1 for the counts themselves, 0 for their mean.
 
     The deviance of a prediction is twice the difference between its cost and the cost of the counts themselves
@@ -214,7 +214,7 @@ class DevianceExplained(_NeuronSums):
 
     sums = ("model_nll", "saturated_nll", "spikes", "squared_counts", "entries")
 
-    def _entries(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
+    def terms(self, log_rates: Tensor, counts: Tensor) -> dict[str, Tensor]:
         counts = counts.double()
         return {
             "model_nll": poisson_nll(log_rates, counts),

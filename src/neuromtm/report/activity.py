@@ -9,9 +9,10 @@ import numpy as np
 from neuromtm.errors import UserError
 from neuromtm.evaluation.pairing import Paired, TestedRun, against_mean_rate, pair, read_run, shares_explained
 from neuromtm.evaluation.references import read_baseline, read_ceiling, share_of_ceiling
-from neuromtm.evaluation.results import NEURON_COLUMNS, REGIONS_FILE, WHOLE_SESSION, RegionMean, read_regions
+from neuromtm.evaluation.results import REGIONS_FILE, WHOLE_SESSION, RegionMean, read_regions
 from neuromtm.evaluation.statistics import Interval, bootstrap_mean
 from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, SHORT_TITLES, TASK_TITLES, columns_of
+from neuromtm.metrics.neurons import NUMBER_COLUMNS
 from neuromtm.plots.summary import Scored, summary_plot
 from neuromtm.report.behavior import behavior_of
 from neuromtm.report.pictures import picture, picture_of
@@ -236,7 +237,7 @@ def _explained(run: TestedRun, ceiling: TestedRun | None) -> Table | None:
 def _columns(run: TestedRun) -> dict[str, np.ndarray]:
     """Column of neurons.csv -> (neuron,) its values in all sessions; columns without a value are left out."""
     neurons = [metrics for session in (run.neurons or {}).values() for metrics in session.values()]
-    columns = {name: [one[name] for one in neurons if name in one] for name in NEURON_COLUMNS[3:]}
+    columns = {name: [one[name] for one in neurons if name in one] for name in NUMBER_COLUMNS}
     return {name: np.array(values) for name, values in columns.items() if values}
 
 

@@ -1,5 +1,7 @@
 """What each number of a test means, in a few sentences. docs/evaluation.md has the formulas and sources."""
 
+from neuromtm.metrics.neurons import NEURON_METRICS
+
 METRICS = {
     "co_smoothing_bps": "Co-smoothing, in bits per spike: one neuron at a time is hidden and predicted from all "
     "others. The neuron's own mean rate scores 0, and a score below 0 is worse than the mean rate. At b bits per spike "
@@ -57,10 +59,7 @@ DECODER = {
 """part of a decoder's page -> its text"""
 
 STATISTICS = {
-    "r2": "Single-trial R2 of the co-smoothing rates: share of the variance of the counts, bin by bin. It is small "
-    "even for the true rates, because most of the variance of single bins is chance.",
-    "deviance_explained": "Share of the Poisson deviance that the co-smoothing rates explain: 0 for the mean rate, 1 "
-    "for the counts themselves. Like R2 it stays far below 1 even for the true rates.",
+    **{name: metric.meaning for name, metric in NEURON_METRICS.items()},
     "psth_r2": "R2 of the co-smoothing rates' averages by condition (choice and side of the stimulus). It measures "
     "the average course of a condition only, not the differences between its trials.",
     "firing_rate_hz": "Spikes per second in the test trials.",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from neuromtm.batch import SessionInfo
@@ -270,27 +269,28 @@ def _weights(checkpoint: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
-def load_backbone(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: str) -> None:
+def load_backbone(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: str) -> list[str]:
     """Give a backbone the shared weights of a loaded checkpoint.
-
-    The prompt token of a masking scheme that is newer than the checkpoint stays untrained.
 
     Args:
         backbone: one of the checkpoint's architecture; its weights are replaced.
         checkpoint: as loaded.
         name: name of the file, for messages.
 
+    Returns:
+        The masking schemes that are newer than the checkpoint. Their prompt tokens stay untrained.
+
     Raises:
         CheckpointError: naming weights that are missing, unknown or of another shape.
     """
     weights, mine = _weights(checkpoint, BACKBONE_PREFIX), backbone.state_dict()
-    new = [f"{place}.{scheme}" for place, scheme in _new_prompts(backbone, weights, name=name)]
-    if new:
-        rank_zero_info(f"{name}: is older than some masking schemes, so these start untrained: {', '.join(new)}.")
-    _load(backbone, {**weights, **{key: mine[key] for key in new}}, name=name)
+    new = _new_prompts(backbone, weights, name=name)
+    untrained = {key: mine[key] for key in (f"{place}.{scheme}" for place, scheme in new)}
+    _load(backbone, {**weights, **untrained}, name=name)
+    return [scheme for _, scheme in new]
 
 
-def drop_new_prompts(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: str) -> None:
+def drop_new_prompts(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: str) -> list[str]:
     """Remove a backbone's prompt tokens of masking schemes that are newer than a loaded checkpoint.
 
     The backbone then has the weights that the checkpoint has, so that the optimiser's state fits them too. The
@@ -301,17 +301,18 @@ def drop_new_prompts(backbone: Backbone, checkpoint: Mapping[str, Any], *, name:
         checkpoint: as loaded.
         name: name of the file, for messages.
 
+    Returns:
+        The masking schemes whose tokens were removed.
+
     Raises:
         CheckpointError: if the checkpoint has the token of a scheme that is not known.
     """
     new = _new_prompts(backbone, _weights(checkpoint, BACKBONE_PREFIX), name=name)
-    if new:
-        schemes = ", ".join(dict.fromkeys(scheme for _, scheme in new))
-        rank_zero_info(f"{name}: is older than the masking scheme {schemes}, so its model goes without.")
     for place, scheme in new:
         prompts = backbone.get_submodule(place)
         assert isinstance(prompts, Prompts)
         del prompts[scheme]
+    return [scheme for _, scheme in new]
 
 
 def _new_prompts(backbone: Backbone, weights: Mapping[str, Tensor], *, name: str) -> list[tuple[str, str]]:

@@ -131,7 +131,10 @@ class StitchedModule(lightning.LightningModule):
         if self.objective is None:
             self.objective = record.objective
         record.require_bin_size(data.bin_size_s, name=pretrained)
-        load_backbone(self.model.backbone, checkpoint, name=pretrained)
+        untrained = load_backbone(self.model.backbone, checkpoint, name=pretrained)
+        if untrained:
+            schemes = ", ".join(untrained)
+            rank_zero_info(f"{pretrained}: is from before the masking scheme {schemes}, whose prompt starts untrained.")
         self._subjects = dict(record.subjects)
         known = {session.eid: session for session in record.sessions}
         for eid, session in data.sessions.items():
@@ -186,7 +189,9 @@ class StitchedModule(lightning.LightningModule):
         record = CheckpointRecord.from_checkpoint(checkpoint, name=name)
         backbone = record.build_backbone(name=name) if self.model is None else self.model.backbone
         record.require_backbone(backbone, name=name)
-        drop_new_prompts(backbone, checkpoint, name=name)
+        dropped = drop_new_prompts(backbone, checkpoint, name=name)
+        if dropped:
+            rank_zero_info(f"{name}: is from before the masking scheme {', '.join(dropped)}, and goes on without it.")
         self.objective = (self.objective or record.objective).for_tokens(backbone.neurons_per_token)
         if self.objective != record.objective:
             raise CheckpointError(
