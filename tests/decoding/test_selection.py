@@ -243,15 +243,20 @@ def test_a_session_without_train_trials_says_so():
 # ---- behavior.csv ----
 
 
+def balanced(accuracy: float) -> dict[str, float]:
+    """The further metrics of classes."""
+    return {"balanced_accuracy": accuracy}
+
+
 def test_behavior_csv_has_a_row_for_each_readout_and_marks_those_of_metrics_json():
     _, choice, _ = draw()
     choice[[0, 90]] = NAN
     tried = [
-        Tried(features="rates", prompt="neuron", strength=10.0, validation=0.6, test=0.9, balanced_accuracy=0.85),
-        Tried(features="states", prompt="neuron", strength=1.0, validation=0.7, test=0.8, balanced_accuracy=0.75),
+        Tried(features="rates", prompt="neuron", strength=10.0, validation=0.6, test=0.9, further=balanced(0.85)),
+        Tried(features="states", prompt="neuron", strength=1.0, validation=0.7, test=0.8, further=balanced(0.75)),
         Absent("a reason"),
-        Tried(features="counts", smoothing_s=0.04, strength=1.0, validation=None, test=0.5, balanced_accuracy=0.5),
-        Tried(features="counts_rrr", rank=2, strength=0.125, validation=0.5, test=0.7, balanced_accuracy=0.7),
+        Tried(features="counts", smoothing_s=0.04, strength=1.0, validation=None, test=0.5, further=balanced(0.5)),
+        Tried(features="counts_rrr", rank=2, strength=0.125, validation=0.5, test=0.7, further=balanced(0.7)),
     ]
     found = Decoded(eid="a", labels=labels(choice), tried=tuple(tried))
     rows = list(csv.DictReader(behavior_text([found]).splitlines()))

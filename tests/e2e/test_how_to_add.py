@@ -1,6 +1,7 @@
 """The examples of CONTRIBUTING.md, each planted into a copy of the code as the page says, and run by a command."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.running import EIDS, finetune, scalars
+from tests.running import EIDS, SHORT, finetune, scalars
 
 PROGRAM = "import sys; from {module} import main; sys.exit(main(sys.argv[1:]))"
 
@@ -91,3 +92,29 @@ def test_a_metric_of_neurons_is_one_file_and_one_line(tree, sessions_dir, pretra
     assert np.nanmedian(ceiling) == pytest.approx(1, abs=0.1)
     tree.run("neuromtm.commands.main", "report", tmp_path / "test")
     assert "Expected spikes per spike." in (tmp_path / "test" / "report.html").read_text()
+
+
+def test_a_metric_of_behaviour_is_a_function_and_one_line(tree, root, sessions_dir, pretrained, tmp_path):
+    path, heading = "src/neuromtm/metrics/behavior.py", "a metric of behaviour"
+    tree.add_to_line(path, "import numpy as np\n", "\n\n" + tree.example(heading))
+    tree.add_to_line(path, "FURTHER_METRICS: dict[str, BehaviorMetric] = {\n", tree.example(heading, "text"))
+    name = "whisker_correlation"
+
+    tree.run("neuromtm.commands.main", "ceiling", "--data", sessions_dir, "--out", tmp_path / "ceiling")
+    metrics = json.loads((tmp_path / "ceiling" / "metrics.json").read_text())["mean"]
+    assert 0 < metrics[name] <= 1
+    assert "choice_correlation" not in metrics
+    with (tmp_path / "ceiling" / "behavior.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[-1] == "correlation"
+    assert [bool(row["correlation"]) for row in rows] == [row["score"] == "r2" for row in rows]
+
+    decoder = (tmp_path / "decoder", root / "conf" / "decode_whisker.yaml")
+    options = ("--model.pretrained", pretrained / "checkpoints" / "best.ckpt", "--data.root", sessions_dir)
+    tree.run("neuromtm.commands.main", "fit", "--config", decoder[1], *SHORT, *options, "--run_dir", decoder[0])
+    tested = ("--config", decoder[0] / "config.yaml", "--ckpt_path", decoder[0] / "checkpoints" / "last.ckpt")
+    tree.run("neuromtm.commands.main", "test", *tested)
+    assert name in json.loads((decoder[0] / "metrics.json").read_text())["mean"]
+    assert name in (decoder[0] / "decoding.csv").read_text().splitlines()[0].split(",")
+    tree.run("neuromtm.commands.main", "report", decoder[0])
+    assert "Correlation of a trace with its prediction." in (decoder[0] / "report.html").read_text()

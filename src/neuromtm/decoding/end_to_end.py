@@ -8,7 +8,7 @@ import numpy as np
 from neuromtm.decoding.linear import N_FOLDS
 from neuromtm.decoding.targets import Target
 from neuromtm.files import table_text
-from neuromtm.metrics.behavior import accuracy, balanced_accuracy, majority_class_accuracy, r2, trial_average_r2
+from neuromtm.metrics.behavior import accuracy, further_metrics, majority_class_accuracy, r2, trial_average_r2
 from neuromtm.metrics.keys import short_name
 
 
@@ -41,15 +41,14 @@ def score_decoded(target: Target, predicted: np.ndarray, trials: np.ndarray, tra
         true = np.where(rare, np.nan, true)
     known = ~np.isnan(true)
     if target.is_trace:
-        metrics = {f"{short}_r2": r2(predicted, true), f"{short}_chance": trial_average_r2(target.values[train], true)}
+        score, measured, chance = "r2", r2(predicted, true), trial_average_r2(target.values[train], true)
     else:
-        metrics = {
-            f"{short}_accuracy": accuracy(predicted, true),
-            f"{short}_balanced_accuracy": balanced_accuracy(predicted, true),
-            f"{short}_chance": majority_class_accuracy(target.values[train], true),
-        }
+        score, measured = "accuracy", accuracy(predicted, true)
+        chance = majority_class_accuracy(target.values[train], true)
+    found = {score: measured, **further_metrics(predicted, true, is_trace=target.is_trace), "chance": chance}
+    metrics = {f"{short}_{name}": value for name, value in found.items()}
     some = known.any(axis=1) if target.is_trace else known
-    if next(iter(metrics.values())) is None:  # a chance level is given only beside its metric
+    if measured is None:  # a chance level is given only beside its metric
         metrics = dict.fromkeys(metrics)
     return DecoderScores(
         metrics=metrics,

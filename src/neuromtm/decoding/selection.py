@@ -1,7 +1,7 @@
 """Decoding of behaviour: a session's labels, the read-outs that were tried on them, and which read-out counts."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +19,14 @@ from neuromtm.decoding.linear import (
 from neuromtm.decoding.targets import Target
 from neuromtm.files import table_text
 from neuromtm.metrics.absent import Absent
-from neuromtm.metrics.behavior import accuracy, balanced_accuracy, majority_class_accuracy, r2, trial_average_r2
+from neuromtm.metrics.behavior import (
+    FURTHER_METRICS,
+    accuracy,
+    further_metrics,
+    majority_class_accuracy,
+    r2,
+    trial_average_r2,
+)
 from neuromtm.metrics.keys import short_name
 
 WHISKER = "whisker_motion_energy"
@@ -114,8 +121,8 @@ class Tried:
     validation: float | None
     """None where no validation trial has a label"""
     test: float
-    balanced_accuracy: float | None = None
-    """balanced accuracy of the test trials; None for a trace"""
+    further: Mapping[str, float | None] = field(default_factory=dict)
+    """those of `FURTHER_METRICS` that apply, for the test trials"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +154,7 @@ class Decoded:
         if model is None:
             return {}
         score = "r2" if self.labels.is_trace else "accuracy"
-        metrics = {score: model.test, "balanced_accuracy": model.balanced_accuracy, "chance": self.labels.chance}
+        metrics = {score: model.test, **model.further, "chance": self.labels.chance}
         for name, features in (("counts", FULL_RANK), ("rrr", REDUCED_RANK)):
             baseline = self.best(features)
             metrics[f"{score}_{name}"] = None if baseline is None else baseline.test
@@ -237,16 +244,18 @@ def score_readout(labels: Labels, *, validation: np.ndarray, test: np.ndarray, *
     return Tried(
         validation=measure(validation, labels.values.val),
         test=found,
-        balanced_accuracy=None if labels.is_trace else balanced_accuracy(test, labels.values.test),
+        further=further_metrics(test, labels.values.test, is_trace=labels.is_trace),
         **about,
     )
 
 
-BEHAVIOR_COLUMNS = (
+_FIRST = (
     *("eid", "target", "features", "prompt", "smoothing_s", "rank", "strength", "score", "validation", "test"),
     *("balanced_accuracy", "chance", "chosen", "n_train", "n_val", "n_test", "n_trials_left_out", "n_bins_left_out"),
 )
-"""of behavior.csv: `score` names the metric of `validation`, `test`, `chance`; `chosen` is 1 in rows of metrics.json"""
+BEHAVIOR_COLUMNS = tuple(dict.fromkeys((*_FIRST, *FURTHER_METRICS)))
+"""of behavior.csv; new ones come at the end. `score` names the metric of `validation`, `test`, `chance`; `chosen` is 1 in
+rows of metrics.json."""
 
 
 def behavior_text(decoded: Sequence[Decoded]) -> str:
@@ -263,6 +272,7 @@ def behavior_text(decoded: Sequence[Decoded]) -> str:
 
 def _row(labels: Labels, tried: Tried) -> dict[str, object]:
     row = {name: getattr(tried, name) for name in BEHAVIOR_COLUMNS if hasattr(tried, name)}
+    row |= {name: tried.further.get(name) for name in FURTHER_METRICS}
     row |= {"target": labels.name, "score": "r2" if labels.is_trace else "accuracy", "chance": labels.chance}
     row |= zip(("n_train", "n_val", "n_test"), labels.n_trials, strict=True)
     return row | {"n_trials_left_out": labels.n_trials_left_out, "n_bins_left_out": labels.n_bins_left_out}

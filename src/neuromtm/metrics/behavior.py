@@ -1,6 +1,8 @@
 """Scores of decoded behaviour, and their chance levels. A score that the data does not define is None, never NaN."""
 
 import warnings
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -78,3 +80,41 @@ def trial_average_r2(train_trace: np.ndarray, test_trace: np.ndarray) -> float |
         warnings.filterwarnings("ignore", message="Mean of empty slice", category=RuntimeWarning)
         average = np.nanmean(train_trace, axis=0, dtype=np.float64)
     return r2(np.broadcast_to(average, test_trace.shape), test_trace)
+
+
+class BehaviorMetric(NamedTuple):
+    """A metric of decoded behaviour that stands beside its score."""
+
+    measure: Callable[[np.ndarray, np.ndarray], float | None]
+    """what is predicted of the test trials and what is true, as `accuracy` or `r2` take them -> the metric"""
+    applies_to: Literal["classes", "traces"]
+    title: str
+    """of its column in the pages"""
+    meaning: str
+    """what it means, in a sentence or two"""
+
+
+FURTHER_METRICS: dict[str, BehaviorMetric] = {
+    "balanced_accuracy": BehaviorMetric(
+        balanced_accuracy,
+        "classes",
+        "balanced",
+        "Accuracy in the trials of each class, averaged over the classes. Always naming one class "
+        "gives 1 / (number of classes), even if that class is frequent.",
+    ),
+}
+"""by their names in the keys of metrics.json; the scores themselves are `accuracy` and `r2`"""
+
+
+def further_metrics(predicted: np.ndarray, true: np.ndarray, *, is_trace: bool) -> dict[str, float | None]:
+    """All of `FURTHER_METRICS` that apply to a behaviour.
+
+    Args:
+        predicted: (trial,) classes or (trial, bin) trace.
+        true: likewise; NaN where unknown.
+        is_trace: which of the two.
+    """
+    kind = "traces" if is_trace else "classes"
+    return {
+        name: metric.measure(predicted, true) for name, metric in FURTHER_METRICS.items() if metric.applies_to == kind
+    }

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from neuromtm.metrics.behavior import FURTHER_METRICS
+
 TASK_TITLES = {
     "co_smoothing": "co-smoothing",
     "forward_prediction": "forward prediction",
@@ -18,7 +20,7 @@ SCORES = ("accuracy", "r2")
 BASELINES = ("counts", "rrr")
 """the read-outs of raw counts; the key of their score is `<behaviour>_<score>_<baseline>`"""
 BEHAVIOR_METRICS = (
-    "balanced_accuracy",
+    *FURTHER_METRICS,
     *(f"{score}_{baseline}" for score in SCORES for baseline in BASELINES),
     *SCORES,
     "chance",
@@ -44,7 +46,7 @@ def short_name(target: str) -> str:
 
 def behavior_key(key: str) -> BehaviorKey | None:
     """Split a key into its parts; None if it is not the key of a behaviour."""
-    for metric in BEHAVIOR_METRICS:  # `balanced_accuracy` before `accuracy`, which it ends with
+    for metric in sorted(BEHAVIOR_METRICS, key=len, reverse=True):  # `balanced_accuracy` ends with `accuracy`
         if key.endswith(f"_{metric}") and key not in BPS_KEYS:
             return BehaviorKey(key.removesuffix(f"_{metric}"), metric)
     return None

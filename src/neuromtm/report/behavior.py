@@ -7,17 +7,19 @@ from pathlib import Path
 from neuromtm.errors import UserError
 from neuromtm.evaluation.results import BEHAVIOR_FILE, DECODING_FILE, Metrics
 from neuromtm.files import read_table, reason_of
+from neuromtm.metrics.behavior import FURTHER_METRICS
 from neuromtm.metrics.keys import behavior_key, behaviors, short_name
 from neuromtm.plots.behavior import behavior_plot
 from neuromtm.report.pictures import picture
 from neuromtm.report.texts import BEHAVIOR, DECODER, PAGE
 from neuromtm.report.view import Behavior, Definition, Table
 
+_TITLES = tuple(metric.title for metric in FURTHER_METRICS.values())
 HEAD = (
-    *("behaviour", "session", "score", "model", "balanced", "counts", "counts, low rank", "chance"),
+    *("behaviour", "session", "score", "model", *_TITLES, "counts", "counts, low rank", "chance"),
     *("read from", "test trials", "left out"),
 )
-DECODER_HEAD = ("behaviour", "session", "score", "decoder", "balanced", "chance", "test trials", "left out")
+DECODER_HEAD = ("behaviour", "session", "score", "decoder", *_TITLES, "chance", "test trials", "left out")
 ABSENT = "-"
 
 
@@ -35,7 +37,7 @@ def behavior_of(run_dir: Path, metrics: Metrics) -> Behavior | None:
     if plot is None:
         return None
     about = _read(run_dir / BEHAVIOR_FILE, "read-outs", _read_out)
-    names = ("{score}", "balanced_accuracy", "{score}_counts", "{score}_rrr", "chance")
+    names = ("{score}", *FURTHER_METRICS, "{score}_counts", "{score}_rrr", "chance")
     return Behavior(
         plot=picture(plot, "behaviour", PAGE["behavior.png"]),
         table=Table(head=HEAD, rows=_rows(metrics, about, names, [ABSENT] * 3)),
@@ -53,7 +55,7 @@ def decoded_of(run_dir: Path, metrics: Metrics) -> Behavior | None:
     if plot is None:
         return None
     about = _read(run_dir / DECODING_FILE, "a decoder's scores", _decoded)
-    names = ("{score}", "balanced_accuracy", "chance")
+    names = ("{score}", *FURTHER_METRICS, "chance")
     return Behavior(
         plot=picture(plot, "behaviour decoded", DECODER["plot"]),
         table=Table(head=DECODER_HEAD, rows=_rows(metrics, about, names, [ABSENT] * 2)),

@@ -1,5 +1,6 @@
 """What each number of a test means, in a few sentences. docs/evaluation.md has the formulas and sources."""
 
+from neuromtm.metrics.behavior import FURTHER_METRICS
 from neuromtm.metrics.neurons import NEURON_METRICS
 
 METRICS = {
@@ -19,11 +20,11 @@ _LOW_RANK = (
     "share. The better of the two on validation is taken. If the model is no better than this, its read-out tells "
     "nothing that the raw counts do not tell."
 )
+_FURTHER = {name: metric.meaning for name, metric in FURTHER_METRICS.items()}
 BEHAVIOR = {
     "accuracy": "Share of the test trials whose class (choice, block, ...) is decoded right. A linear read-out reads "
     "predicted rates or hidden states, under the prompt that is best on validation.",
-    "balanced_accuracy": "Accuracy in the trials of each class, averaged over the classes. Always naming one class "
-    "gives 1 / (number of classes), even if that class is frequent.",
+    **_FURTHER,
     "r2": "Share of the variance of a trace that the linear read-out decodes, over all test trials and bins.",
     "chance": "Score of a guess without neurons. For classes it is the accuracy if the most frequent class of the "
     "training trials is always named. For a trace it is the R2 of the training trials' average.",
@@ -47,7 +48,7 @@ DECODER = {
     "one_head": "All sessions share one head.",
     "own_heads": "Each session has a head of its own.",
     "accuracy": "Share of the test trials whose class is decoded right.",
-    "balanced_accuracy": BEHAVIOR["balanced_accuracy"],
+    **_FURTHER,
     "r2": "Share of the variance of the trace that is decoded, over all test trials and bins.",
     "chance": BEHAVIOR["chance"],
     "plot": "The decoder beside chance, which needs no neurons.",
