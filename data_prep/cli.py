@@ -17,13 +17,18 @@ class PrepCommand(NamedTuple):
 
     summary: str
     module: str
-    """imported when the command is given: its `DESCRIPTION`, its `add_options` for a parser, and its `run`"""
+    """Imported when the command is given: its `DESCRIPTION` and its `add_options` for a parser. A source of recordings
+    has a `plan`, which gives the sessions to prepare; any other command has a `run`."""
+
+    @property
+    def is_source(self) -> bool:
+        return self.module.startswith("data_prep.sources.")
 
 
 COMMANDS = {
     "simulate": PrepCommand("Simulate sessions of several animals with a known truth", "data_prep.commands.simulate"),
-    "lorenz": PrepCommand("Simulate neurons driven by the Lorenz system", "data_prep.commands.lorenz"),
-    "ibl": PrepCommand("Prepare sessions of the International Brain Laboratory", "data_prep.commands.ibl"),
+    "lorenz": PrepCommand("Simulate neurons driven by the Lorenz system", "data_prep.sources.lorenz"),
+    "ibl": PrepCommand("Prepare sessions of the International Brain Laboratory", "data_prep.sources.ibl.options"),
     "check": PrepCommand("Check every shard of a folder, and the manifest of the folder", "data_prep.commands.check"),
 }
 
@@ -42,8 +47,13 @@ def run(args: Sequence[str] | None = None) -> int:
         overview.error("name a command first")
     name, *arguments = given
     options = parser_of(name).parse_args(arguments)
+    module = importlib.import_module(COMMANDS[name].module)
     try:
-        return importlib.import_module(COMMANDS[name].module).run(options)
+        if COMMANDS[name].is_source:
+            from data_prep.commands.shared import prepare_plan
+
+            return prepare_plan(module.plan(options), options)
+        return module.run(options)
     except UserError as error:
         print(f"neuromtm-prep: {error}", file=sys.stderr)
         return 2
@@ -73,6 +83,10 @@ def parser_of(name: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=_Help,
     )
+    if COMMANDS[name].is_source:
+        from data_prep.commands.shared import out_options
+
+        out_options(parser)
     module.add_options(parser)
     return parser
 

@@ -6,7 +6,7 @@ other processes in the same folder is not harmed.
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,17 @@ class Job:
     eid: str
     role: Role
     load: Callable[[], Recording]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a source makes of the options of its command: the sessions, and how they are prepared."""
+
+    jobs: list[Job]
+    options: PrepareOptions
+    """window, bins, filters and splits"""
+    source_options: dict[str, Any] = field(default_factory=dict)
+    """the source's own options, stored with the shards"""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The options that decide what a shard holds. They are checked once, when they are made."""
 
+import argparse
 from dataclasses import asdict, dataclass
 from math import isfinite
 
@@ -75,3 +76,17 @@ class PrepareOptions:
     def as_json(self) -> dict[str, object]:
         """The options in the form that a shard stores."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+
+def binning_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a trial's window and bins."""
+    default = PrepareOptions()
+    parser.add_argument(
+        "--window-s",
+        type=float,
+        nargs=2,
+        default=default.window_s,
+        metavar=("START", "END"),
+        help="start and end of a trial relative to its event, in seconds",
+    )
+    parser.add_argument("--bin-size-s", type=float, default=default.bin_size_s, help="width of a bin, in seconds")

@@ -218,6 +218,7 @@ TWICE = {
     "main": "a program each: neuromtm and neuromtm-prep",
     "run": "what each command's module is called by",
     "add_options": "likewise, of data_prep",
+    "plan": "what each source of recordings is called by",
     "hide": "what each masking scheme's file defines",
     "allows": "likewise, where a scheme needs regions",
 }

@@ -3,10 +3,8 @@
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from data_prep.folder import Job, Outcome, prepare_sessions
-from data_prep.options import PrepareOptions
+from data_prep.folder import Outcome, Plan, prepare_sessions
 
 PREPARE_EXIT_CODES = (
     "Exit code: 0 if every session is prepared, 1 if some sessions were skipped (the reason is printed), 2 if an "
@@ -22,33 +20,18 @@ def out_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers, a whole number")
 
 
-def binning_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a trial's window and bins."""
-    default = PrepareOptions()
-    parser.add_argument(
-        "--window-s",
-        type=float,
-        nargs=2,
-        default=default.window_s,
-        metavar=("START", "END"),
-        help="start and end of a trial relative to its event, in seconds",
-    )
-    parser.add_argument("--bin-size-s", type=float, default=default.bin_size_s, help="width of a bin, in seconds")
-
-
-def prepare_jobs(jobs: list[Job], args: argparse.Namespace, options: PrepareOptions, source: dict[str, Any]) -> int:
+def prepare_plan(plan: Plan, args: argparse.Namespace) -> int:
     """Prepare sessions and show what happened to each.
 
     Args:
-        jobs: the sessions.
+        plan: the sessions and how they are prepared.
         args: with the options of `out_options`.
-        options: window, bins, filters and splits.
-        source: the source's own options, stored with the shards.
 
     Returns:
         The exit code.
     """
-    outcomes = prepare_sessions(jobs, out=args.out, options=options, source_options=source, overwrite=args.overwrite)
+    jobs, options, own = plan.jobs, plan.options, plan.source_options
+    outcomes = prepare_sessions(jobs, out=args.out, options=options, source_options=own, overwrite=args.overwrite)
     return follow(outcomes, len(jobs), args.out)
 
 

@@ -2,9 +2,9 @@
 
 import argparse
 
-from data_prep.commands.shared import binning_options, follow, out_options, prepare_jobs
-from data_prep.folder import Job
-from data_prep.options import PrepareOptions
+from data_prep.commands.shared import follow, out_options, prepare_plan
+from data_prep.folder import Job, Plan
+from data_prep.options import PrepareOptions, binning_options
 from data_prep.sources.simulation.recording import SimulationOptions, simulate_session
 from neuromtm.errors import ConfigError
 
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         for number in range(simulation.n_sessions)
     ]
     if args.format == "shards":
-        return prepare_jobs(jobs, args, options, simulation.as_json())
+        return prepare_plan(Plan(jobs, options, simulation.as_json()), args)
     if args.overwrite:
         raise ConfigError("--overwrite replaces shards only. Delete the old files, or choose another --out.")
     from data_prep.sources.ibl.alf_tree import write_tree

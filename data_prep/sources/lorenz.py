@@ -5,18 +5,24 @@ from each. Log rates are linear in the three variables, and spikes are Poisson. 
 starting point decides its rates from the first bin to the last.
 """
 
+import argparse
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from einops import rearrange
 
 from data_prep.binning import bin_centres
+from data_prep.folder import Job, Plan
 from data_prep.options import PrepareOptions
 from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
 from data_prep.sources.simulation.recording import LAB, spike_times
 from neuromtm.errors import ConfigError
 from neuromtm.randomness import numpy_generator_for
 
+DESCRIPTION = (
+    "Simulate neurons driven by the Lorenz system. This is a classic test for models of dynamics: "
+    "`neuromtm rates` compares the predicted rates with the true rates."
+)
 SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
 UNITS_PER_S = 1.5
 """units of the system's own time in one second: about two turns around a lobe"""
@@ -68,6 +74,50 @@ class LorenzOptions:
     def eid(self, number: int) -> str:
         """The eid of a session, the same in every run: it names the seed and the number of the session."""
         return f"lorenz-{self.seed}-{number:02d}"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this source."""
+    default, add = LorenzOptions(), parser.add_argument
+    add(
+        "--n-sessions",
+        type=int,
+        default=default.n_sessions,
+        help="number of sessions; all have the same starting points, but different neurons",
+    )
+    add("--n-neurons", type=int, default=default.n_neurons, help="number of neurons in a session")
+    add("--n-conditions", type=int, default=default.n_conditions, help="number of starting points on the attractor")
+    add("--n-trials", type=int, default=default.n_trials, help="number of trials from each starting point")
+    add(
+        "--base-rate-hz",
+        type=float,
+        default=default.base_rate_hz,
+        help="firing rate of every neuron when all variables are at their mean, in Hz",
+    )
+    add("--duration-s", type=float, default=1.0, help="length of a trial, in seconds")
+    add("--bin-size-s", type=float, default=0.01, help="width of a bin, in seconds")
+
+
+def plan(args: argparse.Namespace) -> Plan:
+    """List the sessions to simulate."""
+    simulation = LorenzOptions(
+        n_sessions=args.n_sessions,
+        n_neurons=args.n_neurons,
+        n_conditions=args.n_conditions,
+        n_trials=args.n_trials,
+        base_rate_hz=args.base_rate_hz,
+        seed=args.seed,
+    )
+    options = PrepareOptions(window_s=(0.0, args.duration_s), bin_size_s=args.bin_size_s, seed=args.seed)
+    jobs = [
+        Job(
+            simulation.eid(number),
+            "pretrain",
+            lambda number=number: lorenz_session(number, simulation=simulation, options=options),
+        )
+        for number in range(simulation.n_sessions)
+    ]
+    return Plan(jobs, options, simulation.as_json())
 
 
 def lorenz_session(number: int, *, simulation: LorenzOptions, options: PrepareOptions) -> Recording:

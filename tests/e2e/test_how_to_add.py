@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neuromtm.data.shards import read_shard
 from tests.running import EIDS, SHORT, finetune, scalars
 
 PROGRAM = "import sys; from {module} import main; sys.exit(main(sys.argv[1:]))"
@@ -118,3 +119,20 @@ def test_a_metric_of_behaviour_is_a_function_and_one_line(tree, root, sessions_d
     assert name in (decoder[0] / "decoding.csv").read_text().splitlines()[0].split(",")
     tree.run("neuromtm.commands.main", "report", decoder[0])
     assert "Correlation of a trace with its prediction." in (decoder[0] / "report.html").read_text()
+
+
+def test_a_source_is_one_file_and_one_line(tree, tmp_path):
+    tree.add_file("data_prep/sources/npz.py", tree.example("a source of recordings"))
+    tree.add_to_line("data_prep/cli.py", "COMMANDS = {\n", tree.example("a source of recordings", "text"))
+    assert "Prepare sessions of .npz files" in tree.run("data_prep.__main__", "--help")
+    assert "--folder DIR" in tree.run("data_prep.__main__", "npz", "--help")
+
+    onset_s = 1.0 + 2 * np.arange(12)  # neuron 0 fires 5 ms after each, neuron 1 twice, 25 and 26 ms after it
+    times_s = (onset_s[:, None] + [0.005, 0.025, 0.026]).ravel()
+    neuron = np.tile([0, 1, 1], len(onset_s))
+    np.savez(tmp_path / "mouse.npz", spike_times_s=times_s, spike_neuron=neuron, stimulus_onset_s=onset_s)
+    out = tmp_path / "out"
+    options = ("--folder", tmp_path, "--out", out, "--window-s", "0", "0.04")
+    assert "mouse: prepared: 12 trials" in tree.run("data_prep.__main__", "npz", *options)
+    assert "mouse: already done" in tree.run("data_prep.__main__", "npz", *options)
+    assert (read_shard(out / "mouse.h5").counts == [[1, 0], [0, 2]]).all()

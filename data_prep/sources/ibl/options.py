@@ -1,12 +1,12 @@
-"""`python -m data_prep ibl`: sessions of the International Brain Laboratory."""
+"""The options of `python -m data_prep ibl`: sessions of the International Brain Laboratory."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import get_args
 
-from data_prep.commands.shared import binning_options, out_options, prepare_jobs
-from data_prep.options import PrepareOptions
+from data_prep.folder import Plan
+from data_prep.options import PrepareOptions, binning_options
 from data_prep.recording import EVENTS
 from data_prep.sources.ibl.sessions import (
     CREDENTIALS,
@@ -29,10 +29,9 @@ DESCRIPTION = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
+    """Add the options of this source."""
     default = PrepareOptions()
     add = parser.add_argument
-    out_options(parser)
     add(
         "--mode",
         choices=get_args(Mode),
@@ -99,12 +98,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Prepare the sessions.
-
-    Returns:
-        The exit code.
-    """
+def plan(args: argparse.Namespace) -> Plan:
+    """Find the sessions to prepare."""
     options = PrepareOptions(
         window_s=tuple(args.window_s),
         bin_size_s=args.bin_size_s,
@@ -128,4 +123,4 @@ def run(args: argparse.Namespace) -> int:
         print(f"neuromtm-prep: note: {sentence}", file=sys.stderr)
     identity = args.identity or ("path" if args.mode == "local" else "one")
     jobs = make_jobs(one, sessions, identity=identity, **heldout)
-    return prepare_jobs(jobs, args, options, {})
+    return Plan(jobs, options)
