@@ -254,8 +254,8 @@ _FIRST = (
     *("balanced_accuracy", "chance", "chosen", "n_train", "n_val", "n_test", "n_trials_left_out", "n_bins_left_out"),
 )
 BEHAVIOR_COLUMNS = tuple(dict.fromkeys((*_FIRST, *FURTHER_METRICS)))
-"""of behavior.csv; new ones come at the end. `score` names the metric of `validation`, `test`, `chance`; `chosen` is 1 in
-rows of metrics.json."""
+"""of behavior.csv; new ones come at the end. `score` names the metric of `validation`, `test`, `chance`; `chosen` is 1
+in rows of metrics.json."""
 
 
 def behavior_text(decoded: Sequence[Decoded]) -> str:
