@@ -168,10 +168,36 @@ def test_nothing_is_replaced_unasked(tmp_path):
     ("options", "error", "sentence"),
     [
         ({"eid": "a/b"}, ConfigError, "only letters, digits"),
+        ({"eid": "a" * 201}, ConfigError, "has 201 characters; 200 is the most"),
+        ({"eid": 3}, ConfigError, "eid is 3, not a text"),
+        ({"eid": None}, ConfigError, "eid is None, not a text"),
+        ({"eid": "manifest.json"}, ConfigError, "the name of the list of sessions"),
+        ({"role": "test"}, ConfigError, "role is 'test', not one of pretrain, heldout"),
+        ({"role": None}, ConfigError, "role is None"),
+        ({"role": ["heldout"]}, ConfigError, "role is "),
+        ({"overwrite": "no"}, ConfigError, "overwrite is 'no', not True or False"),
+        ({"subject": None}, DataError, "subject is None, not a text. If it is not known, give 'unknown'"),
+        ({"subject": 3}, DataError, "subject is 3, not a text"),
+        ({"subject": "a\0b"}, DataError, "subject is .*, not a text"),
+        ({"subject": "\ud800"}, DataError, "subject is .*, not a text"),
+        ({"lab": 3.0}, DataError, "lab is 3.0, not a text"),
         ({"counts": counts_of() * 0}, DataError, "no spike in 20 trials of 4 neurons"),
         ({"counts": counts_of(n_trials=2)}, DataError, "2 trials cannot be divided"),
         ({"bin_size_s": 0.0}, DataError, "bin_size_s is 0.0"),
         ({"bin_size_s": float("nan")}, DataError, "bin_size_s is nan"),
+        ({"bin_size_s": "0.02"}, DataError, "bin_size_s is '0.02'"),
+        ({"bin_size_s": None}, DataError, "bin_size_s is None"),
+        ({"bin_size_s": True}, DataError, "bin_size_s is True"),
+        ({"bin_size_s": 1e308}, DataError, "beyond the precision of numbers"),
+        ({"window_start_s": "0"}, DataError, "window_start_s '0'"),
+        ({"window_start_s": [0.0]}, DataError, r"window_start_s \[0.0\]"),
+        ({"window_start_s": 1e20}, DataError, "beyond the precision of numbers"),
+        ({"uuid": "abcd"}, DataError, "uuid is 'abcd', not a list of names"),
+        ({"uuid": {"a", "b", "c", "d"}}, DataError, "not a list of names"),
+        ({"uuid": [1, 2, 3, 4]}, DataError, "uuid has an entry that is no text: 1"),
+        ({"uuid": ["a", "b", "c", "d\0"]}, DataError, "uuid has an entry that is no text"),
+        ({"region": "root"}, DataError, "region is 'root', not a list of names"),
+        ({"region": 3}, DataError, "region is 3, not a list of names"),
         ({"uuid": ["a", "b"]}, DataError, r"uuid has the shape \(2,\), but counts has 4 neurons"),
         ({"uuid": ["a", "b", "c", "a"]}, DataError, "names a neuron twice"),
         ({"region": ["CA1"] * 5}, DataError, r"region has the shape \(5,\), but counts has 4 neurons"),
@@ -179,14 +205,129 @@ def test_nothing_is_replaced_unasked(tmp_path):
         ({"region": ["CA1", None, "LP", "LP"]}, DataError, "an entry that is no text"),
         ({"choice": [1, -1]}, DataError, r"choice has the shape \(2,\), but counts has 20 trials"),
         ({"choice": [2] * 20}, DataError, r"choice has the values \[2.0\]"),
+        ({"choice": ["1"] * 20}, DataError, "choice has entries of the type <U1, not numbers"),
+        ({"choice": [True] * 20}, DataError, "choice has entries of the type bool, not numbers"),
+        ({"choice": "left"}, DataError, "choice has entries of the type"),
+        ({"choice": [[1], [1, -1]]}, DataError, "choice is no array of numbers"),
+        ({"behavior": ["lick"]}, DataError, "behavior is a list, not a mapping"),
+        *(
+            ({"behavior": {name: np.zeros((20, 10))}}, DataError, "not a name. Give a text without a slash")
+            for name in ("", "a/b", "/", ".", "..", "a\0b", 3, None)
+        ),
+        *(
+            ({"behavior": {name: np.zeros((20, 10))}}, DataError, "the name of a column of the trials")
+            for name in ("choice", "reward", "block", "contrast", "reaction_time_s")
+        ),
+        ({"behavior": {"lick": np.full((20, 10), np.inf)}}, DataError, "'lick' has 200 values that are infinite"),
+        ({"behavior": {"lick": np.full((20, 10), 1e300)}}, DataError, "too large for float32"),
+        ({"behavior": {"lick": np.full((20, 10), "on")}}, DataError, "'lick' has entries of the type <U2, not numbers"),
         ({"behavior": {"lick": np.zeros((20, 9))}}, DataError, r"'lick' has the shape \(20, 9\)"),
         ({"fractions": (0.5, 0.5, 0.5)}, DataError, "three numbers above 0 that sum to 1"),
+        ({"fractions": "abc"}, DataError, "three numbers above 0"),
+        ({"fractions": 0.5}, DataError, "three numbers above 0"),
+        ({"fractions": (0.5, "0.25", 0.25)}, DataError, "three numbers above 0"),
+        ({"fractions": (np.nan, 0.5, 0.5)}, DataError, "three numbers above 0"),
+        ({"seed": -1}, DataError, "seed is -1, not a whole number from 0"),
+        ({"seed": 1.5}, DataError, "seed is 1.5, not a whole number from 0"),
+        ({"seed": "a"}, DataError, "seed is 'a', not a whole number from 0"),
+        ({"splits": "train"}, DataError, "splits names 'train'; give"),
+        ({"splits": {"train": [0.5], "val": [1], "test": [2]}}, DataError, "the type float64; give a list of trial"),
+        ({"splits": {"train": [True] * 20, "val": [], "test": []}}, DataError, r"np.flatnonzero\(mask\)"),
+        ({"splits": {"train": ["0"], "val": [1], "test": [2]}}, DataError, "give a list of trial numbers"),
+        ({"splits": {"train": [[0, 1]], "val": [2], "test": [3]}}, DataError, r"has the shape \(1, 2\)"),
+        ({"splits": {"train": 0, "val": [2], "test": [3]}}, DataError, r"has the shape \(\)"),
+        ({"splits": {"train": [], "val": [2], "test": [3]}}, DataError, "no train trial"),
         ({"splits": {"train": [0], "test": [1]}}, DataError, "give 'train', 'val' and 'test'"),
         ({"splits": {"train": [0], "val": [0], "test": [1]}}, DataError, "names a trial twice"),
         ({"splits": {"train": [0], "val": [1], "test": [20]}}, DataError, "outside 0 to 19"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_in_one_sentence_and_nothing_is_written(tmp_path, options, error, sentence):
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(error, match=sentence) as refused:
         write(tmp_path / "data", **options)
+    assert "\n" not in str(refused.value)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_refused_recording_leaves_a_folder_as_it_was_and_can_be_written_again(tmp_path):
+    write(tmp_path, eid="a")
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("[!.]*")}
+    for options in ({"role": "test"}, {"subject": None}, {"behavior": {"": np.zeros((20, 10))}}):
+        with pytest.raises(UserError):
+            write(tmp_path, eid="b", **options)
+        assert {path.name: path.read_bytes() for path in tmp_path.glob("[!.]*")} == before
+    assert list(write(tmp_path, eid="b")) == ["b"]
+    assert list(neuromtm.Sessions(tmp_path)) == ["a", "b"]
+
+
+def test_a_shard_that_cannot_be_listed_does_not_stay(tmp_path, monkeypatch):
+    def fails(*_):
+        raise ManifestError("another process wrote it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("neuromtm.api.sessions.add_shard", fails)
+        with pytest.raises(ManifestError, match="another process"):
+            write(tmp_path)
+    assert not list(tmp_path.glob("*.h5"))
+    assert list(write(tmp_path)) == ["mine"]
+
+
+def test_a_folder_whose_manifest_is_damaged_takes_no_session(tmp_path):
+    (tmp_path / "manifest.json").write_text("{")
+    for overwrite in (False, True):
+        with pytest.raises(ManifestError, match="not a readable manifest"):
+            write(tmp_path, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_two_sessions_differ_by_more_than_the_case_of_letters(tmp_path):
+    write(tmp_path, eid="Mouse")
+    with pytest.raises(ConfigError, match="'mouse': differs from the session 'Mouse' in upper and lower case only"):
+        write(tmp_path, eid="mouse")
+    write(tmp_path, eid="Mouse", overwrite=True)
+
+
+@pytest.mark.parametrize("eid", ["-a", "007", "null", "1e5", "true", "CON", "a" * 200])
+def test_unusual_names_are_names(tmp_path, eid):
+    assert list(write(tmp_path, eid=eid)) == [eid]
+    assert neuromtm.Sessions(tmp_path)[eid].eid == eid
+
+
+def test_unknown_choices_can_be_none(tmp_path):
+    assert write(tmp_path, choice=[1, None, -1, 0] * 5)["mine"].trials["choice"].tolist() == [1, 0, -1, 0] * 5
+
+
+@pytest.mark.parametrize("path", [None, 3, "", b"data", "a\0b"])
+def test_what_is_no_path_is_refused(path):
+    for call in (lambda: write(path), lambda: neuromtm.Sessions(path)):
+        with pytest.raises(ConfigError, match=r"folder is .*, not a path"):
+            call()
+
+
+def test_a_place_that_is_a_file_or_a_name_too_long_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for place in ("file", "file/below"):
+        with pytest.raises(ConfigError, match=r"file is a file. Name another folder"):
+            write(tmp_path / place)
+    with pytest.raises(UserError, match="File name too long"):
+        write(tmp_path / ("a" * 300))
+
+
+def test_a_neuron_is_selected_once(sessions):
+    uuid = sessions[EIDS[0]].neurons["uuid"][0]
+    with pytest.raises(DataError, match="names a neuron twice: 1 uuids in 2"):
+        sessions[EIDS[0]].select(neurons=[uuid, uuid])
+
+
+@pytest.mark.parametrize("neurons", [0, [0, 1], [True, False], np.arange(3), "sim-0-00-0000"])
+def test_neurons_are_selected_by_their_uuids(sessions, neurons):
+    session = sessions[EIDS[0]]
+    with pytest.raises(DataError, match="give a list of uuids"):
+        session.select(neurons=neurons)
+
+
+def test_sessions_are_taken_by_names_and_roles_that_there_are(sessions_dir):
+    with pytest.raises(ConfigError, match="role is 'test', not one of pretrain, heldout, all"):
+        neuromtm.Sessions(sessions_dir, role="test")
+    with pytest.raises(DataError, match="eids is 3, not a list of names"):
+        neuromtm.Sessions(sessions_dir, eids=3)

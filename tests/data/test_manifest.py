@@ -170,7 +170,7 @@ def test_a_missing_folder_says_how_to_make_one(tmp_path):
 
 
 def test_a_role_that_does_not_exist_is_named(folder):
-    add_session(folder, replace(find_entry(folder, "a"), role="spare"))
+    spoilt(folder, role="spare")
     with pytest.raises(ManifestError, match="role of session 1 is 'spare', not one of pretrain, heldout"):
         read_manifest(folder)
 
@@ -188,6 +188,16 @@ def test_a_field_of_another_type_is_one_sentence_that_names_it(folder, name, val
     with pytest.raises(ManifestError, match=f"{name} of session 1 is ") as refused:
         read_manifest(folder)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(SessionEntry)])
+def test_an_entry_that_no_reader_would_take_is_not_written(folder, name):
+    before, entry = (folder / "manifest.json").read_bytes(), find_entry(folder, "a")
+    with pytest.raises(ManifestError, match=f"not written, as no reader would take it: {name} of session"):
+        add_session(folder, replace(entry, **{name: None}))
+    with pytest.raises(ManifestError, match="role of session 'a' is 'test', not one of pretrain, heldout"):
+        add_shard(folder / "a.h5", "test")
+    assert (folder / "manifest.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", [3, "../b.h5", "/b.h5", "sub/b.h5", "sub\\b.h5", "..", ".", "", "b\0.h5"])

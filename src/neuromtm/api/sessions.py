@@ -1,16 +1,18 @@
 """The sessions of a folder as arrays and tables, and a user's own recording as a session."""
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from neuromtm.api.given import checked_folder, checked_names, checked_path, failures_named
 from neuromtm.api.recording import recording_shard
-from neuromtm.data.manifest import Role, SessionEntry, add_shard, choose_sessions, find_entry
+from neuromtm.data.manifest import FILE_NAME, Role, SessionEntry, add_shard, choose_sessions, find_entry
 from neuromtm.data.shards import SPLITS, Shard, read_shard, shard_name, write_shard
-from neuromtm.errors import DataError, ManifestError
+from neuromtm.errors import ConfigError, DataError, ManifestError
 
 Split = Literal["train", "val", "test"]
 
@@ -78,6 +80,14 @@ class Session:
     def _of_neurons(self, neurons: Sequence[str] | None) -> "Session":
         if neurons is None:
             return self
+        if isinstance(neurons, str) or not all(isinstance(uuid, str) for uuid in np.atleast_1d(neurons).tolist()):
+            raise DataError(
+                f"{self.eid}: neurons is {reprlib.repr(neurons)}; give a list of uuids. A mask or numbers "
+                'choose them by session.neurons["uuid"][...].'
+            )
+        neurons = list(neurons)
+        if len(set(neurons)) != len(neurons):
+            raise DataError(f"{self.eid}: neurons names a neuron twice: {len(set(neurons))} uuids in {len(neurons)}.")
         place = {uuid: i for i, uuid in enumerate(self.neurons["uuid"].tolist())}
         unknown = [uuid for uuid in neurons if uuid not in place]
         if unknown:
@@ -113,8 +123,12 @@ class Sessions(Mapping[str, Session]):
         role: Literal["pretrain", "heldout", "all"] = "all",
         eids: Sequence[str] | None = None,
     ):
-        self.folder = Path(folder)
+        self.folder = checked_path(folder, what="folder")
+        if role not in ("pretrain", "heldout", "all"):
+            raise ConfigError(f"role is {role!r}, not one of pretrain, heldout, all.")
         named = [eids] if isinstance(eids, str) else eids
+        if named is not None:
+            named = checked_names(named, what="eids")
         self._entries = {entry.eid: entry for entry in choose_sessions(self.folder, eids=named, role=role)}
 
     def __getitem__(self, eid: str) -> Session:
@@ -201,9 +215,13 @@ class Sessions(Mapping[str, Session]):
 
         Raises:
             DataError: if the arrays are not what they should be, or the session is there already.
-            ConfigError: if the eid cannot name a file.
+            ConfigError: if the eid cannot name a file, or the folder cannot be written to.
         """
-        path = Path(folder) / shard_name(eid)
+        path = checked_folder(folder, what="folder") / shard_name(eid)
+        if role not in get_args(Role) or not isinstance(role, str):
+            raise ConfigError(f"role is {role!r}, not one of {', '.join(get_args(Role))}.")
+        if not isinstance(overwrite, bool):
+            raise ConfigError(f"overwrite is {overwrite!r}, not True or False.")
         shard = recording_shard(
             eid=eid,
             counts=counts,
@@ -214,16 +232,39 @@ class Sessions(Mapping[str, Session]):
             region=region,
             uuid=uuid,
             choice=choice,
-            behavior=behavior or {},
+            behavior={} if behavior is None else behavior,
             splits=splits,
             fractions=fractions,
             seed=seed,
         )
-        if not overwrite and (path.exists() or find_entry(path.parent, eid) is not None):
-            raise DataError(f"{path}: the session {eid!r} is there already. Give overwrite=True to replace it.")
-        write_shard(path, shard)
-        add_shard(path, role)
+        with failures_named():
+            _require_free(path, eid, overwrite=overwrite)
+            replaces = path.exists()
+            write_shard(path, shard)
+            try:
+                add_shard(path, role)
+            except BaseException:
+                if not replaces:  # a shard that is not listed would be in the way of a second try
+                    path.unlink(missing_ok=True)
+                raise
         return cls(folder, eids=[eid])
+
+
+def _require_free(path: Path, eid: str, *, overwrite: bool) -> None:
+    """Refuse a name that is taken, and a folder whose manifest cannot take another session."""
+    listed = find_entry(path.parent, eid) is not None
+    if not overwrite and (listed or path.exists()):
+        raise DataError(f"{path}: the session {eid!r} is there already. Give overwrite=True to replace it.")
+    if path.name == f"{FILE_NAME}.h5":
+        raise ConfigError(f"eid {eid!r}: the name of the list of sessions. Rename the session.")
+    # where a file system does not tell upper from lower case, one would replace the other
+    alike = [
+        other.stem for other in path.parent.glob("*.h5") if other.stem != eid and other.stem.lower() == eid.lower()
+    ]
+    if alike:
+        raise ConfigError(
+            f"eid {eid!r}: differs from the session {alike[0]!r} in upper and lower case only. Rename it."
+        )
 
 
 def _session(shard: Shard, entry: SessionEntry) -> Session:

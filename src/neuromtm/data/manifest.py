@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -66,7 +67,11 @@ def describe(path: Path, role: Role) -> SessionEntry:
 
 
 def add_session(folder: Path, entry: SessionEntry) -> None:
-    """Add or replace one session's entry. Several processes may do this at the same time."""
+    """Add or replace one session's entry. Several processes may do this at the same time.
+
+    Raises:
+        ManifestError: if the entry, or the manifest that is there, is not readable; nothing is written then.
+    """
     with locked(folder):
         _add(folder, entry)
 
@@ -76,12 +81,17 @@ def add_shard(path: Path, role: Role) -> None:
 
     The shard is described while the folder is locked. If another process replaces the shard in the meantime, the last
     process to add its entry describes the shard that is there.
+
+    Raises:
+        ManifestError: as in `add_session`.
     """
     with locked(path.parent):
         _add(path.parent, describe(path, role))
 
 
 def _add(folder: Path, entry: SessionEntry) -> None:
+    if problems := _field_problems(entry, f"session {entry.eid!r}"):
+        raise ManifestError(f"{folder / FILE_NAME}: not written, as no reader would take it: {'; '.join(problems)}.")
     entries = {e.eid: e for e in _entries(folder / FILE_NAME)} if (folder / FILE_NAME).exists() else {}
     entries[entry.eid] = entry
     sessions = [asdict(entries[eid]) for eid in sorted(entries)]
@@ -168,7 +178,7 @@ def _entries(path: Path) -> list[SessionEntry]:
         entries = [SessionEntry(**session) for session in manifest["sessions"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ManifestError(f"{path}: not a readable manifest ({error}). {MEND}") from error
-    problems = [problem for number, entry in enumerate(entries) for problem in _field_problems(number, entry)]
+    problems = [problem for n, entry in enumerate(entries, 1) for problem in _field_problems(entry, f"session {n}")]
     if problems:
         raise ManifestError(f"{path}: not a readable manifest ({'; '.join(problems)}). {MEND}")
     if twice := sorted(eid for eid, times in Counter(entry.eid for entry in entries).items() if times > 1):
@@ -176,9 +186,9 @@ def _entries(path: Path) -> list[SessionEntry]:
     return entries
 
 
-def _field_problems(number: int, entry: SessionEntry) -> list[str]:
+def _field_problems(entry: SessionEntry, named: str) -> list[str]:
     return [
-        f"{name} of session {number + 1} is {getattr(entry, name)!r}, not {wanted}"
+        f"{name} of {named} is {getattr(entry, name)!r}, not {wanted}"
         for name, (is_good, wanted) in FIELDS.items()
         if not is_good(getattr(entry, name))
     ]
@@ -194,7 +204,7 @@ def _is_file_name(value: Any) -> bool:
 
 
 def _is_role(value: Any) -> bool:
-    return value in get_args(Role)
+    return isinstance(value, str) and value in get_args(Role)
 
 
 def _is_number(value: Any) -> bool:
@@ -202,7 +212,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_duration(value: Any) -> bool:
-    return type(value) in (int, float) and value > 0
+    return type(value) in (int, float) and 0 < value < inf
 
 
 def _are_numbers(value: Any) -> bool:

@@ -33,6 +33,8 @@ SPLITS = ("train", "val", "test")
 NEURON_TEXT = ("uuid", "region", "probe")
 NEURON_NUMBERS = ("firing_rate_hz", "label", "depth_um")
 TRIAL_NUMBERS = ("stimulus_onset_s", "contrast", "block", "reward", "reaction_time_s")
+MOST_EID_CHARACTERS = 200
+"""A file system takes 255 bytes, and the names of results and of temporary files add to the eid."""
 ATTRIBUTES = ("eid", "subject", "lab", "source", "bin_size_s", "window_s", "align_event", "created_by")
 
 
@@ -129,9 +131,16 @@ def shard_name(eid: str) -> str:
     """The file name of a session's shard.
 
     Raises:
-        ConfigError: if the eid begins with a dot, or holds other characters than letters, digits, dots, underscores and
-            hyphens.
+        ConfigError: if the eid is no text, begins with a dot, is too long, or holds other characters than letters,
+            digits, dots, underscores and hyphens.
     """
+    if not isinstance(eid, str):
+        raise ConfigError(f"eid is {eid!r}, not a text. Name the session by letters, digits and ._-.")
+    if len(eid) > MOST_EID_CHARACTERS:
+        raise ConfigError(
+            f"eid {eid[:20]!r}...: has {len(eid)} characters; {MOST_EID_CHARACTERS} is the most, as it names files. "
+            "Rename the session."
+        )
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", eid):
         raise ConfigError(f"eid {eid!r}: only letters, digits and ._- are allowed, no dot first. Rename the session.")
     return f"{eid}.h5"
