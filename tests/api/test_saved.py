@@ -1,7 +1,9 @@
 """A saved model is the same model, in files that hold no code, and nothing half or other is taken for one."""
 
+import importlib
 import json
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import neuromtm
 from neuromtm.api.model import Model
+from neuromtm.api.saved import _digest
 from neuromtm.errors import CheckpointError, ConfigError, UserError
 from neuromtm.files import sha256
 from neuromtm.masking.objective import Objective
@@ -145,8 +148,23 @@ def test_an_interrupted_save_leaves_nothing(model, tmp_path, monkeypatch):
 
 
 def change_config(folder: Path, **values) -> None:
+    """Other content, with the checksum that belongs to it."""
     path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    config = json.loads(path.read_text()) | values
+    path.write_text(json.dumps(config | {"config_sha256": _digest(config)}))
+
+
+def change_record(folder: Path, **values) -> None:
+    """Another record of the model, with the checksum that belongs to it."""
+    record = json.loads((folder / "config.json").read_text())["model"]
+    change_config(folder, model=record | values)
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    path = folder / "config.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
 
 
 def rewrite_weights(folder: Path, change) -> None:
@@ -177,6 +195,10 @@ def no_safetensors(folder: Path) -> None:
         (lambda folder: (folder / "config.json").write_text("[]"), "is not one of neuromtm"),
         (lambda folder: change_config(folder, format="bert"), "is not one of neuromtm"),
         (lambda folder: change_config(folder, format_version=2), "format version 2, but this program reads 1"),
+        (lambda folder: edit(folder, '"bin_size_s": 0.02', '"bin_size_s": 0.2'), "was changed since it was saved"),
+        (lambda folder: edit(folder, '"config_sha256"', '"old"'), "was changed since it was saved"),
+        (lambda folder: change_config(folder, metrics=[]), "metrics are not those of a test"),
+        (lambda folder: change_config(folder, metrics={"mean": 3, "sessions": {}}), "metrics are not those of a test"),
         (lambda folder: change_config(folder, model=None), "has no entry"),
         (lambda folder: change_config(folder, model={"format_version": 9}), "checkpoint format version 9"),
         (lambda folder: change_config(folder, model={"format_version": 1}), "is not whole"),
@@ -195,6 +217,82 @@ def test_a_damaged_folder_is_refused_in_one_sentence(copied, damage, sentence):
         neuromtm.load(copied)
     assert str(copied) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def session(**values):
+    return [{"eid": "a", "neurons": ["x"], "regions": ["CA1"]} | values]
+
+
+NDT1 = "neuromtm.models.ndt1.NDT1"
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        *(({"bin_size_s": value}, "bin_size_s is not a number of seconds") for value in ("x", None, 0, -1, True)),
+        *(({"n_bins": value}, "n_bins is not a number of bins") for value in ("x", None, 0, 2.5, True)),
+        *(({"backbone": value}, "backbone is not a class_path and its init_args") for value in (None, [], NDT1, {})),
+        *(
+            ({"backbone": {"class_path": value, "init_args": {}}}, "backbone is not a class_path")
+            for value in (None, 0.5, "", ["x"])
+        ),
+        ({"backbone": {"class_path": NDT1, "init_args": [1]}}, "backbone is not a class_path"),
+        ({"backbone": {"class_path": NDT1, "init_args": {"speed": 1}}}, "takes other options now"),
+        ({"backbone": {"class_path": NDT1, "init_args": {"width": 10**9}}}, "cannot be made"),
+        ({"backbone": {"class_path": NDT1, "init_args": {"width": "x"}}}, "takes other options|cannot be made"),
+        ({"backbone": {"class_path": NDT1, "init_args": {"width": -8}}}, "cannot be made"),
+        ({"backbone": {"class_path": "neuromtm.nowhere.X", "init_args": {}}}, "cannot be imported"),
+        ({"backbone": {"class_path": "neuromtm.errors.UserError", "init_args": {}}}, "is no Backbone"),
+        *(({"sessions": value}, "sessions is not a list of sessions") for value in (None, "a", {}, [3], ["a"])),
+        *(
+            ({"sessions": session(**values)}, "sessions is not a list of sessions")
+            for values in (
+                {"eid": 3},
+                {"eid": ""},
+                {"neurons": "x"},
+                {"neurons": [3]},
+                {"regions": [None]},
+                {"regions": []},
+                {"neurons": ["x", "x"], "regions": ["CA1", "CA1"]},
+            )
+        ),
+        ({"sessions": [*session(), *session()]}, "sessions is not a list of sessions"),
+        ({"decoder": "x"}, "decoder is not a mapping"),
+        ({"decoder": ["x"]}, "decoder is not a mapping"),
+        ({"objective": ["x"]}, "objective is not a mapping"),
+        ({"objective": {"schemes": 5}}, "is not whole"),
+        ({"objective": {"neuron_ratio": "x"}}, "is not whole"),
+        ({"objective": {"luck": 1}}, "is not whole"),
+        *(({name: value}, f"{name} is not a") for name in ("trials", "subjects") for value in (None, [], {"a": 3})),
+        ({"batches": 3}, "batches is not a mapping"),
+    ],
+)
+def test_a_folder_made_by_hand_is_refused_in_one_sentence(copied, values, sentence):
+    change_record(copied, **values)
+    with pytest.raises(CheckpointError, match=sentence) as error:
+        neuromtm.load(copied)
+    assert str(copied) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_code_is_run_that_the_folder_names(copied, tmp_path, monkeypatch):
+    (tmp_path / "evilmod.py").write_text(
+        "from pathlib import Path\nfrom neuromtm.models.ndt1 import NDT1\n"
+        f"Path({str(tmp_path / 'ran')!r}).touch()\nclass E(NDT1):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    options = json.loads((copied / "config.json").read_text())["model"]["backbone"]["init_args"]
+    for class_path in ("evilmod.E", "evilmod.sub.E"):
+        change_record(copied, backbone={"class_path": class_path, "init_args": options})
+        with pytest.raises(CheckpointError, match=r"is of another package: import evilmod.* before, if you trust it"):
+            neuromtm.load(copied)
+        assert not (tmp_path / "ran").exists()
+    change_record(copied, backbone={"class_path": "evilmod.E", "init_args": options})
+    importlib.import_module("evilmod")  # the user trusts it
+    try:
+        assert neuromtm.load(copied).record.class_path == "evilmod.E"
+    finally:
+        del sys.modules["evilmod"]
 
 
 @pytest.mark.parametrize(

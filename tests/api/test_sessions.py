@@ -282,7 +282,7 @@ def test_a_folder_whose_manifest_is_damaged_takes_no_session(tmp_path):
 
 def test_two_sessions_differ_by_more_than_the_case_of_letters(tmp_path):
     write(tmp_path, eid="Mouse")
-    with pytest.raises(ConfigError, match="'mouse': differs from the session 'Mouse' in upper and lower case only"):
+    with pytest.raises(ConfigError, match="'mouse': differs from 'Mouse' in upper and lower case only"):
         write(tmp_path, eid="mouse")
     write(tmp_path, eid="Mouse", overwrite=True)
 
@@ -322,7 +322,7 @@ def test_a_neuron_is_selected_once(sessions):
 @pytest.mark.parametrize("neurons", [0, [0, 1], [True, False], np.arange(3), "sim-0-00-0000"])
 def test_neurons_are_selected_by_their_uuids(sessions, neurons):
     session = sessions[EIDS[0]]
-    with pytest.raises(DataError, match="give a list of uuids"):
+    with pytest.raises(DataError, match=r"A mask or numbers choose them by session.neurons\[\"uuid\"\]"):
         session.select(neurons=neurons)
 
 

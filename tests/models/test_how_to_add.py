@@ -8,8 +8,11 @@ import small_models
 import torch
 from small_models import N_BINS, make_group, make_session
 
+import neuromtm
+from neuromtm.errors import CheckpointError
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
-from tests.running import HELDOUT, SHORT, finetune, neuromtm, scalars
+from tests.running import HELDOUT, SHORT, finetune, scalars
+from tests.running import neuromtm as command
 
 LONGEST_LINES = 60
 
@@ -34,6 +37,10 @@ def my_lab(page, tmp_path, monkeypatch):
     (tmp_path / "my_field.yaml").write_text(block(page, "yaml"))
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
+    forget_my_lab()
+
+
+def forget_my_lab() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "my_lab"]:
         del sys.modules[name]
 
@@ -41,11 +48,16 @@ def my_lab(page, tmp_path, monkeypatch):
 def test_the_example_trains_fine_tunes_and_is_tested_from_the_command_line(root, my_lab, sessions_dir):
     recipe, overlay, run_dir = root / "conf" / "pretrain.yaml", my_lab / "my_field.yaml", my_lab / "run"
     data = ("--data.root", sessions_dir)
-    neuromtm("fit", "--config", recipe, "--config", overlay, *SHORT, *data, "--run_dir", run_dir)
+    command("fit", "--config", recipe, "--config", overlay, *SHORT, *data, "--run_dir", run_dir)
     assert scalars(run_dir)["train/loss"]
     checkpoint, tuned = run_dir / "checkpoints" / "best.ckpt", my_lab / "tuned"
-    neuromtm(*finetune(root, sessions_dir, checkpoint, "--data.sessions", f"[{HELDOUT}]", "--run_dir", tuned))
-    neuromtm("test", "--config", tuned / "config.yaml", "--ckpt_path", tuned / "checkpoints" / "best.ckpt")
+    forget_my_lab()  # as in another process
+    with pytest.raises(CheckpointError, match=r"is of another package: import my_lab.mean_field before"):
+        neuromtm.load(checkpoint)
+    fine_tune = finetune(root, sessions_dir, checkpoint, "--data.sessions", f"[{HELDOUT}]", "--run_dir", tuned)
+    command(*fine_tune, "--config", overlay)
+    forget_my_lab()
+    command("test", "--config", tuned / "config.yaml", "--ckpt_path", tuned / "checkpoints" / "best.ckpt")
     assert "co_smoothing_bps" in (tuned / "metrics.json").read_text()
 
 

@@ -175,8 +175,10 @@ def test_a_record_of_another_version_or_not_whole_is_refused(best):
 @pytest.mark.parametrize(
     ("class_path", "options", "message"),
     [
-        ("nowhere.Model", {}, "cannot be imported"),
-        ("Model", {}, "cannot be imported"),
+        ("neuromtm.nowhere.Model", {}, "cannot be imported"),
+        ("neuromtm", {}, "cannot be imported"),
+        ("nowhere.Model", {}, "of another package: import nowhere before, if you trust it"),
+        ("Model", {}, "of another package"),
         ("torch.nn.Linear", {}, "is no Backbone"),
         ("neuromtm.models.ndt1.NDT1", {"flavour": 1}, "takes other options"),
     ],

@@ -55,7 +55,7 @@ def checked_names(values: object, *, what: str) -> list[str]:
         raise DataError(f"{what} is {reprlib.repr(values)}, not a list of names.")
     names = list(values)
     if bad := [name for name in names if not is_text(name)]:
-        raise DataError(f"{what} has an entry that is no text: {reprlib.repr(bad[0])}. Give a list of names.")
+        raise DataError(f"{what} has an entry that is no text: {reprlib.repr(bad[0])}. Give names.")
     return [str(name) for name in names]
 
 

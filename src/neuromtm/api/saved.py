@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from neuromtm import __version__
 from neuromtm.errors import CheckpointError
 from neuromtm.evaluation.results import Metrics
-from neuromtm.files import sha256, whole_file, whole_folder, write_whole
+from neuromtm.files import hash_of, sha256, whole_file, whole_folder, write_whole
 from neuromtm.models.stitching import StitchedModel
 from neuromtm.training.checkpoint import KEY, MODEL_PREFIX, CheckpointRecord
 
@@ -20,6 +20,9 @@ FORMAT_VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
+DIGEST = "config_sha256"
+"""field of config.json: checksum of all its other fields, among them that of the weights. It finds accidents, and not
+an attacker, who can compute it too."""
 
 
 class Saved(NamedTuple):
@@ -63,8 +66,14 @@ def save_model(
             "model": record.to_plain(),
             "metrics": metrics,
         }
+        config[DIGEST] = _digest(config)
         write_whole(new / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
         write_whole(new / CARD_FILE, card)
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    """The SHA-256 of all other fields, as JSON without regard to the order and the spaces."""
+    return hash_of(json.loads(json.dumps({name: value for name, value in config.items() if name != DIGEST})))
 
 
 def read_saved(folder: Path) -> Saved:
@@ -105,4 +114,19 @@ def _config(folder: Path) -> Mapping[str, Any]:
             f"{folder}: format version {config.get('format_version')!r}, but this program reads {FORMAT_VERSION}. Use "
             f"the version of neuromtm that wrote it, {config.get('neuromtm_version')}."
         )
+    if _digest(config) != config.get(DIGEST):
+        raise CheckpointError(f"{path}: was changed since it was saved. Copy the whole folder again.")
+    if not _is_metrics(config.get("metrics")):
+        raise CheckpointError(f"{path}: its metrics are not those of a test. Copy the whole folder again.")
     return config
+
+
+def _is_metrics(value: Any) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, dict) or set(value) != {"sessions", "mean"} or not isinstance(value["sessions"], dict):
+        return False
+    return all(
+        isinstance(values, dict) and all(type(number) in (int, float) for number in values.values())
+        for values in (value["mean"], *value["sessions"].values())
+    )

@@ -1,6 +1,5 @@
 """The sessions of a folder as arrays and tables, and a user's own recording as a session."""
 
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -80,12 +79,10 @@ class Session:
     def _of_neurons(self, neurons: Sequence[str] | None) -> "Session":
         if neurons is None:
             return self
-        if isinstance(neurons, str) or not all(isinstance(uuid, str) for uuid in np.atleast_1d(neurons).tolist()):
-            raise DataError(
-                f"{self.eid}: neurons is {reprlib.repr(neurons)}; give a list of uuids. A mask or numbers "
-                'choose them by session.neurons["uuid"][...].'
-            )
-        neurons = list(neurons)
+        try:
+            neurons = checked_names(neurons, what=f"{self.eid}: neurons")
+        except DataError as error:
+            raise DataError(f'{error} A mask or numbers choose them by session.neurons["uuid"][...].') from error
         if len(set(neurons)) != len(neurons):
             raise DataError(f"{self.eid}: neurons names a neuron twice: {len(set(neurons))} uuids in {len(neurons)}.")
         place = {uuid: i for i, uuid in enumerate(self.neurons["uuid"].tolist())}
@@ -258,13 +255,9 @@ def _require_free(path: Path, eid: str, *, overwrite: bool) -> None:
     if path.name == f"{FILE_NAME}.h5":
         raise ConfigError(f"eid {eid!r}: the name of the list of sessions. Rename the session.")
     # where a file system does not tell upper from lower case, one would replace the other
-    alike = [
-        other.stem for other in path.parent.glob("*.h5") if other.stem != eid and other.stem.lower() == eid.lower()
-    ]
-    if alike:
-        raise ConfigError(
-            f"eid {eid!r}: differs from the session {alike[0]!r} in upper and lower case only. Rename it."
-        )
+    there = [other.stem for other in path.parent.glob("*.h5")]
+    if alike := [other for other in there if other != eid and other.lower() == eid.lower()]:
+        raise ConfigError(f"eid {eid!r}: differs from {alike[0]!r} in upper and lower case only. Rename the session.")
 
 
 def _session(shard: Shard, entry: SessionEntry) -> Session:

@@ -3,6 +3,7 @@
 import importlib
 import pickle
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,17 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from neuromtm.batch import SessionInfo
-from neuromtm.errors import CheckpointError, ConfigError
+from neuromtm.errors import CheckpointError, ConfigError, UserError
 from neuromtm.masking.objective import Objective
 from neuromtm.models.blocks import Prompts
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, module_key
+from neuromtm.training.record_fields import record_problems
 
 KEY = "neuromtm"
 FORMAT_VERSION = 1
 MODEL_PREFIX = "model."
 """of the names of all weights in a checkpoint"""
 BACKBONE_PREFIX = f"{MODEL_PREFIX}backbone."
+OWN_PACKAGE = __name__.partition(".")[0]
 DOS_FOLDER = 0x10
 """the bit in the attributes of a zip file's part that marks a folder"""
 
@@ -114,41 +117,39 @@ class CheckpointRecord:
                 f"{name}: checkpoint format version {plain.get('format_version')!r}, but this program reads "
                 f"{FORMAT_VERSION}. Use the version of neuromtm that wrote it."
             )
+        if problems := record_problems(plain):
+            raise CheckpointError(f"{name}: its entry {KEY!r} is not whole: {'; '.join(problems)}. Use another one.")
         try:
-            sessions = tuple(SessionInfo(s["eid"], tuple(s["neurons"]), tuple(s["regions"])) for s in plain["sessions"])
-            backbone = plain["backbone"]
-            return cls(
-                backbone["class_path"],
-                backbone["init_args"],
-                sessions,
-                plain["n_bins"],
-                plain["bin_size_s"],
-                Objective(**plain["objective"]),
-                plain["trials"],
-                plain["batches"],
-                plain.get("decoder"),
-                plain.get("subjects", {}),
-            )
-        except (KeyError, TypeError, ConfigError) as error:
-            raise CheckpointError(f"{name}: its entry {KEY!r} is not whole ({error!r}). Use another one.") from error
+            objective = Objective(**plain["objective"])
+        except (TypeError, ConfigError) as error:
+            raise CheckpointError(f"{name}: its entry {KEY!r} is not whole ({error}). Use another one.") from error
+        return cls(
+            plain["backbone"]["class_path"],
+            plain["backbone"]["init_args"],
+            tuple(SessionInfo(s["eid"], tuple(s["neurons"]), tuple(s["regions"])) for s in plain["sessions"]),
+            plain["n_bins"],
+            plain["bin_size_s"],
+            objective,
+            plain["trials"],
+            plain["batches"],
+            plain.get("decoder"),
+            plain.get("subjects", {}),
+        )
 
     def build_backbone(self, *, name: str) -> Backbone:
         """Rebuild the architecture, with untrained weights.
+
+        To import a module is to run it. A checkpoint may therefore name any class of neuromtm, but a class of another
+        package only if that was imported before: by the user, or because `model.backbone` names it.
 
         Args:
             name: name of the file, for messages.
 
         Raises:
-            CheckpointError: if the class cannot be found, is no backbone or takes other options.
+            CheckpointError: if the class cannot be found, is of a package that was not imported, is no backbone, or
+                cannot be made with these options.
         """
-        module, _, qualname = self.class_path.rpartition(".")
-        try:
-            cls = getattr(importlib.import_module(module), qualname)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise CheckpointError(
-                f"{name}: its architecture {self.class_path} cannot be imported ({error}). Install the package "
-                "that has it."
-            ) from error
+        cls = self._class(name=name)
         if not (isinstance(cls, type) and issubclass(cls, Backbone)):
             raise CheckpointError(f"{name}: its architecture {self.class_path} is no Backbone.")
         try:
@@ -157,6 +158,25 @@ class CheckpointRecord:
             raise CheckpointError(
                 f"{name}: its architecture {self.class_path} takes other options now ({error}). Use the version of "
                 "neuromtm that wrote it."
+            ) from error
+        except (UserError, RuntimeError, ValueError, ArithmeticError, MemoryError, AssertionError) as error:
+            raise CheckpointError(
+                f"{name}: its architecture {self.class_path} cannot be made ({_first_line(error)}). Use another one."
+            ) from error
+
+    def _class(self, *, name: str) -> object:
+        module, _, qualname = self.class_path.rpartition(".")
+        if self.class_path.partition(".")[0] != OWN_PACKAGE and module not in sys.modules:
+            raise CheckpointError(
+                f"{name}: its architecture {self.class_path} is of another package: import {module or 'it'} before, if "
+                "you trust it. On the command line, name the architecture by model.backbone."
+            )
+        try:
+            return getattr(importlib.import_module(module), qualname)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise CheckpointError(
+                f"{name}: its architecture {self.class_path} cannot be imported ({error}). Use the version of neuromtm "
+                "that wrote it."
             ) from error
 
     def require_masked_model(self, *, name: str) -> None:
@@ -225,11 +245,16 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
             f"{path}: not a checkpoint of neuromtm; it holds more than tensors and plain types."
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, ImportError, IndexError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint, perhaps cut short ({reason}).") from error
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint, perhaps cut short ({_first_line(error)})."
+        ) from error
     if isinstance(checkpoint, Mapping) and KEY in checkpoint and not isinstance(checkpoint.get("state_dict"), Mapping):
         raise CheckpointError(f"{path}: not a checkpoint of neuromtm; it has no weights, no entry 'state_dict'.")
     return checkpoint
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _absence(path: Path) -> str:
@@ -351,8 +376,13 @@ def build_model(record: CheckpointRecord, checkpoint: Mapping[str, Any], *, name
     """
     with torch.random.fork_rng(devices=[]):  # first weights are drawn, only to be replaced
         model = StitchedModel(record.build_backbone(name=name))
-        for session in record.sessions:
-            model.add_session(session)
+        try:
+            for session in record.sessions:
+                model.add_session(session)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise CheckpointError(
+                f"{name}: its sessions cannot be made ({_first_line(error)}). Use another one."
+            ) from error
     load_backbone(model.backbone, checkpoint, name=name)
     for eid in model.sessions:
         load_stitcher(model, eid, checkpoint, name=name)
@@ -367,11 +397,12 @@ def to_checkpoint(model: StitchedModel, record: CheckpointRecord) -> dict[str, A
 def _load(module: nn.Module, weights: Mapping[str, Tensor], *, name: str) -> None:
     mine = module.state_dict()
     problems = [f"{key} is missing" for key in mine if key not in weights]
+    problems += [f"{key} is no tensor" for key, value in weights.items() if not isinstance(value, Tensor)]
     problems += [f"{key} is not known" for key in weights if key not in mine]
     problems += [
         f"{key} is {tuple(weights[key].shape)} there and {tuple(mine[key].shape)} here"
         for key in mine
-        if key in weights and weights[key].shape != mine[key].shape
+        if isinstance(weights.get(key), Tensor) and weights[key].shape != mine[key].shape
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
