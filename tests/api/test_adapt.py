@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import neuromtm
-from neuromtm.errors import CheckpointError, ConfigError, DataError
+from neuromtm.errors import CheckpointError, ConfigError, DataError, TrainingError
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import EIDS, HELDOUT, finetune
 from tests.running import neuromtm as command
@@ -114,6 +114,7 @@ def test_without_progress_nothing_is_said_and_the_user_s_own_settings_stay(model
     filters, levels = warnings.filters.copy(), logging.getLogger("lightning.pytorch").level
     with warnings.catch_warnings(record=True) as warned:
         model.adapt(heldout, **ONE_EPOCH)
+    assert not [one for one in warned if "torchmetrics" in str(one.filename)]
     assert not [one for one in warned if "lightning" in str(one.filename) and one.category is not DeprecationWarning]
     assert (warnings.filters, logging.getLogger("lightning.pytorch").level) == (filters, levels)
     said = "".join(capfd.readouterr())
@@ -150,7 +151,22 @@ def write(folder, *, eid="mine", n_trials=20, n_bins=20, bin_size_s=0.02, **opti
         (write, {"max_epochs": 0}, ConfigError, "max_epochs is 0"),
         (write, {"lr": -1.0}, ConfigError, "lr is -1.0"),
         (write, {"seed": -1}, ConfigError, "seed_everything is -1"),
-        (write, {"accelerator": "quantum"}, ConfigError, "quantum"),
+        (write, {"accelerator": "quantum"}, ConfigError, "accelerator is 'quantum', not one of auto, cpu, gpu"),
+        (write, {"accelerator": "tpu"}, ConfigError, "accelerator is 'tpu'"),
+        (write, {"accelerator": 3}, ConfigError, "accelerator is 3"),
+        (write, {"max_epochs": 1.5}, ConfigError, "max_epochs is 1.5, not a whole number"),
+        (write, {"max_epochs": "a"}, ConfigError, "max_epochs is 'a', not a whole number"),
+        (write, {"lr": "fast"}, ConfigError, "lr is 'fast', not a number"),
+        (write, {"lr": float("inf")}, ConfigError, "lr is inf, not a number"),
+        (write, {"seed": "a"}, ConfigError, "seed is 'a', not a whole number"),
+        (write, {"seed": 0.5}, ConfigError, "seed is 0.5, not a whole number"),
+        (write, {"progress": "no"}, ConfigError, "progress is 'no', not True or False"),
+        (write, {"options": ["x"]}, ConfigError, "options is .*, not a mapping"),
+        (write, {"options": {3: "x"}}, ConfigError, "options is .*, not a mapping"),
+        (write, {"options": {"data.batch_size": {1}}}, ConfigError, "a value that the command line cannot take"),
+        (write, {"options": {"data.batch_size": "x"}}, ConfigError, "batch_size"),
+        (write, {"overlays": "trainer/cpu.yaml"}, ConfigError, "not a list. Give a list of files"),
+        (write, {"overlays": [None]}, ConfigError, "overlays: an entry is None, not a path"),
         (write, {"options": {"model.speed": 1}}, ConfigError, "speed"),
         (write, {"options": {"run_dir": "elsewhere"}}, ConfigError, "options names run_dir, which adapt sets"),
         (write, {"overlays": ["nowhere.yaml"]}, ConfigError, "nowhere.yaml: no such file, and no recipe"),
@@ -164,8 +180,9 @@ def write(folder, *, eid="mine", n_trials=20, n_bins=20, bin_size_s=0.02, **opti
 )
 def test_what_cannot_be_learned_is_refused_in_one_sentence(model, tmp_path, sessions, options, error, sentence):
     run = tmp_path / "run"
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(error, match=sentence) as refused:
         model.adapt(sessions(tmp_path / "data"), run_dir=run, **(ONE_EPOCH | options))
+    assert "\n" not in str(refused.value)
     assert not list(run.glob("pretrained.ckpt"))
 
 
@@ -173,8 +190,20 @@ def test_a_session_that_the_model_knows_by_other_trials_is_refused(model, sessio
     session = neuromtm.Sessions(sessions_dir)[EIDS[0]]
     other = write(tmp_path / "data", eid=EIDS[0])
     assert session.eid in model.sessions
-    with pytest.raises(CheckpointError, match=f"other trials of {EIDS[0]}"):
+    with pytest.raises(CheckpointError, match=f"other trials of {EIDS[0]}") as refused:
         model.adapt(other, **ONE_EPOCH)
+    assert str(refused.value).startswith(f"{model.name}: was trained on")  # and not the temporary file of the training
+
+
+def test_a_model_that_diverged_is_not_returned(model, heldout):
+    with pytest.raises(TrainingError, match="The training diverged"):
+        model.adapt(heldout, lr=1e9, **ONE_EPOCH)
+
+
+@pytest.mark.parametrize("run_dir", ["", 3, "a\0b"])
+def test_a_run_directory_is_a_path(model, heldout, run_dir):
+    with pytest.raises(ConfigError, match="run_dir is .*, not a path"):
+        model.adapt(heldout, run_dir=run_dir, **ONE_EPOCH)
 
 
 def test_a_folder_without_sessions_of_the_role_is_refused(tmp_path):

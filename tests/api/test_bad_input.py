@@ -1,10 +1,14 @@
 """What a user can hand in wrongly is refused in one sentence that names the session and the numbers."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 import neuromtm
+from neuromtm.api.hidden import predict_hidden
 from neuromtm.errors import CheckpointError, ConfigError, DataError, UserError
 from tests.running import EIDS
 
@@ -67,6 +71,8 @@ def every_method(model, *arguments, **options):
         (counts().astype(object), "entries of the type object"),
         (counts() * 1j, "entries of the type complex128"),
         (np.ma.masked_equal(with_one(7), 7), "has masked entries"),
+        (torch.from_numpy(counts()).to_sparse(), "a tensor that is sparse, nested or quantized"),
+        (torch.ones(3, 20, 15, device="meta"), "a tensor that is without values (meta)"),
         (counts().tolist(), "a list, not a NumPy array or a tensor"),
         (counts(n_neurons=14), f"{EID}: counts has 14 neurons, but "),
         (counts(n_bins=21), f"{EID}: counts has 21 bins a trial, but "),
@@ -143,3 +149,39 @@ def test_a_prompt_that_was_not_learned_is_refused(model):
 def test_a_task_that_there_is_not_is_refused(model):
     with pytest.raises(ConfigError, match=r"task 'co_bps': no such task. There are: co_smoothing, forward_prediction"):
         model.score(counts(), eid=EID, task="co_bps")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"eid": EID, "uuid": 7}, "uuid is 7, not a list of names"),
+        ({"eid": EID, "uuid": "x" * 15}, "not a list of names"),
+        ({"eid": EID, "uuid": [1] * 15}, "uuid has an entry that is no text: 1"),
+        ({"eid": [EID]}, f"eid is ['{EID}'], not the name of a session"),
+        ({"eid": 3}, "eid is 3, not the name of a session"),
+        ({"eid": EID, "bin_size_s": "0.02"}, "bin_size_s is '0.02', not a number of seconds"),
+        ({"eid": EID, "bin_size_s": [0.02]}, "not a number of seconds"),
+    ],
+)
+def test_arguments_of_another_type_are_refused(model, options, sentence):
+    error, said = every_method(model, counts(), **options)
+    assert error is DataError
+    assert sentence in said
+
+
+def test_what_contradicts_a_session_is_refused(model, session):
+    uuid = session.neurons["uuid"].tolist()
+    for options in ({"uuid": uuid[::-1]}, {"bin_size_s": 0.5}, {"uuid": uuid, "bin_size_s": 0.5}):
+        error, said = every_method(model, session, **options)
+        assert error is DataError
+        assert "a Session brings its own uuids and bins of 0.02 s" in said
+    same = model.predict(session, uuid=uuid, bin_size_s=0.02)
+    assert np.array_equal(same, model.predict(session))
+
+
+def test_a_trial_of_one_bin_has_no_forward_prediction(model, session):
+    short = replace(session, counts=session.counts[:, :1])
+    for call in (model.score, partial(predict_hidden, model)):
+        with pytest.raises(DataError, match=f"{EID}: a trial of one bin has no past"):
+            call(short, task="forward_prediction")
+    assert model.score(short, task="co_smoothing").bps.shape == (15,)

@@ -319,7 +319,42 @@ def test_a_decoder_is_no_masked_model(pretrained, tmp_path):
         neuromtm.load(tmp_path / "decoder.ckpt")
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
-def test_a_device_that_there_is_not_is_refused(pretrained, device):
-    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used here"):
-        neuromtm.load(pretrained, device=device)
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [
+        ("cuda:99", "device 'cuda:99' cannot be used here"),
+        ("gpu", "device 'gpu' cannot be used here: did you mean 'cuda'"),
+        ("nothing", "device 'nothing' cannot be used here"),
+        ("meta", "device 'meta' cannot be used here: it holds no numbers"),
+        (None, "device is None, not a name"),
+        (3, "device is 3, not a name"),
+    ],
+)
+def test_a_device_that_there_is_not_is_refused(pretrained, model, device, sentence):
+    for call in (lambda: neuromtm.load(pretrained, device=device), lambda: model.to(device)):
+        with pytest.raises(ConfigError, match=sentence) as refused:
+            call()
+        assert "\n" not in str(refused.value)
+    assert model.device.type == "cpu"
+
+
+@pytest.mark.parametrize("path", [None, 3, "", b"model", "a\0b"])
+def test_what_is_no_path_is_refused(model, path):
+    for call in (neuromtm.load, model.save):
+        with pytest.raises(ConfigError, match=r"(path|folder) is .*, not a path"):
+            call(path)
+
+
+def test_a_model_is_saved_only_where_a_folder_can_be(model, tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "below", tmp_path / ("a" * 300)):
+        with pytest.raises(UserError, match="Name another"):
+            model.save(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("texts", [{"license": 3}, {"license": ""}, {"license": None}, {"description": 3}])
+def test_a_license_and_a_description_are_text(model, tmp_path, texts):
+    with pytest.raises(ConfigError, match="(license|description) is .*, not a text"):
+        model.save(tmp_path / "model", **texts)
+    assert not list(tmp_path.iterdir())

@@ -13,18 +13,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import yaml
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from neuromtm.api.given import checked_path, is_number, is_whole
 from neuromtm.api.loading import load
 from neuromtm.api.sessions import Sessions
 from neuromtm.commands import cli
 from neuromtm.commands.main import users_own
 from neuromtm.commands.recipes import shipped, with_shipped_recipes
-from neuromtm.errors import ConfigError, DataError
+from neuromtm.errors import ConfigError, DataError, TrainingError, UserError
 from neuromtm.files import whole_file
-from neuromtm.training.checkpoint import to_checkpoint
+from neuromtm.training.checkpoint import load_checkpoint, to_checkpoint
 
 if TYPE_CHECKING:
     from neuromtm.api.model import Model
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 RECIPE = "finetune.yaml"
 PRETRAINED_FILE = "pretrained.ckpt"
 """file in the run directory: the model that a fine-tuning starts from"""
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 SETTLED = ("data.root", "data.sessions", "model.pretrained", "seed_everything", "run_dir")
 """options that follow from the arguments of `Model.adapt`"""
 
@@ -61,6 +64,7 @@ def adapt(
         raise ConfigError(
             f"adapt takes neuromtm.Sessions, not a {type(sessions).__name__}. Sessions.write makes them from arrays."
         )
+    _check_arguments(seed=seed, overlays=overlays, options=options, progress=progress)
     _require_usable(model, sessions)
     if twice := [name for name in options if name in SETTLED]:
         raise ConfigError(f"options names {', '.join(twice)}, which adapt sets from its other arguments.")
@@ -78,11 +82,13 @@ def adapt(
         settled = (str(sessions.folder), list(sessions), str(pretrained), seed, str(folder))
         chosen |= dict(zip(SETTLED, settled, strict=True))
         try:
-            _fit(recipes, chosen, quiet=not progress)
+            with _in_the_user_s_words(str(pretrained), model.name):
+                _fit(recipes, chosen, quiet=not progress)
         finally:
             if not (folder / "config.yaml").exists():  # the training was refused before it began
                 pretrained.unlink()
         adapted = load(folder, device=model.device)
+        _require_finite(adapted, folder / "checkpoints" / "best.ckpt")
     if run_dir is None:
         adapted.name = f"{model.name}, adapted to {', '.join(sessions)}"
     return adapted
@@ -100,6 +106,56 @@ def _fit(recipes: Sequence[Path], options: Mapping[str, object], *, quiet: bool)
         if problem is None or problem is error:
             raise
         raise problem from error
+
+
+def _check_arguments(*, seed: object, overlays: object, options: Mapping[str, object], progress: object) -> None:
+    """Check the types here: the parser of the command line would explain them at length, by other names."""
+    if not is_whole(seed):
+        raise ConfigError(f"seed is {seed!r}, not a whole number.")
+    if isinstance(overlays, str | Path) or not isinstance(overlays, Sequence):
+        raise ConfigError(f"overlays is {overlays!r}, not a list. Give a list of files, such as ['trainer/gpu.yaml'].")
+    for overlay in overlays:
+        checked_path(overlay, what="overlays: an entry")
+    if not isinstance(progress, bool):
+        raise ConfigError(f"progress is {progress!r}, not True or False.")
+    epochs, lr = options.get("trainer.max_epochs", 1), options.get("model.lr", 1.0)
+    if not is_whole(epochs):
+        raise ConfigError(f"max_epochs is {epochs!r}, not a whole number.")
+    if not is_number(lr):
+        raise ConfigError(f"lr is {lr!r}, not a number.")
+    if (accelerator := options.get("trainer.accelerator", "auto")) not in ACCELERATORS:
+        raise ConfigError(f"accelerator is {accelerator!r}, not one of {', '.join(ACCELERATORS)}.")
+
+
+@contextmanager
+def _in_the_user_s_words(file: str, name: str) -> Generator[None]:
+    """Say a user's error in one line, and name the model by its own name instead of the file that this module wrote."""
+    try:
+        yield
+    except UserError as error:
+        said = " ".join(str(error).split())
+        if said.replace(file, name) == str(error):
+            raise
+        raise type(error)(said.replace(file, name)) from error
+
+
+def _require_finite(adapted: Model, best: Path) -> None:
+    """Refuse a model whose training diverged.
+
+    Raises:
+        TrainingError: if a weight, or the validation loss of the best epoch, is not a finite number.
+    """
+    states = load_checkpoint(best).get("callbacks", {})
+    scores = [state["best_model_score"] for state in states.values() if "best_model_score" in state]
+    values = [
+        *adapted.stitched.state_dict().values(),
+        *(torch.as_tensor(score) for score in scores if score is not None),
+    ]
+    if not all(bool(value.isfinite().all()) for value in values):
+        raise TrainingError(
+            "The training diverged: the weights or the validation loss of its best epoch are not finite numbers. Lower "
+            "lr, or give options={'trainer.gradient_clip_val': 1.0}."
+        )
 
 
 def _require_usable(model: Model, sessions: Sessions) -> None:
@@ -146,7 +202,15 @@ def _defaults(recipes: Sequence[Path], options: Mapping[str, object], *, progres
 
 def _as_yaml(value: object) -> str:
     # JSON is YAML, and an eid such as 1e5 stays text in it
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, np.generic | Path):
+        value = value.item() if isinstance(value, np.generic) else str(value)
+    try:
+        return value if isinstance(value, str) else json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"options has a value that the command line cannot take, {value!r} ({error}). Give texts, numbers, lists "
+            "and mappings."
+        ) from error
 
 
 @contextmanager
@@ -180,6 +244,8 @@ def _quiet(quiet: bool) -> Generator[None]:
         with warnings.catch_warnings():
             if quiet:  # a session of few trials always has fewer batches
                 warnings.filterwarnings("ignore", message="The number of training batches")
+                # a scheme that no session allows has no validation loss
+                warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -38,6 +38,9 @@ def checked_counts(counts: object, *, what: str) -> Tensor:
 
 def _numbers(counts: object, *, what: str) -> Tensor:
     if isinstance(counts, Tensor):
+        if counts.layout != torch.strided or counts.is_meta or counts.is_nested or counts.is_quantized:
+            kind = "without values (meta)" if counts.is_meta else "sparse, nested or quantized"
+            raise DataError(f"{what}: a tensor that is {kind}. Give a plain one, such as counts.to_dense().")
         if counts.dtype == torch.bool or counts.is_complex():
             raise DataError(_not_counts(what, counts.dtype))
         given = counts.detach()

@@ -30,6 +30,7 @@ def predict_hidden(model: Model, session: Session, *, task: Task, batch_size: in
     if task not in TASKS:
         raise ConfigError(f"task {task!r}: no such task. There are: {', '.join(TASKS)}.")
     given = model._check(session, eid=None, uuid=None, bin_size_s=None)
+    model._require_past(task, given)
     with torch.no_grad():
         parts = [
             hidden_rates(task, model.stitched, model.record.objective, group).cpu()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from neuromtm.api.given import checked_device, checked_path
 from neuromtm.api.model import Model
 from neuromtm.api.saved import is_saved_model, read_saved
 from neuromtm.errors import CheckpointError
@@ -23,7 +24,8 @@ def load(path: Path | str, *, device: str | torch.device = "cpu") -> Model:
         CheckpointError: if there is no model of neuromtm, or the model is damaged, of another version, or a decoder.
         ConfigError: if this machine has no such device.
     """
-    path = Path(path)
+    path = checked_path(path)
+    checked_device(device)
     if path.is_dir() and is_saved_model(path):
         checkpoint, metrics = read_saved(path)
     else:

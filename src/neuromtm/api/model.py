@@ -12,6 +12,15 @@ from torch import Tensor
 
 from neuromtm.api.card import model_card
 from neuromtm.api.counts import checked_counts
+from neuromtm.api.given import (
+    checked_device,
+    checked_folder,
+    checked_names,
+    checked_path,
+    checked_text,
+    failures_named,
+    is_number,
+)
 from neuromtm.api.saved import save_model
 from neuromtm.api.sessions import Session, Sessions
 from neuromtm.batch import Scheme, SessionGroup, SessionInfo
@@ -80,8 +89,9 @@ class Model:
         Raises:
             ConfigError: if this machine has no such device.
         """
+        place = checked_device(device)
         try:
-            self.stitched.to(device)
+            self.stitched.to(place)
         except (RuntimeError, AssertionError) as error:  # torch raises one or the other
             reason = str(error).splitlines()[0]
             raise ConfigError(f"device {str(device)!r} cannot be used here ({reason}). Use 'cpu'.") from error
@@ -192,13 +202,14 @@ class Model:
             The bits per spike of each neuron, their mean, and the value pooled over neurons.
 
         Raises:
-            UserError: as in `predict`, and if there is no such task.
+            UserError: as in `predict`, and if there is no such task, or trials of one bin have no past for it.
         """
         from neuromtm.api.scoring import score_task  # torchmetrics takes seconds, and nothing else needs it
 
         if task not in TASKS:
             raise ConfigError(f"task {task!r}: no such task. There are: {', '.join(TASKS)}.")
         given = self._check(counts, eid=eid, uuid=uuid, bin_size_s=bin_size_s)
+        self._require_past(task, given)
         if prompt is not None:
             self.record.objective.require_trained(prompt, option="prompt")
         with torch.no_grad():
@@ -248,7 +259,11 @@ class Model:
         """
         from neuromtm.api.adaptation import adapt  # brings Lightning, which nothing else needs
 
-        directory = None if run_dir is None else Path(run_dir)
+        directory = None if run_dir is None else checked_folder(run_dir, what="run_dir")
+        if options is not None and not (
+            isinstance(options, Mapping) and all(isinstance(name, str) for name in options)
+        ):
+            raise ConfigError(f"options is {options!r}, not a mapping from names of options to values.")
         named = {"trainer.max_epochs": max_epochs, "model.lr": lr, "trainer.accelerator": accelerator}
         chosen = dict(options or {}) | {name: value for name, value in named.items() if value is not None}
         return adapt(self, sessions, run_dir=directory, seed=seed, overlays=overlays, options=chosen, progress=progress)
@@ -270,9 +285,13 @@ class Model:
         Raises:
             UserError: if the folder holds anything.
         """
-        folder = Path(folder)
+        folder = checked_path(folder, what="folder")
+        checked_text(license, what="license")
+        if not isinstance(description, str):
+            raise ConfigError(f"description is {description!r}, not a text.")
         card = model_card(self.stitched, self.record, self.metrics, license=license, description=description)
-        save_model(folder, self.stitched, self.record, metrics=self.metrics, card=card)
+        with failures_named():
+            save_model(folder, self.stitched, self.record, metrics=self.metrics, card=card)
         return folder
 
     # ---- checks of what the user gives
@@ -285,14 +304,24 @@ class Model:
         uuid: Sequence[str] | None,
         bin_size_s: float | None,
     ) -> _Given:
+        if uuid is not None:
+            uuid = checked_names(uuid, what="uuid")
+        if bin_size_s is not None and not is_number(bin_size_s):
+            raise DataError(f"bin_size_s is {bin_size_s!r}, not a number of seconds.")
         if isinstance(counts, Session):
             session = self._session(counts.eid if eid is None else eid)
-            uuid, bin_size_s, counts = counts.neurons["uuid"].tolist(), counts.bin_size_s, counts.counts
+            own = counts.neurons["uuid"].tolist()
+            if uuid not in (None, own) or bin_size_s not in (None, counts.bin_size_s):
+                raise DataError(
+                    f"{counts.eid}: a Session brings its own uuids and bins of {counts.bin_size_s} s, and those given "
+                    "beside it are others. Leave uuid and bin_size_s out."
+                )
+            uuid, bin_size_s, counts = own, counts.bin_size_s, counts.counts
         else:
             session = self._session(eid)
+        checked = checked_counts(counts, what=f"{session.eid}: counts")
         if bin_size_s is not None:
             self.record.require_bin_size(float(bin_size_s), name=self.name)
-        checked = checked_counts(counts, what=f"{session.eid}: counts")
         self._check_neurons(session, checked.shape[2], uuid)
         self._check_n_bins(session, checked.shape[1])
         if isinstance(counts, Tensor):
@@ -300,8 +329,18 @@ class Model:
             return _Given(session, checked, lambda result: result.to(device))
         return _Given(session, checked, lambda result: result.numpy())
 
+    @staticmethod
+    def _require_past(task: Task, given: _Given) -> None:
+        if task == "forward_prediction" and given.counts.shape[1] == 1:
+            raise DataError(
+                f"{given.session.eid}: a trial of one bin has no past, so there is no forward prediction. Give trials of "
+                "more bins."
+            )
+
     def _session(self, eid: str | None) -> SessionInfo:
         known = self.stitched.sessions
+        if eid is not None and not isinstance(eid, str):
+            raise DataError(f"eid is {eid!r}, not the name of a session.")
         if eid is not None and eid in known:
             return known[eid]
         names = ", ".join(list(known)[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")

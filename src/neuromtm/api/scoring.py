@@ -1,10 +1,10 @@
 """Scores of a model in a task, for any trials. A test computes the same scores."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from neuromtm.batch import Scheme, SessionGroup, SessionInfo
 from neuromtm.evaluation.tasks import Task, predict_task
@@ -21,11 +21,11 @@ class TaskScore:
     task: Task
     bps: np.ndarray
     """(neuron,) float64 bits per spike; NaN where a neuron was silent or is not in the task"""
-    mean: float | None
-    """mean over the neurons that have a value, as in metrics.json; None if none has"""
-    pooled: float | None
+    mean: float
+    """mean over the neurons that have a value, as in metrics.json; NaN if none has"""
+    pooled: float
     """bits per spike over the spikes of all scored neurons together, as in the Neural Latents Benchmark and
-    BrainWideBench; None if no scored neuron has a spike"""
+    BrainWideBench; NaN if no scored neuron has a spike"""
     uuid: tuple[str, ...]
     """(neuron,)"""
     region: tuple[str, ...]
@@ -59,12 +59,13 @@ def score_task(
     bps = metric.compute().cpu().reshape(-1)  # torchmetrics drops the axis if there is one neuron
     scored = metric.entries > 0
     pooled = pooled_bits_per_spike(metric.model_nll[scored], metric.spikes[scored], metric.entries[scored])
+    mean = mean_over_neurons(bps)
     return TaskScore(
         eid=session.eid,
         task=task,
         bps=bps.numpy(),
-        mean=mean_over_neurons(bps),
-        pooled=None if torch.isnan(pooled) else float(pooled),
+        mean=math.nan if mean is None else mean,
+        pooled=float(pooled),
         uuid=session.neurons,
         region=session.regions,
     )
