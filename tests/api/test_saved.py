@@ -355,6 +355,6 @@ def test_a_model_is_saved_only_where_a_folder_can_be(model, tmp_path):
 
 @pytest.mark.parametrize("texts", [{"license": 3}, {"license": ""}, {"license": None}, {"description": 3}])
 def test_a_license_and_a_description_are_text(model, tmp_path, texts):
-    with pytest.raises(ConfigError, match="(license|description) is .*, not a text"):
+    with pytest.raises(ConfigError, match=r"(license|description) is .*, not a text"):
         model.save(tmp_path / "model", **texts)
     assert not list(tmp_path.iterdir())

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import yaml
 
 from neuromtm import __version__
+from neuromtm.api.given import is_text
+from neuromtm.errors import ConfigError
 from neuromtm.evaluation.results import Metrics
 from neuromtm.models.stitching import StitchedModel, module_key
 from neuromtm.training.checkpoint import CheckpointRecord
@@ -35,7 +37,14 @@ def model_card(
         metrics: metrics of its test; None if it was not tested.
         license: license of the weights.
         description: a paragraph of the user's own.
+
+    Raises:
+        ConfigError: if the license or the description is no text.
     """
+    if not is_text(license):
+        raise ConfigError(f"license is {license!r}, not a text. If it is not known, give 'unknown'.")
+    if not isinstance(description, str):
+        raise ConfigError(f"description is {description!r}, not a text.")
     header = {
         "license": license,
         "library_name": "neuromtm",

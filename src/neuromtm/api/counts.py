@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from neuromtm.errors import DataError
+from neuromtm.evaluation.tasks import Task, n_forward_bins
 
 LARGEST_COUNT = 2**16 - 1
 """the largest count that a shard can hold"""
@@ -34,6 +35,21 @@ def checked_counts(counts: object, *, what: str) -> Tensor:
         raise DataError(f"{what}: is empty: {n_trials} trials of {n_bins} bins and {n_neurons} neurons.")
     _require_counts(given, what=what)
     return given.to(torch.uint8 if given.max() < 2**8 else torch.int32)
+
+
+def require_past(task: Task, counts: Tensor, *, what: str) -> None:
+    """Refuse to predict the last bins of trials where there are none before.
+
+    Args:
+        task: the last bins are predicted in `forward_prediction` only.
+        counts: (trial, bin, neuron).
+        what: name of the counts, for messages.
+
+    Raises:
+        DataError: if forward prediction would hide all bins.
+    """
+    if task == "forward_prediction" and counts.shape[1] == n_forward_bins(counts.shape[1]):
+        raise DataError(f"{what}: a trial of one bin has no past to predict it from. Give trials of more bins.")
 
 
 def _numbers(counts: object, *, what: str) -> Tensor:

@@ -2,7 +2,7 @@
 
 import os
 import reprlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -34,17 +34,6 @@ def is_text(value: object) -> bool:
     return True
 
 
-def checked_text(value: object, *, what: str) -> str:
-    """Take a text.
-
-    Raises:
-        ConfigError: if it is none, or is empty.
-    """
-    if not is_text(value):
-        raise ConfigError(f"{what} is {reprlib.repr(value)}, not a text.")
-    return str(value)
-
-
 def checked_names(values: object, *, what: str) -> list[str]:
     """Take a list of names, such as uuids.
 
@@ -57,6 +46,19 @@ def checked_names(values: object, *, what: str) -> list[str]:
     if bad := [name for name in names if not is_text(name)]:
         raise DataError(f"{what} has an entry that is no text: {reprlib.repr(bad[0])}. Give names.")
     return [str(name) for name in names]
+
+
+def checked_options(values: object) -> dict[str, object]:
+    """Take options by their names on the command line; None for none.
+
+    Raises:
+        ConfigError: if it is no mapping from names.
+    """
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise ConfigError(f"options is {reprlib.repr(values)}, not a mapping from names of options to values.")
+    return dict(values)
 
 
 def checked_path(value: object, *, what: str = "path") -> Path:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from neuromtm.api.counts import require_past
 from neuromtm.api.model import Model
 from neuromtm.api.sessions import Session
 from neuromtm.errors import ConfigError, DataError
@@ -30,7 +31,7 @@ def predict_hidden(model: Model, session: Session, *, task: Task, batch_size: in
     if task not in TASKS:
         raise ConfigError(f"task {task!r}: no such task. There are: {', '.join(TASKS)}.")
     given = model._check(session, eid=None, uuid=None, bin_size_s=None)
-    model._require_past(task, given)
+    require_past(task, given.counts, what=session.eid)
     with torch.no_grad():
         parts = [
             hidden_rates(task, model.stitched, model.record.objective, group).cpu()

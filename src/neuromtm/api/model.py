@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from neuromtm.api.card import model_card
-from neuromtm.api.counts import checked_counts
+from neuromtm.api.counts import checked_counts, require_past
 from neuromtm.api.given import (
     checked_device,
     checked_folder,
     checked_names,
+    checked_options,
     checked_path,
-    checked_text,
     failures_named,
     is_number,
 )
@@ -209,7 +209,7 @@ class Model:
         if task not in TASKS:
             raise ConfigError(f"task {task!r}: no such task. There are: {', '.join(TASKS)}.")
         given = self._check(counts, eid=eid, uuid=uuid, bin_size_s=bin_size_s)
-        self._require_past(task, given)
+        require_past(task, given.counts, what=given.session.eid)
         if prompt is not None:
             self.record.objective.require_trained(prompt, option="prompt")
         with torch.no_grad():
@@ -260,12 +260,8 @@ class Model:
         from neuromtm.api.adaptation import adapt  # brings Lightning, which nothing else needs
 
         directory = None if run_dir is None else checked_folder(run_dir, what="run_dir")
-        if options is not None and not (
-            isinstance(options, Mapping) and all(isinstance(name, str) for name in options)
-        ):
-            raise ConfigError(f"options is {options!r}, not a mapping from names of options to values.")
         named = {"trainer.max_epochs": max_epochs, "model.lr": lr, "trainer.accelerator": accelerator}
-        chosen = dict(options or {}) | {name: value for name, value in named.items() if value is not None}
+        chosen = checked_options(options) | {name: value for name, value in named.items() if value is not None}
         return adapt(self, sessions, run_dir=directory, seed=seed, overlays=overlays, options=chosen, progress=progress)
 
     def save(self, folder: Path | str, *, license: str = "unknown", description: str = "") -> Path:
@@ -286,9 +282,6 @@ class Model:
             UserError: if the folder holds anything.
         """
         folder = checked_path(folder, what="folder")
-        checked_text(license, what="license")
-        if not isinstance(description, str):
-            raise ConfigError(f"description is {description!r}, not a text.")
         card = model_card(self.stitched, self.record, self.metrics, license=license, description=description)
         with failures_named():
             save_model(folder, self.stitched, self.record, metrics=self.metrics, card=card)
@@ -328,14 +321,6 @@ class Model:
             device = counts.device
             return _Given(session, checked, lambda result: result.to(device))
         return _Given(session, checked, lambda result: result.numpy())
-
-    @staticmethod
-    def _require_past(task: Task, given: _Given) -> None:
-        if task == "forward_prediction" and given.counts.shape[1] == 1:
-            raise DataError(
-                f"{given.session.eid}: a trial of one bin has no past, so there is no forward prediction. Give trials of "
-                "more bins."
-            )
 
     def _session(self, eid: str | None) -> SessionInfo:
         known = self.stitched.sessions
