@@ -158,10 +158,10 @@ def _splits(
     if splits is None:
         if n_trials < len(SPLITS):
             raise DataError(f"{eid}: {n_trials} trials cannot be divided into train, val and test; 3 is the least.")
-        _require_fractions(eid, fractions)
+        train, val, test = _fractions(eid, fractions)
         if not is_whole(seed) or seed < 0:
             raise DataError(f"{eid}: seed is {seed!r}, not a whole number from 0.")
-        return split_trials(n_trials, fractions=tuple(map(float, fractions)), seed=int(seed), eid=eid)
+        return split_trials(n_trials, fractions=(train, val, test), seed=int(seed), eid=eid)
     if not isinstance(splits, Mapping) or set(splits) != set(SPLITS):
         named = ", ".join(map(repr, splits)) if isinstance(splits, Mapping) else reprlib.repr(splits)
         raise DataError(f"{eid}: splits names {named}; give 'train', 'val' and 'test'.")
@@ -176,10 +176,11 @@ def _splits(
     return {name: np.sort(trials).astype(np.int32) for name, trials in numbers.items()}
 
 
-def _require_fractions(eid: str, fractions: object) -> None:
+def _fractions(eid: str, fractions: object) -> list[float]:
     parts = list(fractions) if isinstance(fractions, Sequence | np.ndarray) else []
     if len(parts) != 3 or not all(is_number(part) and part > 0 for part in parts) or abs(sum(parts) - 1) > 1e-6:
         raise DataError(f"{eid}: fractions is {reprlib.repr(fractions)}; give three numbers above 0 that sum to 1.")
+    return [float(part) for part in parts]
 
 
 def _trial_numbers(eid: str, split: str, numbers: object) -> np.ndarray:

@@ -1,9 +1,7 @@
 """The checkpoint's record of itself, in plain types, so that it opens without the data and with `weights_only`."""
 
-import importlib
 import pickle
 import struct
-import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from neuromtm.batch import SessionInfo
-from neuromtm.errors import CheckpointError, ConfigError, UserError
+from neuromtm.errors import CheckpointError, ConfigError
 from neuromtm.masking.objective import Objective
 from neuromtm.models.blocks import Prompts
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, module_key
+from neuromtm.training.architecture import first_line, make_backbone
 from neuromtm.training.record_fields import record_problems
 
 KEY = "neuromtm"
@@ -27,7 +26,6 @@ FORMAT_VERSION = 1
 MODEL_PREFIX = "model."
 """of the names of all weights in a checkpoint"""
 BACKBONE_PREFIX = f"{MODEL_PREFIX}backbone."
-OWN_PACKAGE = __name__.partition(".")[0]
 DOS_FOLDER = 0x10
 """the bit in the attributes of a zip file's part that marks a folder"""
 
@@ -137,47 +135,15 @@ class CheckpointRecord:
         )
 
     def build_backbone(self, *, name: str) -> Backbone:
-        """Rebuild the architecture, with untrained weights.
-
-        To import a module is to run it. A checkpoint may therefore name any class of neuromtm, but a class of another
-        package only if that was imported before: by the user, or because `model.backbone` names it.
+        """Rebuild the architecture, with untrained weights; see `make_backbone`.
 
         Args:
             name: name of the file, for messages.
 
         Raises:
-            CheckpointError: if the class cannot be found, is of a package that was not imported, is no backbone, or
-                cannot be made with these options.
+            CheckpointError: if it cannot be found or made, or is of a package that was not imported.
         """
-        cls = self._class(name=name)
-        if not (isinstance(cls, type) and issubclass(cls, Backbone)):
-            raise CheckpointError(f"{name}: its architecture {self.class_path} is no Backbone.")
-        try:
-            return cls(**self.options)
-        except TypeError as error:
-            raise CheckpointError(
-                f"{name}: its architecture {self.class_path} takes other options now ({error}). Use the version of "
-                "neuromtm that wrote it."
-            ) from error
-        except (UserError, RuntimeError, ValueError, ArithmeticError, MemoryError, AssertionError) as error:
-            raise CheckpointError(
-                f"{name}: its architecture {self.class_path} cannot be made ({_first_line(error)}). Use another one."
-            ) from error
-
-    def _class(self, *, name: str) -> object:
-        module, _, qualname = self.class_path.rpartition(".")
-        if self.class_path.partition(".")[0] != OWN_PACKAGE and module not in sys.modules:
-            raise CheckpointError(
-                f"{name}: its architecture {self.class_path} is of another package: import {module or 'it'} before, if "
-                "you trust it. On the command line, name the architecture by model.backbone."
-            )
-        try:
-            return getattr(importlib.import_module(module), qualname)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise CheckpointError(
-                f"{name}: its architecture {self.class_path} cannot be imported ({error}). Use the version of neuromtm "
-                "that wrote it."
-            ) from error
+        return make_backbone(self.class_path, self.options, name=name)
 
     def require_masked_model(self, *, name: str) -> None:
         """Refuse the checkpoint of a decoder.
@@ -245,16 +211,10 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
             f"{path}: not a checkpoint of neuromtm; it holds more than tensors and plain types."
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, ImportError, IndexError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint, perhaps cut short ({_first_line(error)})."
-        ) from error
+        raise CheckpointError(f"{path}: not a readable checkpoint, perhaps cut short ({first_line(error)}).") from error
     if isinstance(checkpoint, Mapping) and KEY in checkpoint and not isinstance(checkpoint.get("state_dict"), Mapping):
         raise CheckpointError(f"{path}: not a checkpoint of neuromtm; it has no weights, no entry 'state_dict'.")
     return checkpoint
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _absence(path: Path) -> str:
@@ -291,7 +251,7 @@ def _check_bytes(path: Path) -> None:
 
 def _weights(checkpoint: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
     weights = checkpoint["state_dict"]
-    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    return {k.removeprefix(prefix): v for k, v in weights.items() if str(k).startswith(prefix)}
 
 
 def load_backbone(backbone: Backbone, checkpoint: Mapping[str, Any], *, name: str) -> list[str]:
@@ -381,7 +341,7 @@ def build_model(record: CheckpointRecord, checkpoint: Mapping[str, Any], *, name
                 model.add_session(session)
         except (RuntimeError, ValueError, MemoryError) as error:
             raise CheckpointError(
-                f"{name}: its sessions cannot be made ({_first_line(error)}). Use another one."
+                f"{name}: its sessions cannot be made ({first_line(error)}). Use another one."
             ) from error
     load_backbone(model.backbone, checkpoint, name=name)
     for eid in model.sessions:
