@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from neuromtm.api.loading import load
+from neuromtm import load
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.masking.masked import MaskingScheme, mask
 from neuromtm.masking.objective import Objective

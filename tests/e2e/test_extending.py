@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from neuromtm.data.shards import read_shard
-from tests.running import EIDS, SHORT, finetune, scalars
+from neuromtm.metrics.keys import BPS_KEYS
+from tests.running import EIDS, HELDOUT, SHORT, finetune, scalars
 
 PROGRAM = "import sys; from {module} import main; sys.exit(main(sys.argv[1:]))"
 
@@ -60,6 +61,18 @@ class Tree:
 @pytest.fixture
 def tree(root, tmp_path):
     return Tree(root, tmp_path)
+
+
+def test_a_baseline_is_one_file_and_its_name(tree, sessions_dir, tmp_path):
+    choice = "src/neuromtm/baselines/choice.py"
+    tree.add_file("src/neuromtm/baselines/marginal.py", tree.example("a baseline"))
+    tree.add_to_line(choice, "import RIDGE\n", "from neuromtm.baselines.marginal import MARGINAL\n")
+    tree.add_to_line(choice, "KINDS: dict[str, Baseline] = {\n", tree.example("a baseline", "text"))
+    options = ("--data", sessions_dir, "--kind", "marginal", "--out", tmp_path / "b")
+    tree.run("neuromtm.commands.main", "baseline", *options)
+    chosen = json.loads((tmp_path / "b" / "baseline.json").read_text())["chosen"][HELDOUT]
+    assert all("penalty" in setting for setting in chosen.values())
+    assert json.loads((tmp_path / "b" / "metrics.json").read_text())["mean"].keys() >= set(BPS_KEYS)
 
 
 def test_a_scheme_is_one_file_and_its_name(tree, root, sessions_dir, pretrained, tmp_path):
