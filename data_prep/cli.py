@@ -68,10 +68,12 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the default of an option, unless the default is None, False, 0 or an empty tuple."""
+    """Shows the default of an option, unless the default is None, False or an empty tuple."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default not in (None, (), False) else action.help
+        # by identity: 0 is a default to show, though it equals False
+        silent = action.default is None or action.default is False or action.default == ()
+        return action.help if silent else super()._get_help_string(action)
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:

@@ -220,3 +220,14 @@ def test_the_module_runs_and_exits_with_the_code(tmp_path):
     assert finished.returncode == 2
     assert finished.stderr.startswith("neuromtm-prep: ")
     assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize("command", ["simulate", "ibl", "lorenz"])
+def test_help_says_the_default_of_every_number_also_where_it_is_0(command):
+    parser = parser_of(command)
+    text = parser.format_help()
+    numbers = [a for a in parser._actions if a.type in (int, float) and isinstance(a.default, int | float)]
+    assert any(action.default == 0 for action in numbers)
+    for action in numbers:
+        shown = text.partition(f"  {action.option_strings[0]} ")[2].partition("\n  --")[0]
+        assert f"(default: {action.default})" in " ".join(shown.split()), action.dest
