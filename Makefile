@@ -123,7 +123,7 @@ demo: demo-folder-is-new $(INSTALLED)
 	  --ceiling ceiling --out $(DEMO)/summary.json
 	@echo
 	@echo "Table:       $(DEMO)/summary.json"
-	@echo "Figures:     $(DEMO)/mtm/finetune/figures and $(DEMO)/temporal/finetune/figures"
+	@echo "Plots:       $(DEMO)/mtm/finetune/figures and $(DEMO)/temporal/finetune/figures"
 	@echo "Per neuron:  $(DEMO)/mtm/finetune/neurons.csv"
 	@echo "Curves:      $(BIN)/tensorboard --logdir $(DEMO)"
 
@@ -182,7 +182,7 @@ ablation: $(ABLATION_RUNS) $(ABLATION_ASKED)
 	$(call table,positions,Positions,$(call runs,$(POSITIONS)))
 	$(call table,prompts,The prompt that the multi-task model is asked with,$(if $(ABLATION_ASKED),\
 	  own=$(ABLATION)/mtm $(foreach one,$(PROMPTS),$(one)=$(ABLATION)/mtm/asked_$(one))))
-	@printf '\n%s\n' "Tables and figures: $(ABLATION)/tables"
+	@printf '\n%s\n' "Tables and plots: $(ABLATION)/tables"
 
 $(ABLATION_RUNS): $(ABLATION)/%/metrics.json: | ablation-settings $(INSTALLED)
 	$(BIN)/neuromtm fit --config conf/pretrain.yaml --config $(MODEL) --config $(TRAINER) \
