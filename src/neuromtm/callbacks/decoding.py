@@ -1,6 +1,5 @@
 """Scores of a decoder: gathered over batches and ranks, logged on validation, written after a test."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from neuromtm.batch import Batch
 from neuromtm.data.datamodule import data_of
 from neuromtm.decoding.end_to_end import DecoderScores, decoded_text, score_decoded
 from neuromtm.decoding.targets import target_of
-from neuromtm.evaluation.results import DECODING_FILE, METRICS_FILE, Metrics, metrics_text
+from neuromtm.evaluation.results import DECODING_FILE, METRICS_FILE, Metrics, metrics_text, with_means
 from neuromtm.files import keep_previous, whole_file, write_whole
 from neuromtm.training.decoding import BehaviorDecoding
 
@@ -117,9 +116,4 @@ class DecodingResults(lightning.Callback):
 
 def _metrics(scores: dict[str, DecoderScores]) -> Metrics:
     sessions = {eid: {k: v for k, v in one.metrics.items() if v is not None} for eid, one in scores.items()}
-    keys = dict.fromkeys(key for metrics in sessions.values() for key in metrics)
-    mean = {}
-    for key in keys:
-        values = [metrics[key] for metrics in sessions.values() if key in metrics]
-        mean[key] = math.fsum(values) / len(values)
-    return Metrics(sessions=sessions, mean=mean)
+    return with_means(sessions)

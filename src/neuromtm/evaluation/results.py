@@ -55,12 +55,21 @@ def metrics_of(sessions: Sequence[SessionScores]) -> Metrics:
             f"Not a finite number: {', '.join(bad)}. The model's rates diverged; train it again with a lower "
             "learning rate, or test an earlier checkpoint."
         )
+    return with_means(by_eid)
+
+
+def with_means(sessions: dict[str, dict[str, float]]) -> Metrics:
+    """Add the mean of each metric over the sessions that have it.
+
+    Args:
+        sessions: eid -> metric -> value.
+    """
     mean = {}
-    for key in dict.fromkeys((*BPS_KEYS, *(key for metrics in by_eid.values() for key in metrics))):
-        values = [metrics[key] for metrics in by_eid.values() if key in metrics]
+    for key in dict.fromkeys((*BPS_KEYS, *(key for metrics in sessions.values() for key in metrics))):
+        values = [metrics[key] for metrics in sessions.values() if key in metrics]
         if values:
             mean[key] = math.fsum(values) / len(values)
-    return Metrics(sessions=by_eid, mean=mean)
+    return Metrics(sessions=sessions, mean=mean)
 
 
 def metrics_text(metrics: Metrics) -> str:
