@@ -37,12 +37,39 @@ class SessionInfo:
         """The session's known regions, sorted. `SessionGroup.region` holds positions in this tuple."""
         return tuple(sorted(set(self.regions) - UNKNOWN_REGIONS))
 
-    def region_index(self) -> Tensor:
-        """(neuron,) int64 position of each neuron's region in `region_names`; -1 where unknown."""
+    def region_index(self) -> RegionIndex:
+        """Each neuron's region, as its position in `region_names`."""
         import torch
 
         number = {name: i for i, name in enumerate(self.region_names)}
-        return torch.tensor([number.get(name, -1) for name in self.regions], dtype=torch.int64)
+        return RegionIndex.of(torch.tensor([number.get(name, -1) for name in self.regions], dtype=torch.int64))
+
+
+@dataclass(frozen=True)
+class RegionIndex:
+    """Where a session's neurons lie: on the device by neuron, and on the host what masking must know to draw."""
+
+    number: Tensor
+    """(neuron,) int64 number of each neuron's region; -1 where unknown"""
+    sizes: tuple[int, ...]
+    """neurons of each region, by its number; a plain tuple, so that to look at it never waits for a device"""
+
+    @classmethod
+    def of(cls, number: Tensor) -> RegionIndex:
+        """Count the neurons of each region. It reads the numbers, so it is done once a session.
+
+        Args:
+            number: (neuron,) int64, -1 where unknown.
+        """
+        found = number.tolist()
+        return cls(number, tuple(found.count(region) for region in range(max(found, default=-1) + 1)))
+
+    @property
+    def n_neurons(self) -> int:
+        return len(self.number)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> RegionIndex:
+        return replace(self, number=self.number.to(device, non_blocking=non_blocking))
 
 
 @dataclass(frozen=True)
@@ -52,14 +79,17 @@ class SessionGroup:
     eid: str
     counts: Tensor
     """(trial, bin, neuron) spikes per bin; uint8, or int32 where a count does not fit in uint8"""
-    region: Tensor
-    """(neuron,) int64, see `SessionInfo.region_index`"""
+    region: RegionIndex
+    """see `SessionInfo.region_index`"""
     trial: Tensor
     """(trial,) int64, number of each trial in the shard"""
     choice: Tensor
     """(trial,) int8: -1 or +1; 0 where unknown"""
     behavior: dict[str, Tensor]
     """name -> (trial, bin) float32, NaN where missing"""
+    n_active: Tensor | None = None
+    """(trial, bin) int64, how many neurons have a spike in each bin. It stays on the host, for models that list the
+    spikes and must know how many there are without reading the device. None if nobody counted."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> SessionGroup:
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
@@ -71,7 +101,7 @@ class SessionGroup:
         return replace(
             self,
             counts=change(self.counts),
-            region=change(self.region),
+            region=replace(self.region, number=change(self.region.number)),
             trial=change(self.trial),
             choice=change(self.choice),
             behavior={name: change(values) for name, values in self.behavior.items()},

@@ -17,11 +17,14 @@ def seed_from(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
-def generator_for(*parts: int | str) -> torch.Generator:
-    """A torch generator on the CPU, seeded from e.g. (seed, "masking", epoch, rank, batch)."""
+def generator_for(*parts: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator on a device, seeded from e.g. (seed, "masking", epoch, rank, batch).
+
+    Equal seeds give other draws on a GPU than on the CPU.
+    """
     import torch
 
-    return torch.Generator().manual_seed(seed_from(*parts))
+    return torch.Generator(device).manual_seed(seed_from(*parts))
 
 
 def numpy_generator_for(*parts: int | str) -> np.random.Generator:

@@ -239,7 +239,7 @@ def test_quiet_neurons_are_left_out_and_those_of_unknown_rate_are_not(tmp_path):
     for batch in data.train_dataloader():
         (group,) = batch.groups
         np.testing.assert_array_equal(group.counts, shards["a"].counts[group.trial.tolist()][..., 1:])
-        assert group.region.tolist() == [1, 0, -1]
+        assert group.region.number.tolist() == [1, 0, -1]
 
 
 def test_only_neurons_of_the_regions_asked_for_are_read(written):

@@ -61,7 +61,7 @@ def test_what_was_written_is_what_is_read(shards, make_dataset, in_memory, neuro
 
 
 def test_regions_are_numbered_by_the_session_s_own_sorted_names(make_dataset):
-    numbers = [make_dataset()[(GroupPlan(eid, (0,)),)].groups[0].region.tolist() for eid in "ab"]
+    numbers = [make_dataset()[(GroupPlan(eid, (0,)),)].groups[0].region.number.tolist() for eid in "ab"]
     assert numbers == [[0, 1, 0, -1], [1, 0]]
 
 
@@ -156,6 +156,6 @@ def test_a_shard_that_is_gone_is_named(tmp_path, shards):
 def test_a_batch_moves_with_all_that_is_in_it(make_dataset):
     batch = make_dataset()[GroupPlan("a", (4, 2)), GroupPlan("b", (0,))].to("meta")
     for group in batch.groups:
-        tensors = [group.counts, group.region, group.trial, group.choice, *group.behavior.values()]
+        tensors = [group.counts, group.region.number, group.trial, group.choice, *group.behavior.values()]
         assert len(tensors) == 4 + len(group.behavior) > 4
         assert {tensor.device.type for tensor in tensors} == {"meta"}

@@ -146,7 +146,7 @@ def test_names_in_session_info_are_plain_strings(tmp_path):
     info = read_header(tmp_path / "a.h5").info
     assert {type(name) for name in (info.eid, *info.neurons, *info.regions)} == {str}
     assert info.region_names == ("CA1", "VISp")
-    assert info.region_index().tolist() == [0, -1, 1]
+    assert info.region_index().number.tolist() == [0, -1, 1]
 
 
 def with_header(**changes):

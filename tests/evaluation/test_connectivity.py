@@ -109,7 +109,7 @@ def test_who_predicts_whom_is_not_turned_round():
 
 def numbered():
     """(source, neuron) a figure that says of which source and region it is."""
-    region = SESSION.region_index().numpy()
+    region = SESSION.region_index().number.numpy()
     bps = 10.0 * np.arange(5)[:, None] + region
     bps[:, region < 0] = np.nan
     return bps

@@ -1,5 +1,6 @@
 """What every masking scheme hides, and what the loss scores of it."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from neuromtm.batch import RegionIndex
 from neuromtm.masking.inter_region import hide_region, show_one_region
 from neuromtm.masking.intra_region import hide_within_region
 from neuromtm.masking.masked import Masked, draw, hide_last_bins
@@ -23,6 +25,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def located(region: Sequence[int]) -> RegionIndex:
+    return RegionIndex.of(torch.tensor(region))
+
+
 def ones(n_trials: int, n_bins: int, n_neurons: int, dtype: torch.dtype = torch.uint8) -> Tensor:
     """Counts of 1: what is 0 afterwards was hidden."""
     return torch.ones(n_trials, n_bins, n_neurons, dtype=dtype)
@@ -36,8 +42,8 @@ def sessions(draw_value):
     largest = 255 if dtype == torch.uint8 else 60_000
     seed = draw_value(st.integers(0, 2**31))
     counts = torch.randint(1, largest + 1, shape, generator=seeded(seed)).to(dtype)
-    region = torch.tensor(draw_value(st.lists(st.integers(-1, 2), min_size=shape[2], max_size=shape[2])))
-    return counts, region
+    region = draw_value(st.lists(st.integers(-1, 2), min_size=shape[2], max_size=shape[2]))
+    return counts, located(region)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -74,7 +80,7 @@ def test_equal_generators_hide_the_same(scheme, session, seed):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_other_generators_hide_something_else(scheme):
-    counts, region = ones(4, 20, 12), torch.arange(12) % 4
+    counts, region = ones(4, 20, 12), located([n % 4 for n in range(12)])
     hidden = {Objective().hide(scheme, counts, region, seeded(seed)).hidden.numpy().tobytes() for seed in range(8)}
     assert len(hidden) > 1
 
@@ -82,7 +88,7 @@ def test_other_generators_hide_something_else(scheme):
 @pytest.mark.parametrize("scheme", ["temporal", "neuron", "causal", "random_token"])
 def test_one_trial_of_one_neuron_and_one_bin_still_has_a_target(scheme):
     for seed in range(20):
-        assert Objective().hide(scheme, ones(1, 1, 1), torch.tensor([-1]), seeded(seed)).target.all()
+        assert Objective().hide(scheme, ones(1, 1, 1), located([-1]), seeded(seed)).target.all()
 
 
 def test_a_draw_is_never_empty_and_its_one_place_is_drawn():
@@ -108,7 +114,7 @@ def test_the_ratio_is_the_share_hidden(ratio):
     ):
         assert hidden_share(masked) == pytest.approx(ratio, abs=tolerance)
     region = torch.arange(100) % 2
-    masked = hide_within_region(counts, region, drawn_region=0, ratio=ratio, generator=generator)
+    masked = hide_within_region(counts, region, drawn_region=torch.tensor([0]), ratio=ratio, generator=generator)
     assert masked.target[..., region == 0].double().mean().item() == pytest.approx(ratio, abs=2 * tolerance)
 
 
@@ -116,7 +122,7 @@ def test_each_scheme_of_an_objective_has_its_own_ratio():
     objective = Objective(
         temporal_ratio=0.1, neuron_ratio=0.3, causal_ratio=0.5, intra_region_ratio=0.7, token_ratio=0.9
     )
-    counts, region = ones(60, 60, 60), torch.zeros(60, dtype=torch.int64)
+    counts, region = ones(60, 60, 60), located([0] * 60)
     expected = {"temporal": 0.1, "neuron": 0.3, "causal": 0.5, "intra_region": 0.7, "random_token": 0.9}
     found = {scheme: hidden_share(objective.hide(scheme, counts, region, seeded())) for scheme in expected}
     assert found == pytest.approx(expected, abs=0.05)
@@ -155,7 +161,7 @@ def test_hidden_tokens_hide_whole_groups_of_neighbours_in_one_bin(n_neurons, neu
 
 def test_intra_region_shows_one_region_only_and_scores_hidden_neurons_of_it():
     region = torch.tensor([0, 1, 1, -1, 1, 2, 1, 1])
-    masked = hide_within_region(ones(50, 4, 8), region, drawn_region=1, ratio=0.3, generator=seeded())
+    masked = hide_within_region(ones(50, 4, 8), region, drawn_region=torch.tensor([1]), ratio=0.3, generator=seeded())
     inside = region == 1
     assert masked.hidden[..., ~inside].all()
     assert not masked.target[..., ~inside].any()
@@ -188,25 +194,26 @@ def test_region_dropout_shows_one_known_region_or_none_and_scores_the_other_know
         return
     masked = Objective(region_dropout=1.0).hide("inter_region", counts, region, seeded(seed))
     assert torch.equal(masked.visible, counts.masked_fill(masked.hidden, 0))
-    known = set(region.tolist()) - {-1}
+    number = region.number
+    known = set(number.tolist()) - {-1}
     if len(known) == 1:  # nothing would be left to score, or to see
         plain = Objective().hide("inter_region", counts, region, seeded(seed))
         assert torch.equal(masked.hidden, plain.hidden)
         return
-    shown = set(region[~masked.hidden[0, 0]].tolist())
+    shown = set(number[~masked.hidden[0, 0]].tolist())
     assert len(shown) <= 1
     assert shown <= known
-    assert torch.equal(masked.hidden, torch.tensor([r not in shown for r in region.tolist()]).expand_as(counts))
-    assert torch.equal(masked.target, masked.hidden & (region >= 0))
+    assert torch.equal(masked.hidden, torch.tensor([r not in shown for r in number.tolist()]).expand_as(counts))
+    assert torch.equal(masked.target, masked.hidden & (number >= 0))
     assert masked.target.any()
 
 
 def test_region_dropout_draws_each_region_and_none_alike_and_drops_with_its_probability():
-    region, generator = torch.tensor([-1] * 9 + [0] * 2 + [1] * 40 + [2] * 3), seeded()
+    region, generator = located([-1] * 9 + [0] * 2 + [1] * 40 + [2] * 3), seeded()
     times = dict.fromkeys([(0,), (1,), (2,), (), (-1, 0, 1), (-1, 0, 2), (-1, 1, 2)], 0)
     for _ in range(2000):
-        hidden = Objective(region_dropout=0.6).hide("inter_region", ones(1, 1, len(region)), region, generator).hidden
-        times[tuple(region[~hidden[0, 0]].unique().tolist())] += 1
+        hidden = Objective(region_dropout=0.6).hide("inter_region", ones(1, 1, 54), region, generator).hidden
+        times[tuple(region.number[~hidden[0, 0]].unique().tolist())] += 1
     dropped, plain = list(times.values())[:4], list(times.values())[4:]
     assert dropped == pytest.approx([2000 * 0.6 / 4] * 4, abs=5 * (2000 * 0.15 * 0.85) ** 0.5)
     assert plain == pytest.approx([2000 * 0.4 / 3] * 3, abs=5 * (2000 * 0.13 * 0.87) ** 0.5)
@@ -214,15 +221,15 @@ def test_region_dropout_draws_each_region_and_none_alike_and_drops_with_its_prob
 
 @pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != "inter_region"])
 def test_region_dropout_changes_no_other_scheme(scheme):
-    counts, region = ones(4, 20, 12), torch.arange(12) % 4
+    counts, region = ones(4, 20, 12), located([n % 4 for n in range(12)])
     plain, dropped = (Objective(region_dropout=p).hide(scheme, counts, region, seeded()) for p in (0.0, 1.0))
     assert torch.equal(plain.hidden, dropped.hidden)
 
 
 def test_without_region_dropout_nothing_is_drawn_for_it_so_that_runs_keep_their_masks():
     used, left = seeded(), seeded()
-    Objective().hide("inter_region", ones(1, 1, 4), torch.tensor([0, 0, 1, 2]), used)
-    torch.randint(3, (1,), generator=left)  # the region
+    Objective().hide("inter_region", ones(1, 1, 4), located([0, 0, 1, 2]), used)
+    torch.rand(1, 3, generator=left)  # the region
     assert torch.equal(used.get_state(), left.get_state())
 
 
@@ -234,50 +241,61 @@ def test_the_last_bins_are_hidden_of_all_neurons(n_bins, data):
     assert not masked.hidden[:, : n_bins - n_hidden].any()
 
 
-def drawn_regions(scheme: str, region: Tensor, n_draws: int) -> Tensor:
+def drawn_regions(scheme: str, region: RegionIndex, n_draws: int) -> Tensor:
     """(region,) how often each was drawn."""
     generator, found = seeded(), []
     for _ in range(n_draws):
-        target = Objective().hide(scheme, ones(1, 1, len(region)), region, generator).target
-        of_target = region[target[0, 0]].unique()
+        target = Objective().hide(scheme, ones(1, 1, region.n_neurons), region, generator).target
+        of_target = region.number[target[0, 0]].unique()
         assert len(of_target) == 1
         found.append(of_target)
-    return torch.bincount(torch.cat(found), minlength=int(region.max()) + 1)
+    return torch.bincount(torch.cat(found), minlength=len(region.sizes))
 
 
 @pytest.mark.parametrize("scheme", ["intra_region", "inter_region"])
 def test_regions_are_drawn_alike_whatever_their_size_and_unknown_ones_never(scheme):
-    region = torch.tensor([-1] * 30 + [0] * 2 + [1] * 40 + [2] * 3)
+    region = located([-1] * 30 + [0] * 2 + [1] * 40 + [2] * 3)
     times = drawn_regions(scheme, region, 600)  # bincount refuses -1
     assert times.sum() == 600
     assert ((times - 200).abs() < 5 * (600 * 1 / 3 * 2 / 3) ** 0.5).all()
 
 
 def test_a_neuron_alone_in_its_region_is_never_a_target_within_it():
-    region = torch.tensor([0, 1, 1, 2])
+    region = located([0, 1, 1, 2])
     assert regions_for("intra_region", region) == [1]
     assert drawn_regions("intra_region", region, 50).tolist() == [0, 50, 0]
 
 
 def test_the_only_region_can_be_hidden_only_where_something_else_is_seen():
-    assert regions_for("inter_region", torch.tensor([0, 0, 0])) == []
-    assert regions_for("inter_region", torch.tensor([0, 0, -1])) == [0]
-    assert regions_for("inter_region", torch.tensor([-1, -1])) == []
+    assert regions_for("inter_region", located([0, 0, 0])) == []
+    assert regions_for("inter_region", located([0, 0, -1])) == [0]
+    assert regions_for("inter_region", located([-1, -1])) == []
 
 
 @given(st.lists(st.integers(-1, 4), min_size=1, max_size=12))
 def test_regions_are_offered_just_where_a_target_and_an_input_remain(numbers):
-    region = torch.tensor(numbers)
+    region = located(numbers)
     known = sorted(set(numbers) - {-1})
     assert regions_for("intra_region", region) == [r for r in known if numbers.count(r) > 1]
     assert regions_for("inter_region", region) == [r for r in known if set(numbers) != {r}]
 
 
 def test_a_scheme_is_applicable_only_if_every_session_of_the_batch_allows_it():
-    one_region, singles, both = torch.tensor([0, 0]), torch.tensor([0, 1]), torch.tensor([0, 0, 1])
-    unknown = torch.tensor([-1, -1])
+    one_region, singles, both, unknown = map(located, ([0, 0], [0, 1], [0, 0, 1], [-1, -1]))
     assert applicable(SCHEMES, [both]) == list(SCHEMES)
     assert applicable(SCHEMES, [both, one_region]) == [s for s in SCHEMES if s != "inter_region"]
     assert applicable(SCHEMES, [singles, both]) == [s for s in SCHEMES if s != "intra_region"]
     assert applicable(SCHEMES, [both, unknown]) == [s for s in SCHEMES if "region" not in s]
     assert applicable(["inter_region"], [one_region, both]) == []
+
+
+@pytest.mark.parametrize("scheme", ["intra_region", "inter_region"])
+def test_a_region_drawn_for_each_trial_differs_between_trials_and_each_is_drawn_alike(scheme):
+    region = located([-1] * 5 + [0] * 2 + [1] * 9 + [2] * 3)
+    options = {"intra_region_ratio": 0.999}
+    masked = Objective(**options).hide(scheme, ones(600, 2, 19), region, seeded(), region_per_trial=True)
+    number = region.number.expand(600, 19).masked_fill(~masked.target[:, 0], -1)
+    drawn = number.max(dim=1).values
+    assert ((number == drawn[:, None]) | (number == -1)).all()  # one region a trial
+    times = torch.bincount(drawn[drawn >= 0], minlength=3)
+    assert ((times - 200).abs() < 5 * (600 * 1 / 3 * 2 / 3) ** 0.5).all()

@@ -57,6 +57,7 @@ def make_group(session: SessionInfo, n_trials: int = 3, seed: int = 0) -> Sessio
         trial=torch.arange(n_trials),
         choice=torch.zeros(n_trials, dtype=torch.int8),
         behavior={},
+        n_active=(counts > 0).sum(dim=2),
     )
 
 

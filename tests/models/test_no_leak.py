@@ -82,7 +82,7 @@ def influence_on_each_neuron(task: str, model: StitchedModel) -> dict[int, Tenso
 
 @architectures
 def test_a_task_shows_what_it_should_and_nothing_else(backbone):
-    model, region = make_model(backbone=backbone), GROUP.region
+    model, region = make_model(backbone=backbone), GROUP.region.number
     for neuron, moved in influence_on_each_neuron("co_smoothing", model).items():
         assert ((moved > 1e-9) == (torch.arange(7) != neuron)).all()
     for neuron, moved in influence_on_each_neuron("intra_region", model).items():

@@ -39,7 +39,7 @@ def problems_of(task: Task, info: SessionInfo) -> list[Problem]:
         case "forward_prediction":
             return [Problem(every, every, left_out=False)]  # the past of every neuron is visible
         case "intra_region" | "inter_region":
-            members = [torch.nonzero(region == r)[:, 0].numpy() for r in regions_for(task, region)]
+            members = [torch.nonzero(region.number == r)[:, 0].numpy() for r in regions_for(task, region)]
             if task == "intra_region":
                 return [Problem(inside, inside, left_out=True) for inside in members]
             return [Problem(np.setdiff1d(every, inside), inside, left_out=False) for inside in members]

@@ -52,7 +52,7 @@ def predict_from_each(model: StitchedModel, objective: Objective, group: Session
     """
     scheme = objective.stand_in(PROMPTS["inter_region"])
     for source in [*known_regions(group.region), NOTHING]:
-        masked = show_one_region(group.counts, group.region, shown_region=None if source == NOTHING else source)
+        masked = show_one_region(group.counts, group.region.number, shown_region=None if source == NOTHING else source)
         log_rates = model([VisibleGroup(group.eid, masked.visible, masked.hidden)], scheme).log_rates[0]
         targets = masked.target[0, 0].nonzero()[:, 0]
         yield FromSource(source, HeldOut(log_rates[..., targets], group.counts[..., targets], targets))
@@ -90,7 +90,7 @@ def pairs_of(session: SessionInfo, bps: np.ndarray) -> list[Pair]:
         bps: (source, neuron) bits per spike from each region alone, from nothing, and from all others; NaN where
             there is none.
     """
-    names, region = session.region_names, session.region_index().numpy()
+    names, region = session.region_names, session.region_index().number.numpy()
     pairs = []
     for source, source_name in enumerate(names):
         for target, target_name in enumerate(names):

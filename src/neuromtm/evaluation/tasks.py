@@ -75,15 +75,15 @@ def predict_task(
             yield _forward(model, scheme, group)
         case "intra_region":
             for region in regions_for("intra_region", group.region):
-                inside = group.region == region
+                inside = group.region.number == region
                 chosen = neurons[inside[neurons]]
                 if len(chosen):
                     yield _left_out(model, scheme, group, _shown(group, mask(group.counts, ~inside)), chosen)
         case "inter_region":
             for region in regions_for("inter_region", group.region):
-                masked = hide_region(group.counts, group.region, drawn_region=region)
+                masked = hide_region(group.counts, group.region.number, drawn_region=region)
                 log_rates = model([_shown(group, masked)], scheme).log_rates[0]
-                members = (group.region == region).nonzero()[:, 0]
+                members = (group.region.number == region).nonzero()[:, 0]
                 yield HeldOut(log_rates[..., members], group.counts[..., members], members)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuromtm.batch import SessionInfo
+from neuromtm.batch import RegionIndex, SessionInfo
 from neuromtm.data.manifest import Role, choose_sessions
 from neuromtm.data.shards import SPLITS, ShardHeader, open_shard, read_header, read_trials
 from neuromtm.decoding.linear import Splits
@@ -128,8 +128,8 @@ def activity_ceiling(
     )
 
 
-def _scored(task: Task, region: Tensor) -> Tensor:
+def _scored(task: Task, region: RegionIndex) -> Tensor:
     """(neuron,) bool, the neurons that the task leaves out and predicts."""
     if task in ("intra_region", "inter_region"):
-        return torch.isin(region, torch.tensor(regions_for(task, region), dtype=region.dtype))
-    return torch.ones_like(region, dtype=torch.bool)
+        return torch.isin(region.number, torch.tensor(regions_for(task, region), dtype=torch.int64))
+    return torch.ones_like(region.number, dtype=torch.bool)

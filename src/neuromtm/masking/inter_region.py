@@ -4,8 +4,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from neuromtm.batch import RegionIndex
 from neuromtm.masking.masked import Masked, MaskingScheme, Options, mask
-from neuromtm.masking.regions import draw_region, known_regions, regions_for
+from neuromtm.masking.regions import draw_number, draw_region, known_regions, regions_for
 
 
 def hide_region(counts: Tensor, region: Tensor, *, drawn_region: int) -> Masked:
@@ -26,21 +27,23 @@ def show_one_region(counts: Tensor, region: Tensor, *, shown_region: int | None)
     return mask(counts, rearrange(~shown, "neuron -> 1 1 neuron"), rearrange(target, "neuron -> 1 1 neuron"))
 
 
-def hide(counts: Tensor, region: Tensor, options: Options, generator: torch.Generator) -> Masked:
+def hide(counts: Tensor, region: RegionIndex, options: Options, generator: torch.Generator) -> Masked:
     """Draw a region and hide it, or drop regions out; see `MaskingScheme.hide`."""
-    drawn_region, known = draw_region("inter_region", region, generator), known_regions(region)
-    if len(known) > 1 and _drops(options.region_dropout, generator):
-        shown = [*known, None][int(torch.randint(len(known) + 1, (1,), generator=generator))]
-        return show_one_region(counts, region, shown_region=shown)
-    return hide_region(counts, region, drawn_region=drawn_region)
+    n_draws = len(counts) if options.region_per_trial else 1
+    drawn_region = rearrange(draw_region("inter_region", region, n_draws, generator), "trial -> trial 1")
+    hidden = target = region.number == drawn_region
+    known = known_regions(region)
+    if options.region_dropout > 0 and len(known) > 1:
+        nothing = known[-1] + 1  # the number of no region
+        shown = rearrange(draw_number([*known, nothing], n_draws, generator), "trial -> trial 1")
+        drops = torch.rand(n_draws, 1, generator=generator, device=generator.device) < options.region_dropout
+        others = region.number != shown
+        hidden = torch.where(drops, others, hidden)
+        target = torch.where(drops, others & (region.number >= 0), target)
+    return mask(counts, *(rearrange(part, "trial neuron -> trial 1 neuron") for part in (hidden, target)))
 
 
-def _drops(region_dropout: float, generator: torch.Generator) -> bool:
-    # without drop-out nothing is drawn here, so that the masks of such runs do not change
-    return region_dropout > 0 and bool(torch.rand((), generator=generator) < region_dropout)
-
-
-def allows(region: Tensor) -> bool:
+def allows(region: RegionIndex) -> bool:
     """Whether a session has a region, and a neuron outside of it to show."""
     return bool(regions_for("inter_region", region))
 

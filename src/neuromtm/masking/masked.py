@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from neuromtm.batch import RegionIndex
+
 
 class Masked(NamedTuple):
     """A session's trials after a scheme was applied."""
@@ -32,9 +34,11 @@ class Options(NamedTuple):
     """neurons in a token"""
     region_dropout: float
     """probability of region drop-out, see `Objective`"""
+    region_per_trial: bool = False
+    """whether each trial has a region drawn for itself, and not all trials the same one"""
 
 
-def every_session(region: Tensor) -> bool:
+def every_session(region: RegionIndex) -> bool:
     """Allow any session."""
     return True
 
@@ -43,15 +47,16 @@ def every_session(region: Tensor) -> bool:
 class MaskingScheme:
     """A masking scheme."""
 
-    hide: Callable[[Tensor, Tensor, Options, torch.Generator], Masked]
-    """(trial, bin, neuron) counts, (neuron,) region numbers (-1 unknown), options, source of every draw -> what is
-    hidden and scored. The generator is on the CPU, so that the draws are the same on all devices."""
+    hide: Callable[[Tensor, RegionIndex, Options, torch.Generator], Masked]
+    """(trial, bin, neuron) counts, the neurons' regions, options, source of every draw -> what is hidden and scored.
+    The generator is on the device of the counts. A scheme reads nothing back from the device: it draws there, and
+    what it must know of the regions is in `RegionIndex.sizes`."""
     ratio: float = 0.3
     """share to hide by default; 1 for a scheme that hides all of what it draws"""
     causal: bool = False
     """whether a bin sees only itself and earlier bins"""
-    allows: Callable[[Tensor], bool] = every_session
-    """(neuron,) region numbers of a session -> whether the scheme can be used on it"""
+    allows: Callable[[RegionIndex], bool] = every_session
+    """the regions of a session's neurons -> whether the scheme can be used on it"""
 
 
 def mask(counts: Tensor, hidden: Tensor, target: Tensor | None = None) -> Masked:
@@ -66,12 +71,20 @@ def mask(counts: Tensor, hidden: Tensor, target: Tensor | None = None) -> Masked
     return Masked(counts.masked_fill(hidden, 0), hidden, hidden if target is None else target.expand_as(counts))
 
 
-def draw(shape: tuple[int, ...], *, ratio: float, generator: torch.Generator) -> Tensor:
-    """Draw each entry independently with probability `ratio`; at least one is drawn, so that a loss has a target."""
-    drawn = torch.rand(shape, generator=generator) < ratio
-    if not drawn.any():
-        drawn.view(-1)[torch.randint(drawn.numel(), (1,), generator=generator)] = True
-    return drawn
+def draw(shape: tuple[int, ...], *, ratio: float, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
+    """Draw each entry independently with probability `ratio`; at least one is drawn, so that a loss has a target.
+
+    Args:
+        shape: of the draw.
+        ratio: probability of an entry.
+        generator: source of the draw, whose device the draw is on.
+        among: bool, broadcastable to `shape`: the entries that can be drawn; by default all.
+    """
+    chance = torch.rand(shape, generator=generator, device=generator.device)
+    if among is not None:
+        chance = chance.masked_fill(~among, 2.0)
+    # to ask whether any was drawn would wait for the device; the least of all is drawn in any case
+    return chance <= chance.min().clamp(min=ratio)
 
 
 def hide_last_bins(counts: Tensor, *, n_bins: int) -> Masked:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from neuromtm.batch import Scheme
+from neuromtm.batch import RegionIndex, Scheme
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.masking.masked import Masked, Options
 from neuromtm.masking.schemes import MTM, SCHEMES, applicable
@@ -77,12 +78,12 @@ class Objective:
             return self
         return replace(self, neurons_per_token=neurons_per_token or NEURONS_PER_TOKEN)
 
-    def draw_scheme(self, regions: Sequence[Tensor], generator: torch.Generator) -> Scheme:
+    def draw_scheme(self, regions: Sequence[RegionIndex], generator: np.random.Generator) -> Scheme:
         """Draw the batch's scheme.
 
         Args:
-            regions: each session's (neuron,) region numbers.
-            generator: source of the draw.
+            regions: those of each session's neurons.
+            generator: source of the draw. The host must know the scheme, so it is drawn there.
 
         Raises:
             DataError: if no scheme fits the sessions.
@@ -93,21 +94,31 @@ class Objective:
                 f"None of the schemes {', '.join(self.schemes)} can be used: a session has too few regions. "
                 "Add the scheme neuron or causal, or leave that session out."
             )
-        return allowed[int(torch.randint(len(allowed), (1,), generator=generator))]
+        return allowed[int(generator.integers(len(allowed)))]
 
-    def hide(self, scheme: Scheme, counts: Tensor, region: Tensor, generator: torch.Generator) -> Masked:
+    def hide(
+        self,
+        scheme: Scheme,
+        counts: Tensor,
+        region: RegionIndex,
+        generator: torch.Generator,
+        *,
+        region_per_trial: bool = False,
+    ) -> Masked:
         """Apply a scheme to one session's trials.
 
         Args:
             scheme: which one.
             counts: (trial, bin, neuron) spikes per bin.
-            region: (neuron,) region numbers, -1 unknown.
-            generator: source of every draw; on the CPU, so that the draws are the same on all devices.
+            region: those of the neurons.
+            generator: source of every draw, on the device of the counts.
+            region_per_trial: whether each trial has a region drawn for itself, and not all trials the same one.
         """
         options = Options(
             ratio=self.ratio_of(scheme),
             neurons_per_token=self.neurons_per_token or NEURONS_PER_TOKEN,
             region_dropout=self.region_dropout,
+            region_per_trial=region_per_trial,
         )
         return SCHEMES[scheme].hide(counts, region, options, generator)
 

@@ -4,6 +4,7 @@ import torch
 from einops import repeat
 from torch import Tensor
 
+from neuromtm.batch import RegionIndex
 from neuromtm.masking.masked import Masked, MaskingScheme, Options, draw, mask
 
 
@@ -13,10 +14,10 @@ def hide_tokens(counts: Tensor, *, ratio: float, neurons_per_token: int, generat
     n_groups = -(-neuron // neurons_per_token)
     drawn = draw((trial, bin_, n_groups), ratio=ratio, generator=generator)
     hidden = repeat(drawn, "trial bin group -> trial bin (group member)", member=neurons_per_token)
-    return mask(counts, hidden[..., :neuron].to(counts.device))
+    return mask(counts, hidden[..., :neuron])
 
 
-def hide(counts: Tensor, region: Tensor, options: Options, generator: torch.Generator) -> Masked:
+def hide(counts: Tensor, region: RegionIndex, options: Options, generator: torch.Generator) -> Masked:
     """Hide tokens; see `MaskingScheme.hide`."""
     return hide_tokens(counts, ratio=options.ratio, neurons_per_token=options.neurons_per_token, generator=generator)
 

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import get_args
 
-from torch import Tensor
-
-from neuromtm.batch import Scheme
+from neuromtm.batch import RegionIndex, Scheme
 from neuromtm.masking.masked import MaskingScheme
 
 SCHEMES: dict[Scheme, MaskingScheme] = {
@@ -22,11 +20,11 @@ def attends_causally(scheme: Scheme) -> bool:
     return SCHEMES[scheme].causal
 
 
-def applicable(schemes: Sequence[Scheme], regions: Sequence[Tensor]) -> list[Scheme]:
+def applicable(schemes: Sequence[Scheme], regions: Sequence[RegionIndex]) -> list[Scheme]:
     """The schemes that all of the sessions allow. A session of one region, for example, has no `inter_region`.
 
     Args:
         schemes: by their names.
-        regions: each session's (neuron,) region numbers.
+        regions: those of each session's neurons.
     """
     return [scheme for scheme in schemes if all(SCHEMES[scheme].allows(region) for region in regions)]

@@ -26,6 +26,9 @@ class SessionInput(NamedTuple, Generic[Stitcher]):
     """(trial, bin, neuron) counts with the hidden entries set to 0"""
     hidden: Tensor
     """(trial, bin, neuron) bool, True where an entry is hidden; False for a visible count of 0"""
+    n_active: Tensor | None = None
+    """(trial, bin) int64 on the host, at least as many as the neurons with a visible spike in each bin; None if nobody
+    counted. An architecture that lists the spikes need not read the device then."""
 
 
 class Output(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from einops import einsum, repeat
+from einops import einsum
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,7 +19,7 @@ from neuromtm.models.blocks import (
     token_bins,
 )
 from neuromtm.models.interface import Backbone, Output, SessionInput
-from neuromtm.models.stitching import LinearStitcher
+from neuromtm.models.stitching import LinearStitcher, drive_of_all, read_out_of_all, session_rows
 
 
 class NDT1(Backbone[LinearStitcher]):
@@ -101,15 +101,10 @@ class NDT1(Backbone[LinearStitcher]):
         return LinearStitcher(width=self.width, mean_counts=mean_counts, mask_input=self.mask_input)
 
     def forward(self, inputs: Sequence[SessionInput[LinearStitcher]], scheme: Scheme) -> Output:
-        drive = torch.cat([session.stitcher.drive(session.visible, session.hidden) for session in inputs])
         n_trials = [len(session.visible) for session in inputs]
-        tokens: list[Tensor] = [
-            repeat(session.stitcher.token, "width -> trial width", trial=n)
-            for session, n in zip(inputs, n_trials, strict=True)
-        ]
-        encoded = self.encode(drive, torch.cat(tokens), scheme)
-        states = list(encoded.split(n_trials))
-        return Output([s.stitcher.read_out(state) for s, state in zip(inputs, states, strict=True)], states)
+        tokens = session_rows([session.stitcher.token for session in inputs], n_trials)
+        states = self.encode(drive_of_all(inputs), tokens, scheme)
+        return Output(read_out_of_all(inputs, states), list(states.split(n_trials)))
 
     def encode(self, drive: Tensor, session_token: Tensor, scheme: Scheme) -> Tensor:
         """Compute the states that the read-out reads.
@@ -139,7 +134,7 @@ class NDT1(Backbone[LinearStitcher]):
     ) -> Tensor:
         # The read-in is linear, so a neuron is left out by subtracting its share. Only its own output is computed.
         # Many rows go through the encoder as one batch.
-        stitcher, visible, hidden = session
+        stitcher, visible, hidden, _ = session
         # no autocast: in half precision the rounded difference would still hold traces of the neuron
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:

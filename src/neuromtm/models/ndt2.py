@@ -253,7 +253,7 @@ class NDT2(Backbone[GroupStitcher]):
     def forward(self, inputs: Sequence[SessionInput[GroupStitcher]], scheme: Scheme) -> Output:
         log_rates, states = [], []
         # sessions differ in their number of groups, so each is encoded by itself and needs no padding
-        for stitcher, visible, hidden in inputs:
+        for stitcher, visible, hidden, _ in inputs:
             encoded = self.encode(stitcher.drive(visible, hidden), stitcher, scheme)
             log_rates.append(stitcher.read_out(encoded))
             states.append(reduce(encoded, "trial bin group width -> trial bin width", "mean"))
@@ -289,7 +289,7 @@ class NDT2(Backbone[GroupStitcher]):
     def left_out(self, session: SessionInput[GroupStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
         # The read-in is linear, so a neuron is left out of its group by subtracting its share. Many rows go through
         # the encoder as one batch, and only the neurons' own outputs are computed.
-        stitcher, visible, hidden = session
+        stitcher, visible, hidden, _ = session
         # no autocast: in half precision the rounded difference would still hold traces of the neuron
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from einops import einsum
+from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from neuromtm.batch import Scheme, SessionInfo
 from neuromtm.models.interface import Backbone, Output, SessionInput
+from neuromtm.models.padding import by_session, pad_stack, rows_of
 from neuromtm.randomness import seed_from
 
 
@@ -69,6 +70,65 @@ class LinearStitcher(nn.Module):
         return share - einsum((~hidden).to(visible.dtype), self.mask_in.weight[:, neurons], pattern)
 
 
+def drive_of_all(inputs: Sequence[SessionInput]) -> Tensor:
+    """Map the counts of all sessions to the model's width, by one product for all of them.
+
+    Args:
+        inputs: sessions with a `LinearStitcher`.
+
+    Returns:
+        (trial, bin, width), the trials of all sessions one after the other.
+    """
+    if len(inputs) == 1:
+        return inputs[0].stitcher.drive(inputs[0].visible, inputs[0].hidden)
+    stitchers, n_trials = [one.stitcher for one in inputs], [len(one.visible) for one in inputs]
+    drive = _product(
+        pad_stack([one.visible for one in inputs]),
+        pad_stack([s.read_in.weight for s in stitchers]),
+        torch.stack([s.read_in.bias for s in stitchers]),
+    )
+    if stitchers[0].mask_in is not None:
+        hidden = pad_stack([one.hidden.to(one.visible.dtype) for one in inputs])
+        drive = drive + _product(hidden, pad_stack([s.mask_in.weight for s in stitchers]))
+    return rows_of(drive, n_trials)
+
+
+def read_out_of_all(inputs: Sequence[SessionInput], states: Tensor) -> list[Tensor]:
+    """Read out the rates of all sessions, by one product for all of them.
+
+    Args:
+        inputs: sessions whose stitcher has a linear `read_out`.
+        states: (trial, bin, state), the trials of all sessions one after the other.
+
+    Returns:
+        For each session, (trial, bin, neuron) log-rates.
+    """
+    if len(inputs) == 1:
+        return [inputs[0].stitcher.read_out(states)]
+    n_trials = [len(one.visible) for one in inputs]
+    log_rates = _product(
+        by_session(states, n_trials),
+        pad_stack([one.stitcher.read_out.weight for one in inputs]),
+        pad_stack([one.stitcher.read_out.bias for one in inputs]),
+    )
+    # first by session and then by neuron: the gradient of a slice of everything would be as large as everything
+    return [
+        own[:n, :, : one.visible.shape[2]] for own, n, one in zip(log_rates.unbind(0), n_trials, inputs, strict=True)
+    ]
+
+
+def session_rows(of_session: Sequence[Tensor], n_trials: Sequence[int]) -> Tensor:
+    """(trial, ...) a tensor of each session, repeated for each of its trials."""
+    return rows_of(torch.stack(list(of_session))[:, None].expand(-1, max(n_trials), *of_session[0].shape), n_trials)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(session, trial, bin, in), (session, out, in), (session, out) -> (session, trial, bin, out)."""
+    flat, weight = rearrange(x, "session trial bin in -> session (trial bin) in"), weight.transpose(1, 2)
+    out = torch.bmm(flat, weight) if bias is None else torch.baddbmm(bias[:, None], flat, weight)
+    return rearrange(out, "session (trial bin) out -> session trial bin out", bin=x.shape[2])
+
+
 class VisibleGroup(NamedTuple):
     """Some trials of one session, which is named by its eid."""
 
@@ -77,6 +137,8 @@ class VisibleGroup(NamedTuple):
     """(trial, bin, neuron) counts with the hidden entries set to 0"""
     hidden: Tensor | None = None
     """(trial, bin, neuron) bool, the entries that are hidden; None if nothing is hidden"""
+    n_active: Tensor | None = None
+    """see `SessionGroup.n_active`; it may count spikes that are hidden"""
 
 
 class StitchedModel(nn.Module):
@@ -145,9 +207,9 @@ class StitchedModel(nn.Module):
             predicted[trials, :, places] = rows.to(predicted.dtype)
         return predicted
 
-    def _input(self, eid: str, visible: Tensor, hidden: Tensor | None) -> SessionInput:
+    def _input(self, eid: str, visible: Tensor, hidden: Tensor | None, n_active: Tensor | None) -> SessionInput:
         stitcher = self.stitchers[module_key(eid)]
         if hidden is None:
             hidden = torch.zeros_like(visible, dtype=torch.bool)
         # in the precision of the weights, which the trainer may have set
-        return SessionInput(stitcher, visible.to(next(stitcher.parameters()).dtype), hidden)
+        return SessionInput(stitcher, visible.to(next(stitcher.parameters()).dtype), hidden, n_active)

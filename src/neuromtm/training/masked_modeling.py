@@ -12,10 +12,9 @@ from neuromtm.masking.masked import Masked
 from neuromtm.masking.objective import Objective
 from neuromtm.masking.schemes import SCHEMES, applicable
 from neuromtm.metrics.loss import MeanCost
-from neuromtm.metrics.spikes import poisson_nll
 from neuromtm.models.interface import Backbone
-from neuromtm.models.stitching import VisibleGroup
-from neuromtm.randomness import generator_for, seed_from
+from neuromtm.randomness import generator_for, numpy_generator_for, seed_from
+from neuromtm.training.masked_cost import masked_cost
 from neuromtm.training.optim import Schedule
 from neuromtm.training.stitched import StitchedModule
 
@@ -65,35 +64,24 @@ class MaskedModeling(StitchedModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         place = (self.current_epoch, self.global_rank, batch_idx)
-        generator = generator_for(self.seed, "masking", *place)
+        generator = generator_for(self.seed, "masking", *place, device=self.device)
         torch.manual_seed(seed_from(self.seed, "dropout", *place))  # so that a resumed run draws the same
-        scheme = self.known_objective.draw_scheme([group.region for group in batch.groups], generator)
+        drawing = numpy_generator_for(self.seed, "scheme", *place)
+        scheme = self.known_objective.draw_scheme([group.region for group in batch.groups], drawing)
         masked = [self.known_objective.hide(scheme, g.counts, g.region, generator) for g in batch.groups]
-        total, n_targets, own_loss = self._nll(batch.groups, masked, scheme)
-        loss = total / n_targets
+        cost = masked_cost(self.built_model, batch.groups, masked, scheme)
+        loss = cost.total / cost.n_targets
         self.require_finite(loss, batch, f"{scheme} masking")
         self.log("train/loss", loss, prog_bar=True, batch_size=batch.n_trials)
         self.log(f"train/loss/{scheme}", loss, batch_size=batch.n_trials)
-        return loss if own_loss is None else loss + own_loss
-
-    def _nll(
-        self, groups: tuple[SessionGroup, ...], masked: list[Masked], scheme: Scheme
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Sum of the cost over the targets, their number, and the architecture's own loss."""
-        visible = [VisibleGroup(g.eid, m.visible, m.hidden) for g, m in zip(groups, masked, strict=True)]
-        output = self.built_model(visible, scheme)
-        total = n_targets = torch.zeros((), device=self.device)
-        for group, m, log_rates in zip(groups, masked, output.log_rates, strict=True):
-            total = total + poisson_nll(log_rates, group.counts).masked_fill(~m.target, 0.0).sum()
-            n_targets = n_targets + m.target.sum()
-        return total, n_targets, output.own_loss
+        return loss if cost.own_loss is None else loss + cost.own_loss
 
     # ---- validation: the same masks in every epoch, independent of batches and ranks
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         for scheme, group, masked in self._fixed_masks(batch):
-            total, n_targets, _ = self._nll((group,), [masked], scheme)
-            self._val_loss(scheme).update(total, n_targets)
+            cost = masked_cost(self.built_model, [group], [masked], scheme)
+            self._val_loss(scheme).update(cost.total, cost.n_targets)
 
     def _val_loss(self, scheme: Scheme) -> MeanCost:
         return cast(MeanCost, self.val_losses[scheme])

@@ -1,0 +1,48 @@
+"""The cost of what a masking scheme hides: the loss of masked modelling before it is divided by the targets."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neuromtm.batch import Scheme, SessionGroup
+from neuromtm.masking.masked import Masked
+from neuromtm.metrics.spikes import poisson_nll
+from neuromtm.models.stitching import StitchedModel, VisibleGroup
+
+
+class MaskedCost(NamedTuple):
+    """The cost of some trials. All are scalars on the device."""
+
+    total: Tensor
+    """sum of `poisson_nll` over the targets, in nats"""
+    n_targets: Tensor
+    own_loss: Tensor | None
+    """what the architecture adds, see `Output.own_loss`"""
+
+
+def masked_cost(
+    model: StitchedModel, groups: Sequence[SessionGroup], masked: Sequence[Masked], scheme: Scheme
+) -> MaskedCost:
+    """Predict what is hidden, and sum the cost over the targets. Nothing is read back from the device.
+
+    Args:
+        model: that predicts.
+        groups: the trials of each session.
+        masked: what is hidden of them.
+        scheme: that hid it.
+    """
+    visible = [VisibleGroup(g.eid, m.visible, m.hidden, g.n_active) for g, m in zip(groups, masked, strict=True)]
+    output = model(visible, scheme)
+    # entries of all groups in a row: a few kernels for all of them, and not a few for each
+    log_rates, counts, target = (
+        _in_a_row(parts) for parts in (output.log_rates, [g.counts for g in groups], [m.target for m in masked])
+    )
+    total = poisson_nll(log_rates, counts).masked_fill(~target, 0.0).sum()
+    return MaskedCost(total, target.sum(), output.own_loss)
+
+
+def _in_a_row(parts: Sequence[Tensor]) -> Tensor:
+    """(entry,) the entries of all groups; of one group as they are."""
+    return parts[0] if len(parts) == 1 else torch.cat([part.reshape(-1) for part in parts])
