@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
-from torch.nn import functional
 
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import SCHEMES
+from neuromtm.models.dropout import Dropout, attend
 
 TOKENS_PER_PASS = 2**13
 """Leaving neurons out in turn works on so many tokens at once, to fit in a CPU's cache."""
@@ -136,8 +136,7 @@ class Attention(nn.Module):
         query, key, value = rearrange(self.to_qkv(x), heads, part=3, head=self.n_heads)
         if position is not None:
             query, key = rotate(query, position), rotate(key, position)
-        dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=sees, dropout_p=dropout)
+        mixed = attend(query, key, value, weight=sees, dropout_p=self.dropout, training=self.training)
         return self.to_out(rearrange(mixed, "trial head token dim -> trial token (head dim)"))
 
 
@@ -149,10 +148,8 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(width)
         self.attention = Attention(width=width, n_heads=n_heads, dropout=dropout)
         self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, mlp_width), nn.GELU(), nn.Dropout(dropout), nn.Linear(mlp_width, width)
-        )
-        self.dropout = nn.Dropout(dropout)
+        self.mlp = nn.Sequential(nn.Linear(width, mlp_width), nn.GELU(), Dropout(dropout), nn.Linear(mlp_width, width))
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, sees: Tensor | None, position: Tensor | None) -> Tensor:
         """Transform (trial, token, width) tokens; arguments as in `Attention.forward`."""

@@ -12,6 +12,7 @@ from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import Prompts
+from neuromtm.models.dropout import Dropout, draw_kept
 from neuromtm.models.factor_stitching import FactorStitcher, shared_components
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.latents import AutoregressivePrior, Posterior, PosteriorHead, gaussian_kl
@@ -142,7 +143,7 @@ class LFADS(Backbone[FactorStitcher]):
         self.dropout, self.coordinated_dropout = dropout, coordinated_dropout
         self.kl_initial, self.kl_inputs, self.kl_warmup_steps = kl_initial, kl_inputs, kl_warmup_steps
         self.n_samples, self.pcr, self.prompt, self.mask_input = n_samples, pcr, prompt, mask_input
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.initial_encoder = Bidirectional(width, initial_encoder_size)
         self.to_initial = PosteriorHead(2 * initial_encoder_size, initial_size, variance=INITIAL_VARIANCE)
         if n_inputs:
@@ -219,8 +220,8 @@ class LFADS(Backbone[FactorStitcher]):
         if not self.training or self.coordinated_dropout == 0:
             return visible, hidden
         # from the global stream, like dropout; the training step seeds it
-        dropped = torch.empty_like(visible).uniform_() < self.coordinated_dropout
-        return visible.masked_fill(dropped, 0) / (1 - self.coordinated_dropout), hidden | dropped
+        kept = draw_kept(visible, self.coordinated_dropout)
+        return visible * kept.mask / kept.share, hidden | (kept.mask == 0)
 
     def _warmth(self) -> Tensor:
         """The share of the KL's weights that applies at this training step."""

@@ -18,6 +18,7 @@ from neuromtm.models.blocks import (
     require_sizes,
     token_bins,
 )
+from neuromtm.models.dropout import Dropout
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.stitching import LinearStitcher, drive_of_all, read_out_of_all, session_rows
 
@@ -77,7 +78,7 @@ class NDT1(Backbone[LinearStitcher]):
         self.prompt, self.session_token, self.rope, self.max_bins = prompt, session_token, rope, max_bins
         self.mask_input = mask_input
         self.embed = nn.Linear(width, width)
-        self.embed_dropout = nn.Dropout(embedding_dropout)
+        self.embed_dropout = Dropout(embedding_dropout)
         self.encoder = Encoder(width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout)
         if not rope:
             self.position = nn.Embedding(max_bins, width)

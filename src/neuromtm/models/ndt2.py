@@ -20,6 +20,7 @@ from neuromtm.models.blocks import (
     require_sizes,
     token_bins,
 )
+from neuromtm.models.dropout import Dropout
 from neuromtm.models.interface import Backbone, Output, SessionInput
 
 REGION_BITS = 256
@@ -208,7 +209,7 @@ class NDT2(Backbone[GroupStitcher]):
         self.max_bins, self.max_groups = max_bins, max_groups
         self.region = nn.Linear(REGION_BITS, width, bias=False) if region_embedding else None
         self.embed = nn.Linear(width, width)
-        self.embed_dropout = nn.Dropout(embedding_dropout)
+        self.embed_dropout = Dropout(embedding_dropout)
         self.encoder = Encoder(width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout)
         self.space = nn.Embedding(max_groups, width)
         nn.init.normal_(self.space.weight, std=0.02)

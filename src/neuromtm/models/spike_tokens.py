@@ -17,6 +17,7 @@ from torch.nn import functional
 from neuromtm.batch import Scheme
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import Encoder, Prompts, in_passes, require_sizes, rotate
+from neuromtm.models.dropout import Dropout, attend
 from neuromtm.models.interface import Backbone, Output, SessionInput
 
 
@@ -69,7 +70,7 @@ class CrossAttention(nn.Module):
         self.query_norm, self.context_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.to_query, self.to_key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.to_out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def keys_and_values(self, context: Tensor, position: Tensor) -> Tensor:
         """The keys and values of the context.
@@ -105,8 +106,7 @@ class CrossAttention(nn.Module):
         query = rotate(query, position).expand(len(key), -1, -1, -1)
         if weight is not None:
             weight = rearrange(weight, "trial token context -> trial 1 token context").to(query.dtype)
-        dropout = self.dropout.p if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=weight, dropout_p=dropout)
+        mixed = attend(query, key, value, weight=weight, dropout_p=self.dropout.p, training=self.training)
         mixed = rearrange(rotate(mixed, -position), "trial head token dim -> trial token (head dim)")
         return self.dropout(self.to_out(mixed))
 
@@ -186,7 +186,7 @@ class SpikeTokens(Backbone[SpikeStitcher]):
             nn.LayerNorm(width),
             nn.Linear(width, mlp_width),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(mlp_width, width),
         )
         self.norm = nn.LayerNorm(width)
