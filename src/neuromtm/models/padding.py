@@ -13,8 +13,7 @@ class _PadStack(torch.autograd.Function):
     """
 
     @staticmethod
-    # torch's own type is that of any function
-    def forward(ctx, *tensors: Tensor) -> Tensor:  # ty: ignore[incompatible-method-override]
+    def forward(ctx, *tensors: Tensor) -> Tensor:
         ctx.shapes = [tensor.shape for tensor in tensors]
         padded = tensors[0].new_zeros(len(tensors), *map(max, zip(*ctx.shapes, strict=True)))
         torch._foreach_copy_(_unpadded(padded, ctx.shapes), list(tensors))
