@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.errors import ConfigError
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.stitching import module_key
 from neuromtm.training.masked_modeling import MaskedModeling
 from neuromtm.training.optim import learning_rate_factor, parameter_groups
+from tests.models.small_models import BACKBONES, make_model
 from tests.running import EIDS
 
 
@@ -75,43 +77,113 @@ def fit(data_dir, folder, *, module=None, data=None, callbacks=(), max_steps=2, 
 
 
 def test_weights_of_sessions_added_at_set_up_are_optimised_and_only_matrices_decay(sessions_dir, tmp_path):
-    module = fit(sessions_dir, tmp_path, module=MaskedModeling(small(), weight_decay=0.3), max_steps=1)
-    (optimizer,) = module.trainer.optimizers if isinstance(module.trainer.optimizers, list) else [None]
+    module = MaskedModeling(small(), weight_decay=0.3, stitcher_weight_decay=0.2)
+    fit(sessions_dir, tmp_path, module=module, max_steps=1)
+    (optimizer,) = module.trainer.optimizers
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     named = dict(module.model.named_parameters())
     assert {id(p) for p in named.values()} == set(decay)
-    decaying = {name for name, p in named.items() if decay[id(p)]}
     linear = {f"{name}.weight" for name, m in module.model.named_modules() if isinstance(m, nn.Linear)}
-    assert decaying == linear
-    assert any(module_key(EIDS[0]) in name for name in decaying)
-    assert {decay[id(named[name])] for name in decaying} == {0.3}
+    of_sessions = {name for name in linear if name.startswith("stitchers.")}
+    assert {name.split(".")[1] for name in of_sessions} == {module_key(eid) for eid in EIDS}
+    assert {name for name, p in named.items() if decay[id(p)] == 0.2} == of_sessions
+    assert {name for name, p in named.items() if decay[id(p)] == 0.3} == linear - of_sessions
 
 
-def test_embeddings_and_tokens_do_not_decay():
-    matrices, others = parameter_groups(small(rope=False), weight_decay=0.1)
-    model_shapes = {tuple(p.shape) for p in others["params"]}
-    assert (32, 16) in model_shapes  # learned positions
-    assert all(p.ndim >= 2 for p in matrices["params"])
+def test_stitchers_decay_like_shared_matrices_unless_told_otherwise():
+    assert MaskedModeling(small(), weight_decay=0.3).stitcher_weight_decay == 0.3
+    assert MaskedModeling(small(), weight_decay=0.3, stitcher_weight_decay=0.0).stitcher_weight_decay == 0.0
+    with pytest.raises(ConfigError, match="stitcher_weight_decay is -1, below 0"):
+        MaskedModeling(small(), stitcher_weight_decay=-1)
+
+
+ENCODER = [
+    f"backbone.encoder.blocks.{i}.{name}.weight"
+    for i in range(2)
+    for name in ("attention.to_qkv", "attention.to_out", "mlp.0", "mlp.3")
+]
+RECURRENT = [
+    *(
+        f"backbone.{name}.{direction}_gru.weight_{which}_l0"
+        for name in ("initial_encoder", "input_encoder")
+        for direction in ("forward", "backward")
+        for which in ("ih", "hh")
+    ),
+    *(f"backbone.{name}.weight_{which}" for name in ("controller", "generator") for which in ("ih", "hh")),
+    *(f"backbone.{name}.weight" for name in ("to_initial", "to_input", "to_generator", "to_factors")),
+]
+CROSS = [
+    f"backbone.{part}.{name}.weight" for part in ("read", "decode") for name in ("to_query", "to_key_value", "to_out")
+]
+DECAYING: dict[str, tuple[list[str], list[str]]] = {
+    "NDT1": (["backbone.embed.weight", *ENCODER], ["read_in.weight", "read_out.weight"]),
+    "NDT2": (["backbone.embed.weight", *ENCODER], ["weight_in", "weight_out"]),
+    "NDT2-rope-regions-masks": (
+        ["backbone.region.weight", "backbone.embed.weight", *ENCODER],
+        ["weight_in", "mask_in", "weight_out"],
+    ),
+    "SpikeTokens": (
+        [*ENCODER, *CROSS, "backbone.mlp.1.weight", "backbone.mlp.4.weight"],
+        ["neurons.weight", "read_out.weight"],
+    ),
+    "LFADS": (RECURRENT, ["read_in.weight", "read_out.weight"]),
+    "LFADS-posterior-mean": (RECURRENT, ["read_in.weight", "mask_in.weight", "read_out.weight"]),
+}
+"""of each architecture, the shared weights that decay and those of a stitcher: a list of all, by name"""
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_what_decays_is_this_list(backbone):
+    model = make_model(backbone=backbone)
+    shared, stitchers, others = parameter_groups(model, weight_decay=0.1, stitcher_weight_decay=0.2)
+    assert [group["weight_decay"] for group in (shared, stitchers, others)] == [0.1, 0.2, 0.0]
+    name_of = {id(p): name for name, p in model.named_parameters()}
+    found = [{name_of[id(p)] for p in group["params"]} for group in (shared, stitchers, others)]
+    of_shared, of_stitcher = DECAYING[backbone]
+    assert found[0] == set(of_shared)
+    assert found[1] == {f"stitchers.session:{eid}.{name}" for eid in "ab" for name in of_stitcher}
+    assert found[2] == set(name_of.values()) - found[0] - found[1]
+
+
+def test_weights_held_fixed_are_in_no_group():
+    model = make_model()
+    model.stitchers.requires_grad_(False)
+    shared, stitchers, others = parameter_groups(model, weight_decay=0.1, stitcher_weight_decay=0.1)
+    assert shared["params"]
+    assert stitchers["params"] == []
+    assert {id(p) for p in others["params"]}.isdisjoint(map(id, model.stitchers.parameters()))
 
 
 class Batches(lightning.Callback):
-    """Keeps every weight before and after each step, with the session of the step."""
+    """Keeps the names of weights and moments that a step changed, with the sessions of the step."""
 
     def __init__(self):
         self.steps = []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self._before = {n: p.detach().clone() for n, p in pl_module.model.named_parameters()}
+        self._before = self._state(trainer, pl_module)
+
+    def _state(self, trainer, pl_module):
+        moments = trainer.optimizers[0].state
+        state = {}
+        for name, weights in pl_module.model.named_parameters():
+            state[name] = weights.detach().clone()
+            state |= {f"{name} {what}": value.clone() for what, value in moments.get(weights, {}).items()}
+        return state
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        after = dict(pl_module.model.named_parameters())
-        changed = {n for n, before in self._before.items() if not torch.equal(before, after[n])}
+        after = self._state(trainer, pl_module)
+        changed = {n for n, value in after.items() if not torch.equal(self._before.get(n, torch.zeros(())), value)}
         self.steps.append(([group.eid for group in batch.groups], changed))
 
 
-def test_a_step_on_one_session_leaves_all_others_bit_identical(sessions_dir, tmp_path):
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_step_on_one_session_leaves_all_others_bit_identical(sessions_dir, tmp_path, precision):
     steps = Batches()
-    fit(sessions_dir, tmp_path, callbacks=[steps], max_steps=10)
+    module = MaskedModeling(small(), lr=1e-2, weight_decay=0.1, stitcher_weight_decay=0.5)
+    fit(sessions_dir, tmp_path, module=module, callbacks=[steps], max_steps=10, precision=precision)
+    (optimizer,) = module.trainer.optimizers
+    assert all(group["fused"] for group in optimizer.param_groups)
     # all sessions were trained before, so that momentum and decay would move them
     seen = {eid for (eid,), _ in steps.steps[:6]}
     assert seen == set(EIDS)
@@ -121,24 +193,31 @@ def test_a_step_on_one_session_leaves_all_others_bit_identical(sessions_dir, tmp
 
 
 class GradientNorm(lightning.Callback):
-    def __init__(self):
-        self.norms = []
+    """Keeps the norm of the gradients of each step as the optimiser saw them."""
 
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        self._module = pl_module
+    def __init__(self, norm=2.0):
+        self.norm, self.norms = norm, []
 
     def on_before_zero_grad(self, trainer, pl_module, optimizer):
         grads = [p.grad for p in pl_module.parameters() if p.grad is not None]
         if grads:
-            self.norms.append(float(torch.stack([g.norm() for g in grads]).norm()))
+            self.norms.append(float(torch.stack([g.norm(self.norm) for g in grads]).norm(self.norm)))
 
 
-def test_gradients_are_clipped_to_the_norm_asked_for(sessions_dir, tmp_path):
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_to_the_norm_asked_for(sessions_dir, tmp_path, precision):
     free, clipped = GradientNorm(), GradientNorm()
-    fit(sessions_dir, tmp_path, callbacks=[free], max_steps=4)
-    fit(sessions_dir, tmp_path, callbacks=[clipped], max_steps=4, gradient_clip_val=1e-3)
+    fit(sessions_dir, tmp_path, callbacks=[free], max_steps=4, precision=precision)
+    fit(sessions_dir, tmp_path, callbacks=[clipped], max_steps=4, precision=precision, gradient_clip_val=1e-3)
     assert max(free.norms) > 1e-2
     assert max(clipped.norms) <= 1e-3 * 1.001
+
+
+def test_gradients_are_clipped_to_the_value_asked_for(sessions_dir, tmp_path):
+    clipped = GradientNorm(norm=torch.inf)
+    options = {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"}
+    fit(sessions_dir, tmp_path, callbacks=[clipped], max_steps=4, **options)
+    assert clipped.norms == pytest.approx([1e-3] * 3)  # those of a step are seen when the next begins
 
 
 def test_the_schedule_ends_with_the_steps_of_the_configuration(sessions_dir, tmp_path):

@@ -6,10 +6,12 @@ from itertools import pairwise
 import lightning
 import pytest
 import torch
+from torch import nn
 
 from neuromtm.callbacks.checkpoints import LastCheckpoint
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.errors import ConfigError
+from neuromtm.errors import CheckpointError, ConfigError
+from neuromtm.training import optim
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import BACKBONES
@@ -58,6 +60,8 @@ def train(
     every_s=0.0,
     lr=1e-2,
     backbone="NDT1",
+    weight_decay=0.01,
+    stitcher_weight_decay=None,
     **options,
 ):
     """Train a small model; gives the trace and the weights."""
@@ -65,6 +69,8 @@ def train(
     module = MaskedModeling(
         BACKBONES[backbone](),
         lr=lr,
+        weight_decay=weight_decay,
+        stitcher_weight_decay=stitcher_weight_decay,
         schedule=schedule,
         warmup_fraction=0.15 if schedule == "one_cycle" else 0.0,
     )
@@ -162,3 +168,42 @@ def test_another_learning_rate_on_resuming_is_refused_not_ignored(sessions_dir, 
     train(sessions_dir, tmp_path, max_epochs=1)
     with pytest.raises(ConfigError, match=r"model.lr was 0.01 and is now 0.02.*model.pretrained"):
         train(sessions_dir, tmp_path, from_last=True, max_epochs=2, lr=0.02)
+
+
+def test_another_weight_decay_of_stitchers_on_resuming_is_refused(sessions_dir, tmp_path):
+    train(sessions_dir, tmp_path, max_epochs=1)
+    with pytest.raises(ConfigError, match=r"model.stitcher_weight_decay was 0.01 and is now 0.5"):
+        train(sessions_dir, tmp_path, from_last=True, max_epochs=2, stitcher_weight_decay=0.5)
+
+
+def two_groups(model, *, weight_decay, stitcher_weight_decay):
+    """The optimiser's groups as they were before stitchers had one of their own."""
+    embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    matrices, others = [], []
+    for parameter in model.parameters():
+        (matrices if parameter.ndim >= 2 and id(parameter) not in embeddings else others).append(parameter)
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_run_of_an_optimiser_with_two_groups_goes_on(backbone, sessions_dir, tmp_path, monkeypatch):
+    # without decay the groups make no difference, so that every weight must find its own moments again
+    options = {"max_epochs": 2, "backbone": backbone, "weight_decay": 0.0}
+    whole, weights = train(sessions_dir, tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(optim, "parameter_groups", two_groups)
+        first, _ = train(sessions_dir, tmp_path / "stopped", Stop(before_step=N_BATCHES + 2), **options)
+    saved = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)
+    assert len(saved["optimizer_states"][0]["param_groups"]) == len(saved["lr_schedulers"][0]["base_lrs"]) == 2
+    rest, resumed = train(sessions_dir, tmp_path / "stopped", from_last=True, **options)
+    assert [*first, *rest] == whole
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+
+
+def test_an_optimiser_with_two_groups_of_other_weights_is_refused(sessions_dir, tmp_path):
+    train(sessions_dir, tmp_path, max_epochs=1)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    saved["optimizer_states"][0]["param_groups"].pop()
+    torch.save(saved, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match=r"not of the weights of this model.*model.pretrained"):
+        train(sessions_dir, tmp_path, from_last=True, max_epochs=2)

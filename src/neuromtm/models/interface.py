@@ -47,6 +47,9 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
 
     Every constructor argument of a subclass is keyword-only, of a plain type, and kept as an attribute of the
     same name: `options` reads these attributes, and a checkpoint rebuilds the architecture from them.
+
+    Weight decay is for matrices. If a parameter of a module is a list of vectors (start states, learned queries), the
+    module's class names it: `no_decay = ("start",)`.
     """
 
     neurons_per_token: int | None = None

@@ -321,6 +321,8 @@ class Bidirectional(nn.Module):
         size: state size of each direction.
     """
 
+    no_decay = ("start",)  # by `training.optim`
+
     def __init__(self, width: int, size: int):
         super().__init__()
         self.forward_gru = nn.GRU(width, size, batch_first=True)

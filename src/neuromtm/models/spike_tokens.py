@@ -156,6 +156,8 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         ConfigError: if an option is out of its range or the sizes do not fit together.
     """
 
+    no_decay = ("latents",)  # by `training.optim`
+
     def __init__(
         self,
         *,

@@ -55,7 +55,8 @@ class BehaviorDecoding(StitchedModule):
         prompt: the scheme whose prompt and attention the model uses. If the model was not pretrained with this scheme,
             it uses the first scheme that it was pretrained with.
         lr: highest learning rate.
-        weight_decay: weight decay of matrices.
+        weight_decay: weight decay of shared matrices and of heads.
+        stitcher_weight_decay: weight decay of the sessions' own matrices; by default that of the shared ones.
         schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
         seed: seed of dropout.
@@ -72,6 +73,7 @@ class BehaviorDecoding(StitchedModule):
         prompt: Scheme = "neuron",
         lr: float = 1e-4,
         weight_decay: float = 0.01,
+        stitcher_weight_decay: float | None = None,
         schedule: Schedule = "one_cycle",
         warmup_fraction: float = 0.15,
         seed: int = 0,
@@ -82,6 +84,7 @@ class BehaviorDecoding(StitchedModule):
             pretrained=pretrained,
             lr=lr,
             weight_decay=weight_decay,
+            stitcher_weight_decay=stitcher_weight_decay,
             schedule=schedule,
             warmup_fraction=warmup_fraction,
             seed=seed,

@@ -30,7 +30,8 @@ class MaskedModeling(StitchedModule):
             model, multi-task masking.
         pretrained: checkpoint that training starts from: its shared weights, and those of the sessions it knows.
         lr: highest learning rate.
-        weight_decay: weight decay of matrices.
+        weight_decay: weight decay of shared matrices.
+        stitcher_weight_decay: weight decay of the sessions' own matrices; by default that of the shared ones.
         schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
         seed: seed of masks and dropout.
@@ -44,6 +45,7 @@ class MaskedModeling(StitchedModule):
         pretrained: str | None = None,
         lr: float = 1e-4,
         weight_decay: float = 0.01,
+        stitcher_weight_decay: float | None = None,
         schedule: Schedule = "one_cycle",
         warmup_fraction: float = 0.15,
         seed: int = 0,
@@ -54,6 +56,7 @@ class MaskedModeling(StitchedModule):
             pretrained=pretrained,
             lr=lr,
             weight_decay=weight_decay,
+            stitcher_weight_decay=stitcher_weight_decay,
             schedule=schedule,
             warmup_fraction=warmup_fraction,
             seed=seed,

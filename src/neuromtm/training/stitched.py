@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from neuromtm.training.checkpoint import (
     load_checkpoint,
     load_stitcher,
 )
-from neuromtm.training.optim import Schedule, make_optimizer
+from neuromtm.training.optim import Schedule, clip, in_three_groups, make_optimizer
 
 
 class StitchedModule(lightning.LightningModule):
@@ -33,7 +34,8 @@ class StitchedModule(lightning.LightningModule):
         objective: masking schemes and their ratios; see the subclass.
         pretrained: checkpoint that training starts from: its shared weights, and those of the sessions it knows.
         lr: highest learning rate.
-        weight_decay: weight decay of matrices.
+        weight_decay: weight decay of shared matrices.
+        stitcher_weight_decay: weight decay of the sessions' own matrices; by default that of the shared ones.
         schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
         seed: seed of every draw in training.
@@ -47,13 +49,17 @@ class StitchedModule(lightning.LightningModule):
         pretrained: str | None,
         lr: float,
         weight_decay: float,
+        stitcher_weight_decay: float | None,
         schedule: Schedule,
         warmup_fraction: float,
         seed: int,
     ):
         super().__init__()
         problems = [] if lr > 0 else [f"lr is {lr}, not above 0."]
-        problems += [] if weight_decay >= 0 else [f"weight_decay is {weight_decay}, below 0."]
+        if stitcher_weight_decay is None:
+            stitcher_weight_decay = weight_decay
+        decays = {"weight_decay": weight_decay, "stitcher_weight_decay": stitcher_weight_decay}
+        problems += [f"{name} is {decay}, below 0." for name, decay in decays.items() if not decay >= 0]
         problems += [] if 0 <= warmup_fraction <= 1 else [f"warmup_fraction is {warmup_fraction}, not in 0 to 1."]
         if problems:
             raise ConfigError("model: " + " ".join(problems))
@@ -62,7 +68,7 @@ class StitchedModule(lightning.LightningModule):
         """eids whose own weights came from the pretrained checkpoint"""
         self._trials: dict[str, str] = {}  # what the checkpoint says of its sessions' trials
         self._subjects: dict[str, str] = {}  # and of whose sessions it has learned
-        self.lr, self.weight_decay = lr, weight_decay
+        self.lr, self.weight_decay, self.stitcher_weight_decay = lr, weight_decay, stitcher_weight_decay
         self.schedule, self.warmup_fraction, self.seed = schedule, warmup_fraction, seed
         self.model = StitchedModel(backbone) if backbone is not None else None
 
@@ -214,9 +220,21 @@ class StitchedModule(lightning.LightningModule):
     def _check_same_training(self, checkpoint: dict[str, Any], record: CheckpointRecord, *, name: str) -> None:
         # the optimiser's state brings its own values, so other values would be ignored in silence; another batch size
         # or seed would change the remaining batches of an epoch
-        group = checkpoint["optimizer_states"][0]["param_groups"][0]
-        before = {"model.lr": group["initial_lr"], "model.weight_decay": group["weight_decay"], **record.batches}
-        now = {"model.lr": self.lr, "model.weight_decay": self.weight_decay, **self._batches()}
+        in_three_groups(checkpoint, self)
+        groups = checkpoint["optimizer_states"][0]["param_groups"]
+        shared, stitchers, _ = groups
+        before = {
+            "model.lr": shared["initial_lr"],
+            "model.weight_decay": shared["weight_decay"],
+            "model.stitcher_weight_decay": stitchers["weight_decay"],
+            **record.batches,
+        }
+        now = {
+            "model.lr": self.lr,
+            "model.weight_decay": self.weight_decay,
+            "model.stitcher_weight_decay": self.stitcher_weight_decay,
+            **self._batches(),
+        }
         differing = [
             f"{option} was {before[option]} and is now {now[option]}" for option in now if before[option] != now[option]
         ]
@@ -225,6 +243,8 @@ class StitchedModule(lightning.LightningModule):
                 f"{name}: a run must continue with the options it began with, but {' and '.join(differing)}. Use the "
                 "same values, or start a new run with model.pretrained."
             )
+        for group in groups:
+            group["fused"] = self._can_fuse()  # the state brings this too
 
     def _check_sessions(self) -> None:
         """Check that the model knows every session of the data, with the same neurons and trials."""
@@ -270,10 +290,28 @@ class StitchedModule(lightning.LightningModule):
             self,
             lr=self.lr,
             weight_decay=self.weight_decay,
+            stitcher_weight_decay=self.stitcher_weight_decay,
             schedule=self.schedule,
             n_steps=self._n_steps(),
             warmup_fraction=self.warmup_fraction,
+            fused=self._can_fuse(),
         )
+
+    def _can_fuse(self) -> bool:
+        # the scaler of 16-mixed and a fused optimiser would both divide the gradients by the scale, one after clipping
+        return self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by torch's own functions, as Lightning does, which refuses to with a fused optimiser."""
+        if gradient_clip_val:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            by = "value" if gradient_clip_algorithm == "value" else "norm"
+            clip(parameters, most=gradient_clip_val, by=by)
 
     def _n_steps(self) -> int:
         # from the configuration: reading trainer.estimated_stepping_batches would set up the loaders too early
