@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import SCHEMES
+from neuromtm.models.compiling import Compilable
 from neuromtm.models.dropout import Dropout, attend
 
 TOKENS_PER_PASS = 2**13
@@ -157,7 +158,7 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
-class Encoder(nn.Module):
+class Encoder(Compilable):
     """A stack of blocks and a LayerNorm after them."""
 
     def __init__(self, *, width: int, n_layers: int, n_heads: int, mlp_width: int, dropout: float):
@@ -167,7 +168,10 @@ class Encoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, sees: Tensor | None, position: Tensor | None) -> Tensor:
+    # with the arguments that the callers give
+    def run(  # ty: ignore[incompatible-method-override]
+        self, x: Tensor, sees: Tensor | None, position: Tensor | None
+    ) -> Tensor:
         """Transform (trial, token, width) tokens; arguments as in `Attention.forward`."""
         for block in self.blocks:
             x = block(x, sees, position)

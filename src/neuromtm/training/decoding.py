@@ -60,6 +60,8 @@ class BehaviorDecoding(StitchedModule):
         schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
         seed: seed of dropout.
+        compile: whether the heavy part of the architecture is compiled for training, which pays on a GPU. The first
+            steps then take a minute or so longer. Where no compiler works, a sentence says so.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class BehaviorDecoding(StitchedModule):
         schedule: Schedule = "one_cycle",
         warmup_fraction: float = 0.15,
         seed: int = 0,
+        compile: bool = False,
     ):
         super().__init__(
             backbone,
@@ -88,6 +91,7 @@ class BehaviorDecoding(StitchedModule):
             schedule=schedule,
             warmup_fraction=warmup_fraction,
             seed=seed,
+            compile=compile,
         )
         if frozen and pretrained is None and backbone is not None:
             raise ConfigError(

@@ -35,6 +35,8 @@ class MaskedModeling(StitchedModule):
         schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
         seed: seed of masks and dropout.
+        compile: whether the heavy part of the architecture is compiled for training, which pays on a GPU. The first
+            steps then take a minute or so longer. Where no compiler works, a sentence says so.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class MaskedModeling(StitchedModule):
         schedule: Schedule = "one_cycle",
         warmup_fraction: float = 0.15,
         seed: int = 0,
+        compile: bool = False,
     ):
         super().__init__(
             backbone,
@@ -60,6 +63,7 @@ class MaskedModeling(StitchedModule):
             schedule=schedule,
             warmup_fraction=warmup_fraction,
             seed=seed,
+            compile=compile,
         )
         self.val_losses = nn.ModuleDict({scheme: MeanCost() for scheme in SCHEMES})
 

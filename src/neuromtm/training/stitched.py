@@ -11,8 +11,10 @@ from neuromtm.batch import Batch, SessionInfo
 from neuromtm.data.datamodule import SessionDataModule, data_of
 from neuromtm.errors import CheckpointError, ConfigError, TrainingError
 from neuromtm.masking.objective import Objective
+from neuromtm.models.compiling import compilable_parts
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel
+from neuromtm.training.architecture import first_line
 from neuromtm.training.checkpoint import (
     KEY,
     CheckpointRecord,
@@ -39,6 +41,7 @@ class StitchedModule(lightning.LightningModule):
         schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
         seed: seed of every draw in training.
+        compile: whether the heavy part of the architecture is compiled for training.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class StitchedModule(lightning.LightningModule):
         schedule: Schedule,
         warmup_fraction: float,
         seed: int,
+        compile: bool,
     ):
         super().__init__()
         problems = [] if lr > 0 else [f"lr is {lr}, not above 0."]
@@ -70,6 +74,7 @@ class StitchedModule(lightning.LightningModule):
         self._subjects: dict[str, str] = {}  # and of whose sessions it has learned
         self.lr, self.weight_decay, self.stitcher_weight_decay = lr, weight_decay, stitcher_weight_decay
         self.schedule, self.warmup_fraction, self.seed = schedule, warmup_fraction, seed
+        self.compiles = compile
         self.model = StitchedModel(backbone) if backbone is not None else None
 
     @property
@@ -272,6 +277,10 @@ class StitchedModule(lightning.LightningModule):
                 "trained on."
             )
 
+    def on_train_start(self) -> None:
+        if self.compiles:
+            compile_training(self.built_model.backbone)
+
     def on_validation_start(self) -> None:
         if self.trainer.state.fn != "fit":  # a training checked the sessions when it began
             self._check_sessions()
@@ -348,6 +357,19 @@ class StitchedModule(lightning.LightningModule):
                 f"of {eids}. Lower model.lr, or set trainer.gradient_clip_val. checkpoints/best.ckpt is from an "
                 "earlier step."
             )
+
+
+def compile_training(backbone: Backbone) -> None:
+    """Compile the heavy parts of an architecture for training, or say why it trains uncompiled."""
+    parts = compilable_parts(backbone)
+    if not parts:
+        rank_zero_info(f"model.compile: {type(backbone).__name__} has no part that is compiled, so it trains as it is.")
+    for part in parts:
+        part.compile_training(_say_uncompiled)
+
+
+def _say_uncompiled(error: Exception) -> None:
+    rank_zero_info(f"model.compile: no compiler works here ({first_line(error)}), so the training runs uncompiled.")
 
 
 def _check_tokens(backbone: Backbone, objective: Objective) -> None:
