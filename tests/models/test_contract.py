@@ -6,6 +6,7 @@ An architecture joins by a line in `small_models.BACKBONES`.
 import copy
 import io
 import json
+from collections.abc import Iterable
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from small_models import BACKBONES, N_BINS, every_pair, make_group, make_model, 
 from neuromtm.masking.masked import mask
 from neuromtm.masking.objective import Objective
 from neuromtm.metrics.spikes import BitsPerSpike, poisson_nll
-from neuromtm.models.interface import Backbone, SessionInput
+from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 from neuromtm.training.checkpoint import CheckpointRecord
 
@@ -90,6 +91,54 @@ def test_sessions_in_one_batch_give_what_each_gives_alone(backbone, scheme):
         alone = model([group], scheme)
         torch.testing.assert_close(rates, alone.log_rates[0], rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(states, alone.states[0], rtol=1e-10, atol=1e-12)
+
+
+def partly_hidden(model: StitchedModel, eid: str, n_trials: int) -> VisibleGroup:
+    """Trials with a half of their entries hidden, and the number of neurons that have a spike."""
+    group = make_group(model.sessions[eid], n_trials=n_trials, seed=n_trials)
+    hidden = torch.rand(group.counts.shape, generator=torch.Generator().manual_seed(n_trials)) < 0.5
+    return VisibleGroup(eid, group.counts.masked_fill(hidden, 0), hidden, group.n_active)
+
+
+def gradients(model: StitchedModel, outputs: Iterable[Output]) -> dict[str, torch.Tensor]:
+    """Of a sum of all log-rates and states with random weights, by all weights of the model that take part."""
+    model.zero_grad()
+    generator = torch.Generator().manual_seed(0)
+    for output in outputs:
+        for rates, states in zip(output.log_rates, output.states, strict=True):
+            for values in (rates, states):
+                weights = torch.randn(values.shape, generator=generator, dtype=values.dtype)
+                (values * weights).sum().backward(retain_graph=True)
+    return {name: weights.grad.clone() for name, weights in model.named_parameters() if weights.grad is not None}
+
+
+@architectures
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("mask_input", [False, True])
+@pytest.mark.parametrize(
+    "batch", [[("a", 3), ("c", 1), ("b", 2), ("a", 1)], [("c", 2), ("d", 2)], [("a", 2), ("b", 2)]], ids=str
+)
+def test_one_batch_of_sessions_gives_the_results_and_gradients_of_a_loop_over_them(batch, mask_input, scheme, backbone):
+    options = {"mask_input": mask_input} if "mask_input" in BACKBONES[backbone]().options else {}
+    model = make_model((*SESSIONS, make_session("d", ["CA1"] * 5)), backbone=backbone, **options)
+    groups = [partly_hidden(model, eid, n_trials) for eid, n_trials in batch]
+    together, alone = model(groups, scheme), [model([group._replace(n_active=None)], scheme) for group in groups]
+    for rates, states, one in zip(together.log_rates, together.states, alone, strict=True):
+        torch.testing.assert_close(rates, one.log_rates[0], rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(states, one.states[0], rtol=1e-10, atol=1e-12)
+    found, expected = gradients(model, [together]), gradients(model, alone)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-8, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}")
+
+
+@architectures
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_sessions_of_different_sizes_train_to_finite_gradients(scheme, backbone):
+    model = make_model(SESSIONS, backbone=backbone).train()
+    output = model([partly_hidden(model, eid, n_trials) for eid, n_trials in (("a", 3), ("c", 1))], scheme)
+    assert all(values.isfinite().all() for values in (*output.log_rates, *output.states))
+    assert all(gradient.isfinite().all() for gradient in gradients(model, [output]).values())
 
 
 @architectures

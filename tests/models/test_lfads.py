@@ -270,14 +270,16 @@ def test_leaving_neurons_out_together_equals_one_pass_for_each(options, bins_per
 def test_coordinated_dropout_hides_shown_entries_in_training_and_scales_up_the_rest():
     model = make_lfads(coordinated_dropout=0.4)
     session = SessionInput(model.stitchers["session:a"], GROUP.counts, torch.zeros_like(GROUP.counts).bool())
-    assert model.backbone._shown(session)[0] is GROUP.counts
+    assert model.backbone._shown(session) is session
     torch.manual_seed(0)
     shown = [model.train().backbone._shown(session) for _ in range(200)]
-    for visible, hidden in shown[:5]:
+    for _, visible, hidden, _ in shown[:5]:
         assert not visible[hidden].any()
         torch.testing.assert_close(visible[~hidden], GROUP.counts[~hidden] / (1 - round(0.4 * 65536) / 65536))
-    torch.testing.assert_close(torch.stack([v for v, _ in shown]).mean((0, 1)), GROUP.counts.mean(0), rtol=0.15, atol=0)
-    assert torch.stack([h.double() for _, h in shown]).mean() == pytest.approx(0.4, abs=0.01)
+    torch.testing.assert_close(
+        torch.stack([one.visible for one in shown]).mean((0, 1)), GROUP.counts.mean(0), rtol=0.15, atol=0
+    )
+    assert torch.stack([one.hidden.double() for one in shown]).mean() == pytest.approx(0.4, abs=0.01)
 
 
 def test_a_scored_entry_has_no_path_to_its_own_score_with_coordinated_dropout():

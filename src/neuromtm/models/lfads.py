@@ -16,6 +16,7 @@ from neuromtm.models.dropout import Dropout, draw_kept
 from neuromtm.models.factor_stitching import FactorStitcher, shared_components
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.latents import AutoregressivePrior, Posterior, PosteriorHead, gaussian_kl
+from neuromtm.models.stitching import drive_of_all, read_out_of_all
 from neuromtm.randomness import generator_for
 
 INITIAL_VARIANCE = 0.1
@@ -203,25 +204,28 @@ class LFADS(Backbone[FactorStitcher]):
         n_trials = [len(session.visible) for session in inputs]
         # no autocast: a recurrence adds up the rounding of all bins, and its steps are too small to become faster
         with _full_precision(inputs[0].visible):
-            drive = torch.cat([session.stitcher.drive(*self._shown(session)) for session in inputs])
+            drive = drive_of_all([self._shown(session) for session in inputs])
             factors, kl = self.unroll(drive, scheme)
-            of_session = factors.split(n_trials, dim=1)
-            log_rates = [s.stitcher.read_out(own) for s, own in zip(inputs, of_session, strict=True)]
-            log_rates = [_log_of_mean(own) for own in log_rates]
+            by_trial = rearrange(factors, "sample trial bin factor -> trial (sample bin) factor")
+            of_sample = "trial (sample bin) neuron -> sample trial bin neuron"
+            log_rates = [
+                _log_of_mean(rearrange(own, of_sample, sample=len(factors)))
+                for own in read_out_of_all(inputs, by_trial)
+            ]
         own_loss = None
         if kl is not None:
             own_loss = self._warmth() * kl.sum() / sum(session.visible.numel() for session in inputs)
             self.n_steps += 1
-        return Output(log_rates, [own.mean(dim=0) for own in of_session], own_loss)
+        return Output(log_rates, list(factors.mean(dim=0).split(n_trials)), own_loss)
 
-    def _shown(self, session: SessionInput[FactorStitcher]) -> tuple[Tensor, Tensor]:
-        """The counts, and which of them are hidden, after coordinated dropout."""
-        visible, hidden = session.visible, session.hidden
+    def _shown(self, session: SessionInput[FactorStitcher]) -> SessionInput[FactorStitcher]:
+        """What coordinated dropout leaves to see."""
         if not self.training or self.coordinated_dropout == 0:
-            return visible, hidden
+            return session
         # from the global stream, like dropout; the training step seeds it
-        kept = draw_kept(visible, self.coordinated_dropout)
-        return visible * kept.mask / kept.share, hidden | (kept.mask == 0)
+        kept = draw_kept(session.visible, self.coordinated_dropout)
+        visible, hidden = session.visible * kept.mask / kept.share, session.hidden | (kept.mask == 0)
+        return session._replace(visible=visible, hidden=hidden)
 
     def _warmth(self) -> Tensor:
         """The share of the KL's weights that applies at this training step."""
