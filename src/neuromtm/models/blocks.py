@@ -130,7 +130,8 @@ class Attention(nn.Module):
 
         Args:
             x: (trial, token, width).
-            sees: (token, token) bool or None, see `prefix_attention_mask`.
+            sees: (token, token) bool or None, see `prefix_attention_mask`; or one that is broadcastable to
+                (trial, head, token, token).
             position: (token,) rotary positions, or None for no rotation.
         """
         heads = "trial token (part head dim) -> part trial head token dim"

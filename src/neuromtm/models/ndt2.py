@@ -22,6 +22,8 @@ from neuromtm.models.blocks import (
 )
 from neuromtm.models.dropout import Dropout
 from neuromtm.models.interface import Backbone, Output, SessionInput
+from neuromtm.models.padding import by_session, pad_stack, rows_of
+from neuromtm.models.stitching import session_rows
 
 REGION_BITS = 256
 
@@ -129,6 +131,59 @@ class GroupStitcher(nn.Module):
 def by_neuron(weight: Tensor) -> Tensor:
     """(group, member, width) -> (neuron, width), the padding at the end."""
     return rearrange(weight, "group member width -> (group member) width")
+
+
+def groups_there(stitchers: Sequence[GroupStitcher], n_trials: Sequence[int]) -> Tensor | None:
+    """(trial, group) bool, False where a group is padding; None if all sessions have equally many groups."""
+    n_groups = [stitcher.n_groups for stitcher in stitchers]
+    if min(n_groups) == max(n_groups):
+        return None
+    # made on the device: to send a list there would make the host wait
+    device = stitchers[0].weight_in.device
+    there = pad_stack([torch.ones(n, dtype=torch.bool, device=device) for n in n_groups])
+    return session_rows(there.unbind(0), n_trials)
+
+
+def drive_of_groups(inputs: Sequence[SessionInput[GroupStitcher]]) -> Tensor:
+    """Map the groups of all sessions to the tokens' width, by one product for all of them.
+
+    Returns:
+        (trial, bin, group, width), the trials of all sessions one after the other. A session with fewer groups than
+        another is filled up with groups whose numbers mean nothing.
+    """
+    if len(inputs) == 1:
+        return inputs[0].stitcher.drive(inputs[0].visible, inputs[0].hidden)
+    stitchers, n_trials = [one.stitcher for one in inputs], [len(one.visible) for one in inputs]
+    size = stitchers[0].neurons_per_token
+    pattern = "session trial bin group member, session group member width -> session trial bin group width"
+    visible = in_groups(pad_stack([one.visible for one in inputs]), size)
+    drive = einsum(visible, pad_stack([s.weight_in for s in stitchers]), pattern)
+    drive = drive + rearrange([s.bias_in for s in stitchers], "session width -> session 1 1 1 width")
+    if stitchers[0].mask_in is not None:
+        hidden = in_groups(pad_stack([one.hidden.to(one.visible.dtype) for one in inputs]), size)
+        drive = drive + einsum(hidden, pad_stack([s.mask_in for s in stitchers]), pattern)
+    return rows_of(drive, n_trials)
+
+
+def read_out_of_groups(inputs: Sequence[SessionInput[GroupStitcher]], encoded: Tensor) -> list[Tensor]:
+    """Read out the rates of all sessions, by one product for all of them.
+
+    Args:
+        inputs: the sessions.
+        encoded: (trial, bin, group, width), the trials of all sessions one after the other.
+
+    Returns:
+        For each session, (trial, bin, neuron) log-rates.
+    """
+    if len(inputs) == 1:
+        return [inputs[0].stitcher.read_out(encoded)]
+    stitchers, n_trials = [one.stitcher for one in inputs], [len(one.visible) for one in inputs]
+    pattern = "session trial bin group width, session group member width -> session trial bin group member"
+    grouped = einsum(by_session(encoded, n_trials), pad_stack([s.weight_out for s in stitchers]), pattern)
+    bias = in_groups(pad_stack([s.bias_out for s in stitchers]), stitchers[0].neurons_per_token)
+    log_rates = grouped + rearrange(bias, "session group member -> session 1 1 group member")
+    log_rates = rearrange(log_rates, "session trial bin group member -> session trial bin (group member)")
+    return [own[:n, :, : len(s.bias_out)] for own, n, s in zip(log_rates.unbind(0), n_trials, stitchers, strict=True)]
 
 
 class NDT2(Backbone[GroupStitcher]):
@@ -252,20 +307,25 @@ class NDT2(Backbone[GroupStitcher]):
         )
 
     def forward(self, inputs: Sequence[SessionInput[GroupStitcher]], scheme: Scheme) -> Output:
-        log_rates, states = [], []
-        # sessions differ in their number of groups, so each is encoded by itself and needs no padding
-        for stitcher, visible, hidden, _ in inputs:
-            encoded = self.encode(stitcher.drive(visible, hidden), stitcher, scheme)
-            log_rates.append(stitcher.read_out(encoded))
-            states.append(reduce(encoded, "trial bin group width -> trial bin width", "mean"))
-        return Output(log_rates, states)
+        stitchers, n_trials = [session.stitcher for session in inputs], [len(session.visible) for session in inputs]
+        encoded = self.encode(drive_of_groups(inputs), stitchers, n_trials, scheme)
+        there = groups_there(stitchers, n_trials)
+        if there is None:
+            states = reduce(encoded, "trial bin group width -> trial bin width", "mean")
+        else:
+            there = rearrange(there, "trial group -> trial 1 group 1")
+            states = encoded.masked_fill(~there, 0.0).sum(dim=2) / there.sum(dim=2)
+        return Output(read_out_of_groups(inputs, encoded), list(states.split(n_trials)))
 
-    def encode(self, drive: Tensor, stitcher: GroupStitcher, scheme: Scheme) -> Tensor:
+    def encode(
+        self, drive: Tensor, stitchers: Sequence[GroupStitcher], n_trials: Sequence[int], scheme: Scheme
+    ) -> Tensor:
         """Compute the states that the read-out reads.
 
         Args:
-            drive: (trial, bin, group, width) from the stitcher's `drive`.
-            stitcher: that of the session.
+            drive: (trial, bin, group, width) from `drive_of_groups`, or one session's from its stitcher's `drive`.
+            stitchers: that of each session.
+            n_trials: trials of each session.
             scheme: selects prompt and attention.
 
         Returns:
@@ -274,14 +334,20 @@ class NDT2(Backbone[GroupStitcher]):
         n_bins, n_groups = drive.shape[1:3]
         x = self.embed(functional.softsign(drive) * self.width**0.5) + self.space.weight[:n_groups]
         if self.region is not None:
-            x = x + self.region(stitcher.region_codes)
+            regions = self.region(pad_stack([stitcher.region_codes for stitcher in stitchers]))
+            x = x + rearrange(session_rows(regions.unbind(0), n_trials), "trial group width -> trial 1 group width")
         if not self.rope:
             x = x + rearrange(self.time.weight[:n_bins], "bin width -> bin 1 width")
         tokens = rearrange(self.embed_dropout(x), "trial bin group width -> trial (bin group) width")
         prefix: list[Tensor] = [self.prompts[scheme]] if self.prompt else []
-        prefix += [stitcher.token] if self.session_token else []
+        prefix += [session_rows([s.token for s in stitchers], n_trials)] if self.session_token else []
         shape = {"tokens_per_bin": n_groups, "device": drive.device}
         sees = prefix_attention_mask(len(prefix), n_bins, causal=attends_causally(scheme), **shape)
+        there = groups_there(stitchers, n_trials)
+        if there is not None:  # a token that is padding is seen by none; every token sees the groups of its own session
+            seen = functional.pad(there.repeat(1, n_bins), (len(prefix), 0), value=True)
+            seen = rearrange(seen, "trial column -> trial 1 1 column")
+            sees = seen if sees is None else seen & sees
         # the prefix has the position of the first bin; its learned vectors distinguish it
         position = token_bins(len(prefix), n_bins, **shape).clamp(min=0) if self.rope else None
         encoded = self.encoder(prepend(prefix, tokens), sees, position)[:, len(prefix) :]
@@ -301,7 +367,7 @@ class NDT2(Backbone[GroupStitcher]):
             without = drive[trial]
             with full_precision:
                 without[row, :, group] -= stitcher.share(visible[trial, :, neuron], hidden[trial, :, neuron], neuron)
-            encoded = self.encode(without, stitcher, scheme)[row, :, group]
+            encoded = self.encode(without, [stitcher], [len(row)], scheme)[row, :, group]
             weight = by_neuron(stitcher.weight_out)[neuron].to(encoded.dtype)
             log_rates = einsum(encoded, weight, "row bin width, row width -> row bin")
             predicted.append(log_rates + stitcher.bias_out[neuron, None])
