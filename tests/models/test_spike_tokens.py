@@ -6,13 +6,14 @@ import pytest
 import small_models
 import torch
 from small_models import N_BINS, REGIONS, every_pair, scatter
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError
 from neuromtm.models import blocks, spike_tokens
 from neuromtm.models.interface import Backbone, SessionInput
-from neuromtm.models.spike_tokens import CrossAttention, Spikes, SpikeTokens, spikes_of
+from neuromtm.models.spike_tokens import CrossAttention, Spikes, SpikeTokens, n_slots_of, spikes_of
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
 STEPS = [{"step_bins": 1}, {"step_bins": 3}, {"step_bins": 5, "n_latents": 1}, {"step_bins": 16, "n_latents": 3}]
@@ -54,6 +55,61 @@ def test_spikes_are_listed_by_step_with_their_bin_neuron_and_number():
 def test_a_listing_without_any_spike_is_empty():
     spikes = spikes_of(torch.zeros(2, 3, 4), step_bins=1)
     assert spikes.entry.shape == spikes.log_count.shape == (6, 0)
+
+
+def listed_by_nonzero(counts: Tensor, *, step_bins: int) -> Spikes:
+    """The slow twin of `spikes_of`: it reads the device to find the spikes."""
+    counts = functional.pad(counts, (0, 0, 0, -counts.shape[1] % step_bins))
+    rows = counts.unflatten(1, (-1, step_bins)).flatten(0, 1).flatten(1)
+    row, entry = (rows > 0).nonzero(as_tuple=True)
+    n_used = (rows > 0).sum(dim=1)
+    place = row, torch.arange(len(row)) - (n_used.cumsum(0) - n_used)[row]
+    shape = (len(rows), int(n_used.max()))
+    log_count = rows.new_full(shape, -torch.inf).index_put(place, rows[row, entry].log())
+    return Spikes(rows.new_zeros(shape, dtype=torch.int64).index_put(place, entry), log_count)
+
+
+@steps
+@pytest.mark.parametrize("n_more", [0, 1, 5])
+def test_the_listing_is_that_of_nonzero_with_the_slots_asked_for(n_more, options):
+    step_bins = options["step_bins"]
+    for seed in range(5):
+        counts = sparse_counts(seed).requires_grad_()
+        expected = listed_by_nonzero(counts, step_bins=step_bins)
+        n_used = expected.entry.shape[1]
+        found = spikes_of(counts, step_bins=step_bins, n_slots=n_used + n_more if n_more else None)
+        assert torch.equal(found.entry[:, :n_used], expected.entry)
+        assert torch.equal(found.log_count[:, :n_used], expected.log_count)
+        assert not found.entry[:, n_used:].any()
+        assert (found.log_count[:, n_used:] == -torch.inf).all()
+        for one, other in zip(*(gradient_of(listing, counts) for listing in (found, expected)), strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def gradient_of(spikes: Spikes, counts: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(spikes.log_count.exp().square().sum(), counts)
+
+
+@steps
+def test_a_session_s_counts_of_active_neurons_give_enough_slots_for_the_step_with_the_most(options):
+    step_bins, inputs = options["step_bins"], []
+    for seed in range(3):
+        counts = sparse_counts(seed)
+        inputs.append(SessionInput(nn.Identity(), counts, torch.zeros_like(counts).bool(), (counts > 0).sum(dim=2)))
+    needed = [spikes_of(session.visible, step_bins=step_bins).entry.shape[1] for session in inputs]
+    assert n_slots_of(inputs, step_bins=step_bins) == max(needed)
+    assert n_slots_of(inputs[:1], step_bins=step_bins) == needed[0]
+    assert n_slots_of([*inputs, inputs[0]._replace(n_active=None)], step_bins=step_bins) is None
+    silent = inputs[0]._replace(n_active=torch.zeros(1, N_BINS, dtype=torch.int64))
+    assert n_slots_of([silent], step_bins=step_bins) == 1
+
+
+@both
+def test_more_slots_than_needed_change_nothing(scheme):
+    model, counts = make_model(step_bins=2), sparse_counts()
+    with torch.no_grad():
+        more = model([VisibleGroup("a", counts, None, (counts > 0).sum(dim=2) + 2)], scheme).log_rates[0]
+    torch.testing.assert_close(more, log_rates_of(model, counts, scheme), rtol=1e-12, atol=1e-12)
 
 
 @steps
@@ -102,7 +158,7 @@ def test_every_spike_is_a_token_and_padding_is_none(options, scheme):
     session = SessionInput(model.stitchers["session:a"], counts, torch.zeros_like(counts, dtype=torch.bool))
     prefix = model.backbone.prefix(session.stitcher, scheme)
     with torch.no_grad():
-        (read,) = model.backbone.read_spikes(session, prefix, scheme)
+        (read,) = model.backbone.read_spikes([session], [prefix], scheme)
         for trial in range(3):
             plain = reads_one_token_a_spike(model, counts[trial], scheme)
             torch.testing.assert_close(read[trial].flatten(0, 1), plain, rtol=1e-10, atol=1e-12)
@@ -112,8 +168,8 @@ def test_what_stands_in_a_slot_of_padding_has_no_influence(monkeypatch):
     model, counts = make_model(step_bins=2), sparse_counts()
     before = log_rates_of(model, counts)
 
-    def with_more_padding(counts: Tensor, *, step_bins: int) -> Spikes:
-        entry, log_count = spikes_of(counts, step_bins=step_bins)
+    def with_more_padding(counts: Tensor, *, step_bins: int, n_slots: int | None) -> Spikes:
+        entry, log_count = spikes_of(counts, step_bins=step_bins, n_slots=n_slots)
         entry = entry.masked_fill(log_count == -torch.inf, 5)
         more = entry.new_full((len(entry), 3), 9)
         return Spikes(torch.cat((entry, more), 1), torch.cat((log_count, torch.full(more.shape, -torch.inf)), 1))

@@ -49,8 +49,6 @@ def test_the_counter_sees_what_reads():
 @pytest.mark.parametrize("scheme", get_args(Scheme))
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_forward_and_backward_of_every_scheme_make_no_host_read(backbone, scheme, region_dropout):
-    if backbone == "SpikeTokens":
-        pytest.xfail("lists the spikes by nonzero")
     sizes = {"a": ["CA1"] * 3 + ["VISp"] * 2 + ["root"], "b": ["CA1", "VISp", "VISp", "MOs"]}
     sessions = [make_session(eid, regions) for eid, regions in sizes.items()]
     model = make_model(backbone=backbone, sessions=sessions).train()

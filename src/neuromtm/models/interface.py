@@ -54,6 +54,9 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
 
     neurons_per_token: int | None = None
     """Neurons in a token, if a token is a group of neurons; else None. `random_token` must hide whole tokens."""
+    wants_active_counts: bool = False
+    """Whether the data should count the active neurons of each bin for `SessionInput.n_active`. An architecture that
+    lists the spikes wants them; without them it reads the device once a batch."""
 
     @abstractmethod
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> Stitcher:
@@ -142,7 +145,7 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
             rows = (neurons == neuron).nonzero()[:, 0]
             visible, hidden = session.visible[trials[rows]], session.hidden[trials[rows]]
             visible[..., neuron], hidden[..., neuron] = 0, True
-            log_rates = self([session._replace(visible=visible, hidden=hidden)], scheme).log_rates[0]
+            log_rates = self([SessionInput(session.stitcher, visible, hidden)], scheme).log_rates[0]
             predicted[rows] = log_rates[..., neuron].to(predicted.dtype)
         return predicted
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from einops import einsum, rearrange, repeat
+from einops import einsum, rearrange, reduce, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,10 +19,12 @@ from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import Encoder, Prompts, in_passes, require_sizes, rotate
 from neuromtm.models.dropout import Dropout, attend
 from neuromtm.models.interface import Backbone, Output, SessionInput
+from neuromtm.models.padding import pad_stack, rows_of
+from neuromtm.models.stitching import read_out_of_all, session_rows
 
 
 class Spikes(NamedTuple):
-    """The spikes of some trials. A row is one time step of one trial, padded to the length of the longest row."""
+    """The spikes of some trials. A row is one time step of one trial, padded to one number of slots."""
 
     entry: Tensor
     """(row, slot) int64, bin within the step * number of neurons + neuron; 0 in padding"""
@@ -30,26 +32,40 @@ class Spikes(NamedTuple):
     """(row, slot) log of the number of spikes; minus infinity in padding"""
 
 
-def spikes_of(counts: Tensor, *, step_bins: int) -> Spikes:
+def spikes_of(counts: Tensor, *, step_bins: int, n_slots: int | None = None) -> Spikes:
     """List the spikes. Several spikes of one neuron in one bin share a slot.
 
     Args:
         counts: (trial, bin, neuron) spikes per bin.
         step_bins: bins per time step. If a trial ends within a step, the rest of the step is silent.
+        n_slots: number of slots; no step may need more. By default as many as are needed, which takes a read of the
+            device.
 
     Returns:
         Rows in the order of "(trial step)".
     """
     counts = functional.pad(counts, (0, 0, 0, -counts.shape[1] % step_bins))
     rows = rearrange(counts, "trial (step bin) neuron -> (trial step) (bin neuron)", bin=step_bins)
-    row, entry = (rows > 0).nonzero(as_tuple=True)
-    n_used = (rows > 0).sum(dim=1)
-    slot = torch.arange(len(row), device=rows.device) - (n_used.cumsum(0) - n_used)[row]
-    shape, place = (len(rows), int(n_used.max())), (row, slot)
-    return Spikes(
-        rows.new_zeros(shape, dtype=torch.int64).index_put(place, entry),
-        rows.new_full(shape, -torch.inf).index_put(place, rows[row, entry].log()),
-    )
+    # how many entries have spikes, up to and with each entry of a row; slot k holds the entry where this becomes k + 1
+    n_so_far = (rows > 0).cumsum(dim=1, dtype=torch.int32)
+    if n_slots is None:
+        n_slots = int(n_so_far[:, -1].max())
+    wanted = torch.arange(1, n_slots + 1, dtype=torch.int32, device=rows.device).repeat(len(rows), 1)
+    padding = wanted > n_so_far[:, -1:]
+    entry = torch.searchsorted(n_so_far, wanted).masked_fill(padding, 0)
+    n_spikes = rows.gather(1, entry).masked_fill(padding, 1)
+    return Spikes(entry, n_spikes.log().masked_fill(padding, -torch.inf))
+
+
+def n_slots_of(inputs: Sequence[SessionInput], *, step_bins: int) -> int | None:
+    """The number of slots that is enough for every step of all sessions; None if their spikes were not counted."""
+    counted = [session.n_active for session in inputs if session.n_active is not None]
+    if len(counted) < len(inputs):
+        return None
+    n_active = torch.cat(counted)
+    n_active = functional.pad(n_active, (0, -n_active.shape[1] % step_bins))
+    of_step = reduce(n_active, "trial (step bin) -> (trial step)", "sum", bin=step_bins)
+    return max(1, *of_step.tolist())
 
 
 class CrossAttention(nn.Module):
@@ -82,9 +98,26 @@ class CrossAttention(nn.Module):
         Returns:
             (part, trial, head, token, dim): keys and values.
         """
+        both = rotate(self._unrotated(context), position)
+        return rearrange(both, "(part trial) head token dim -> part trial head token dim", part=2)
+
+    def keys_and_values_anywhere(self, context: Tensor, position: Tensor) -> Tensor:
+        """The keys and values that each token of the context has at each position.
+
+        Args:
+            context: (session, token, width).
+            position: (position,).
+
+        Returns:
+            (part, session, head, token, position, dim): keys and values.
+        """
+        both = rotate(rearrange(self._unrotated(context), "... token dim -> ... token 1 dim"), position)
+        return rearrange(both, "(part session) ... -> part session ...", part=2)
+
+    def _unrotated(self, context: Tensor) -> Tensor:
+        """(trial, token, width) -> ((part trial), head, token, dim)."""
         heads = "trial token (part head dim) -> (part trial) head token dim"
-        both = rearrange(self.to_key_value(self.context_norm(context)), heads, part=2, head=self.n_heads)
-        return rearrange(rotate(both, position), "(part trial) head token dim -> part trial head token dim", part=2)
+        return rearrange(self.to_key_value(self.context_norm(context)), heads, part=2, head=self.n_heads)
 
     def forward(self, x: Tensor, position: Tensor, keys_values: Tensor, weight: Tensor | None) -> Tensor:
         """Attend to the context.
@@ -157,6 +190,7 @@ class SpikeTokens(Backbone[SpikeStitcher]):
     """
 
     no_decay = ("latents",)  # by `training.optim`
+    wants_active_counts = True
 
     def __init__(
         self,
@@ -208,13 +242,10 @@ class SpikeTokens(Backbone[SpikeStitcher]):
 
     def forward(self, inputs: Sequence[SessionInput[SpikeStitcher]], scheme: Scheme) -> Output:
         n_trials, n_bins = [len(session.visible) for session in inputs], inputs[0].visible.shape[1]
-        read, prefixes = [], []
-        for session, n in zip(inputs, n_trials, strict=True):
-            prefix = self.prefix(session.stitcher, scheme)
-            read.append(self.read_spikes(session, prefix, scheme)[0])
-            prefixes.append(repeat(prefix, "token width -> trial token width", trial=n))
-        states = list(self.mix(torch.cat(read), torch.cat(prefixes), n_bins, scheme).split(n_trials))
-        return Output([s.stitcher.read_out(state) for s, state in zip(inputs, states, strict=True)], states)
+        prefixes = [self.prefix(session.stitcher, scheme) for session in inputs]
+        (read,) = self.read_spikes(inputs, prefixes, scheme)
+        states = self.mix(read, session_rows(prefixes, n_trials), n_bins, scheme)
+        return Output(read_out_of_all(inputs, states), list(states.split(n_trials)))
 
     def prefix(self, stitcher: SpikeStitcher, scheme: Scheme) -> Tensor:
         """(token, width) the tokens that are always visible."""
@@ -224,36 +255,48 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         return torch.stack(tokens)
 
     def read_spikes(
-        self, session: SessionInput[SpikeStitcher], prefix: Tensor, scheme: Scheme, without: Tensor | None = None
+        self,
+        inputs: Sequence[SessionInput[SpikeStitcher]],
+        prefixes: Sequence[Tensor],
+        scheme: Scheme,
+        without: Tensor | None = None,
     ) -> Tensor:
         """Let the latents and the bins of each step read the step's spikes.
 
         Args:
-            session: one session's trials.
-            prefix: (token, width) the tokens that are always visible.
+            inputs: the sessions.
+            prefixes: for each session, (token, width) the tokens that are always visible.
             scheme: decides whether a bin may read later bins of its step.
             without: (trial, variant) int64, the neuron whose spikes are not read; by default all are read.
 
         Returns:
-            (variant or 1, trial, step, query, width): first the latents of a step, then its bins.
+            (variant or 1, trial, step, query, width), the trials of all sessions one after the other: first the latents
+            of a step, then its bins.
         """
-        n_trials, _, n_neurons = session.visible.shape
-        spikes = spikes_of(session.visible, step_bins=self.step_bins)
-        bins = torch.arange(self.step_bins, device=spikes.entry.device)
+        n_trials = [len(session.visible) for session in inputs]
+        # a session with fewer neurons than another is filled up with silent ones
+        visible = rows_of(pad_stack([session.visible for session in inputs]), n_trials)
+        n_neurons, n_slots = visible.shape[2], n_slots_of(inputs, step_bins=self.step_bins)
+        spikes = spikes_of(visible, step_bins=self.step_bins, n_slots=n_slots)
+        n_steps, bins = len(spikes.entry) // len(visible), torch.arange(self.step_bins, device=visible.device)
 
         # keys and values of each neuron in each bin of a step: those of a spike are looked up, not computed
-        neurons = repeat(session.stitcher.neurons.weight, "neuron width -> 1 (bin neuron) width", bin=self.step_bins)
-        table = self.read.keys_and_values(neurons, repeat(bins, "bin -> (bin neuron)", neuron=n_neurons))
-        table = rearrange(table, "part 1 head entry dim -> entry (part head dim)")
+        neurons = pad_stack([session.stitcher.neurons.weight for session in inputs])
+        table = self.read.keys_and_values_anywhere(neurons, bins)
+        table = rearrange(table, "part session head neuron bin dim -> (session bin neuron) (part head dim)")
+        first = torch.arange(len(inputs), device=visible.device) * (self.step_bins * n_neurons)
+        first = repeat(session_rows(first.unbind(0), n_trials), "trial -> (trial step) 1", step=n_steps)
         heads = "row slot (part head dim) -> part row head slot dim"
-        spike_tokens = rearrange(functional.embedding(spikes.entry, table), heads, part=2, head=self.n_heads)
-        always = self.read.keys_and_values(prefix[None], bins[:1].expand(len(prefix)))
-        always = always.expand(-1, len(spikes.entry), -1, -1, -1).to(spike_tokens.dtype)
+        spike_tokens = rearrange(functional.embedding(first + spikes.entry, table), heads, part=2, head=self.n_heads)
+        prefix = torch.stack(list(prefixes))
+        always = self.read.keys_and_values(prefix, bins[:1].expand(prefix.shape[1]))
+        always = session_rows(rearrange(always, "part session ... -> session part ...").unbind(0), n_trials)
+        always = repeat(always, "trial part ... -> part (trial step) ...", step=n_steps).to(spike_tokens.dtype)
 
         # a slot counts as many times as it has spikes
         weight = rearrange(spikes.log_count, "row slot -> row 1 1 slot")
         if without is not None:
-            without = repeat(without, "trial variant -> (trial step) variant 1", step=len(spikes.entry) // n_trials)
+            without = repeat(without, "trial variant -> (trial step) variant 1", step=n_steps)
             gone = rearrange(spikes.entry % n_neurons, "row slot -> row 1 slot") == without
             weight = weight.masked_fill(rearrange(gone, "row variant slot -> row variant 1 slot"), -torch.inf)
         latest = torch.cat((bins[-1:].expand(self.n_latents), bins))
@@ -263,7 +306,7 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         n_variants = weight.shape[1]
         weight = weight.expand(-1, -1, len(latest), -1)
         weight = functional.pad(
-            rearrange(weight, "row variant query slot -> row (variant query) slot"), (len(prefix), 0)
+            rearrange(weight, "row variant query slot -> row (variant query) slot"), (prefix.shape[1], 0)
         )
 
         queries = torch.cat((self.latents, repeat(self.bin, "width -> bin width", bin=self.step_bins)))
@@ -272,7 +315,7 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         position = torch.cat((middle.expand(self.n_latents), bins.to(middle.dtype))).repeat(n_variants)
         read = queries + self.read(queries, position, torch.cat((always, spike_tokens), dim=3), weight)
         axes = "(trial step) (variant query) width -> variant trial step query width"
-        return rearrange(read, axes, trial=n_trials, variant=n_variants)
+        return rearrange(read, axes, trial=len(visible), variant=n_variants)
 
     def mix(self, read: Tensor, prefix: Tensor, n_bins: int, scheme: Scheme) -> Tensor:
         """Let the latents attend to each other and the bins to the latents.
@@ -320,8 +363,8 @@ class SpikeTokens(Backbone[SpikeStitcher]):
             variant = functional.one_hot(trial).cumsum(0)[row, trial] - 1
             # a trial with fewer rows than another has unused variants, which leave no neuron out
             without = neuron.new_full((len(own), int(variant.max()) + 1), -1).index_put((trial, variant), neuron)
-            some = session._replace(visible=session.visible[own], hidden=session.hidden[own])
-            read = self.read_spikes(some, prefix, scheme, without)[variant, trial]
+            some = SessionInput(stitcher, session.visible[own], session.hidden[own])
+            read = self.read_spikes([some], [prefix], scheme, without)[variant, trial]
             states = self.mix(read, repeat(prefix, "token width -> row token width", row=len(read)), n_bins, scheme)
             weight = stitcher.read_out.weight[neuron].to(states.dtype)
             log_rates = einsum(states, weight, "row bin width, row width -> row bin")
