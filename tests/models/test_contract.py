@@ -252,9 +252,9 @@ def test_leaving_neurons_out_together_equals_one_pass_for_each(backbone, scheme)
 @architectures
 @pytest.mark.filterwarnings("error")
 def test_half_precision_gives_finite_rates_and_gradients(backbone):
-    model = make_model(backbone=backbone).float().train()
+    model = make_model(SESSIONS, backbone=backbone).float().train()
     with torch.autocast("cpu", torch.bfloat16):
-        output = model([shown(model, "a"), shown(model, "b")], "causal")
+        output = model([shown(model, eid) for eid in "abc"], "causal")
         cost = poisson_nll(output.log_rates[0], shown(model, "a").visible).mean()
         (cost if output.own_loss is None else cost + output.own_loss).backward()
         assert all(rates.isfinite().all() for rates in (*output.log_rates, *output.states))

@@ -123,8 +123,8 @@ def session_rows(of_session: Sequence[Tensor], n_trials: Sequence[int]) -> Tenso
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(session, trial, bin, size), (session, out, size), (session, out) -> (session, trial, bin, out)."""
-    flat, weight = rearrange(x, "session trial bin size -> session (trial bin) size"), weight.transpose(1, 2)
+    """(session, trial, bin, input), (session, out, input), (session, out) -> (session, trial, bin, out)."""
+    flat, weight = rearrange(x, "session trial bin input -> session (trial bin) input"), weight.transpose(1, 2)
     out = torch.bmm(flat, weight) if bias is None else torch.baddbmm(bias[:, None], flat, weight)
     return rearrange(out, "session (trial bin) out -> session trial bin out", bin=x.shape[2])
 
