@@ -31,6 +31,7 @@ from neuromtm.errors import ConfigError
 from neuromtm.training.checkpoint import newest_checkpoint
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.decoding import BehaviorDecoding
+from neuromtm.training.distributed import strategy_for
 from neuromtm.training.masked_modeling import MaskedModeling
 
 
@@ -161,11 +162,14 @@ class NeuromtmCLI(LightningCLI):
             results = [TestResults(activity, behavior), RegionConnectivity(), RatePredictions()]
         self.trainer_defaults["callbacks"] = results
         try:
+            if options["strategy"] == "auto":
+                places = ("accelerator", "devices", "num_nodes", "plugins")
+                kwargs["strategy"] = strategy_for(**{name: options[name] for name in places})
             trainer = super().instantiate_trainer(**kwargs)
         except ValueError as error:  # an accelerator, strategy or precision that does not exist
             raise ConfigError(f"trainer: {error}") from error
         if isinstance(trainer.strategy, DDPStrategy):
-            # a batch uses only the stitchers of its own sessions and the prompt of its own scheme
+            # a batch uses only the stitchers of its own sessions and the prompt of its own scheme; StitchedDDP knows
             trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
         if self.subcommand == "predict" and trainer.world_size > 1:
             raise ConfigError("predict runs on one device: add --trainer.devices 1 --trainer.num_nodes 1.")

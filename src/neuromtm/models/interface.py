@@ -57,6 +57,9 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
     wants_active_counts: bool = False
     """Whether the data should count the active neurons of each bin for `SessionInput.n_active`. An architecture that
     lists the spikes wants them; without them it reads the device once a batch."""
+    uses_every_weight: bool = False
+    """Whether every training step uses all shared weights, except `Prompts`, whatever the scheme. Ranks that train
+    together then need not search each step for unused ones."""
 
     @abstractmethod
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> Stitcher:

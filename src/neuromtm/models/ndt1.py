@@ -44,6 +44,8 @@ class NDT1(Backbone[LinearStitcher]):
         ConfigError: if an option is out of its range or the sizes do not fit together.
     """
 
+    uses_every_weight = True
+
     def __init__(
         self,
         *,

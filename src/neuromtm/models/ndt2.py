@@ -221,6 +221,7 @@ class NDT2(Backbone[GroupStitcher]):
         ConfigError: if an option is out of its range or the sizes do not fit together.
     """
 
+    uses_every_weight = True
     neurons_per_token: int  # ty: ignore[incompatible-mutable-override]  # never None here, and nobody changes it
 
     def __init__(

@@ -191,6 +191,7 @@ class SpikeTokens(Backbone[SpikeStitcher]):
 
     no_decay = ("latents",)  # by `training.optim`
     wants_active_counts = True
+    uses_every_weight = True
 
     def __init__(
         self,

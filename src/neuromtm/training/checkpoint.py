@@ -45,8 +45,9 @@ class CheckpointRecord:
     """the masking that the model was trained with"""
     trials: Mapping[str, str] = field(default_factory=dict)
     """eid -> fingerprint of the session's trials and splits"""
-    batches: Mapping[str, int] = field(default_factory=dict)
-    """the options that decide which trials and masks a step gets"""
+    batches: Mapping[str, int | float | str] = field(default_factory=dict)
+    """the options that decide which trials, masks and learning rate a step gets. Checkpoints of older versions have
+    fewer."""
     decoder: Mapping[str, Any] | None = None
     """the behaviour it decodes and how, if it is a decoder"""
     subjects: Mapping[str, str] = field(default_factory=dict)
@@ -62,7 +63,7 @@ class CheckpointRecord:
         bin_size_s: float,
         objective: Objective,
         trials: Mapping[str, str],
-        batches: Mapping[str, int],
+        batches: Mapping[str, int | float | str],
         decoder: Mapping[str, Any] | None = None,
         subjects: Mapping[str, str],
     ) -> "CheckpointRecord":

@@ -9,6 +9,9 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from neuromtm.files import whole_file
 from neuromtm.training.checkpoint import CheckpointRecord, load_checkpoint
 
+HANDED_OVER = ".temp.ckpt"
+"""Lightning's name for the file by which forked ranks hand their weights to the main process"""
+
 
 class WholeFileCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints under a temporary name and renames them; reads them with `weights_only`."""
@@ -19,5 +22,6 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         checkpoint = load_checkpoint(path)
-        CheckpointRecord.from_checkpoint(checkpoint, name=str(path))  # before Lightning uses it as one of its own
+        if Path(path).name != HANDED_OVER:
+            CheckpointRecord.from_checkpoint(checkpoint, name=str(path))  # before Lightning uses it as one of its own
         return checkpoint

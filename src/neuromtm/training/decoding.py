@@ -160,6 +160,10 @@ class BehaviorDecoding(StitchedModule):
         n_outputs = len(self.classes) if self.kind == "classes" else 1
         return TrialHead(n_bins=n_bins, state_size=state_size, n_outputs=n_outputs)
 
+    def occasional_parts(self) -> list[nn.Module]:
+        assert self.heads is not None  # `begin` or `restore` made them
+        return [*super().occasional_parts(), *([self.heads] if self.own_heads else [])]
+
     def head_key(self, eid: str) -> str:
         """The name of a session's head in `heads`."""
         return module_key(eid) if self.own_heads else "shared"

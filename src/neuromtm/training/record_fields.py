@@ -64,6 +64,10 @@ def _is_mapping_or_none(value: Any) -> bool:
     return value is None or _has_names(value)
 
 
+def _are_options(value: Any) -> bool:
+    return _has_names(value) and all(type(given) in (int, float, str) for given in value.values())
+
+
 LATER = ("decoder", "subjects")
 """fields that checkpoints of older versions lack"""
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -73,7 +77,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "bin_size_s": (_is_duration, "a number of seconds"),
     "objective": (_has_names, "a mapping of options"),
     "trials": (_maps_to_text, "a text for each session"),
-    "batches": (_has_names, "a mapping of options"),
+    "batches": (_are_options, "a mapping of options to numbers and texts"),
     "decoder": (_is_mapping_or_none, "a mapping of options"),
     "subjects": (_maps_to_text, "a text for each session"),
 }

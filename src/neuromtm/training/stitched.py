@@ -5,12 +5,13 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuromtm.batch import Batch, SessionInfo
 from neuromtm.data.datamodule import SessionDataModule, data_of
 from neuromtm.errors import CheckpointError, ConfigError, TrainingError
 from neuromtm.masking.objective import Objective
+from neuromtm.models.blocks import Prompts
 from neuromtm.models.compiling import compilable_parts
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel
@@ -23,6 +24,7 @@ from neuromtm.training.checkpoint import (
     load_checkpoint,
     load_stitcher,
 )
+from neuromtm.training.continuation import changed_options, left_out_sessions
 from neuromtm.training.optim import Schedule, clip, in_three_groups, make_optimizer
 
 
@@ -73,6 +75,7 @@ class StitchedModule(lightning.LightningModule):
         self._trials: dict[str, str] = {}  # what the checkpoint says of its sessions' trials
         self._subjects: dict[str, str] = {}  # and of whose sessions it has learned
         self.lr, self.weight_decay, self.stitcher_weight_decay = lr, weight_decay, stitcher_weight_decay
+        self._begun_n_steps: int | None = None  # steps that the schedule of a resumed run was made for
         self.schedule, self.warmup_fraction, self.seed = schedule, warmup_fraction, seed
         self.compiles = compile
         self.model = StitchedModel(backbone) if backbone is not None else None
@@ -89,6 +92,11 @@ class StitchedModule(lightning.LightningModule):
         assert self.objective is not None
         return self.objective
 
+    def occasional_parts(self) -> list[nn.Module]:
+        """The modules whose weights a step may leave out, because they belong to one session or one scheme."""
+        model = self.built_model
+        return [model.stitchers, *(part for part in model.backbone.modules() if isinstance(part, Prompts))]
+
     # ---- sessions and checkpoints
 
     def setup(self, stage: str) -> None:
@@ -96,6 +104,7 @@ class StitchedModule(lightning.LightningModule):
         data = self._data()
         if stage != "fit" or self.trainer.ckpt_path is not None:
             return
+        self._begun_n_steps = None
         if self.pretrained is not None:
             self._load_pretrained(self.pretrained, data)
         if self.objective is None:
@@ -185,12 +194,23 @@ class StitchedModule(lightning.LightningModule):
         )
         checkpoint[KEY] = record.to_plain()
 
-    def _batches(self) -> dict[str, int]:
-        data = self._data()
+    def _batches(self) -> dict[str, int | float | str]:
+        """The options that decide which trials, masks and learning rate a step gets."""
+        data, trainer = self._data(), self.trainer
         return {
             "seed_everything": self.seed,
+            "data.seed": data.seed,
             "data.batch_size": data.batch_size,
             "data.sessions_per_batch": data.sessions_per_batch,
+            "ranks": trainer.world_size,
+            "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
+            # as text, because 1 is one batch and 1.0 is all of them
+            "trainer.limit_train_batches": str(trainer.limit_train_batches),
+            "trainer.max_epochs": -1 if trainer.max_epochs is None else trainer.max_epochs,
+            "trainer.max_steps": trainer.max_steps,
+            "model.schedule": self.schedule,
+            "model.warmup_fraction": self.warmup_fraction,
+            "schedule_steps": self._n_steps(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -223,6 +243,7 @@ class StitchedModule(lightning.LightningModule):
                 self._check_same_training(checkpoint, record, name=name)
 
     def _check_same_training(self, checkpoint: dict[str, Any], record: CheckpointRecord, *, name: str) -> None:
+        self._begun_n_steps = None
         # the optimiser's state brings its own values, so other values would be ignored in silence; another batch size
         # or seed would change the remaining batches of an epoch
         in_three_groups(checkpoint, self)
@@ -240,9 +261,10 @@ class StitchedModule(lightning.LightningModule):
             "model.stitcher_weight_decay": self.stitcher_weight_decay,
             **self._batches(),
         }
-        differing = [
-            f"{option} was {before[option]} and is now {now[option]}" for option in now if before[option] != now[option]
-        ]
+        differing = changed_options(before, now) + left_out_sessions(record.trials, self._data().sessions)
+        begun = record.batches.get("schedule_steps")
+        if self.schedule == "constant" and type(begun) is int:
+            self._begun_n_steps = begun  # so that the warm-up stays where it was, though training may now be longer
         if differing:
             raise ConfigError(
                 f"{name}: a run must continue with the options it began with, but {' and '.join(differing)}. Use the "
@@ -323,6 +345,9 @@ class StitchedModule(lightning.LightningModule):
             clip(parameters, most=gradient_clip_val, by=by)
 
     def _n_steps(self) -> int:
+        """Optimiser steps that the learning rate's schedule is made for."""
+        if self._begun_n_steps is not None:
+            return self._begun_n_steps
         # from the configuration: reading trainer.estimated_stepping_batches would set up the loaders too early
         trainer, limits = self.trainer, []
         if trainer.max_steps != -1:

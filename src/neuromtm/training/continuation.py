@@ -1,0 +1,50 @@
+"""Whether a stopped run may go on: with which options its trials, steps and learning rates follow as they began."""
+
+from collections.abc import Iterable, Mapping
+
+Options = Mapping[str, int | float | str]
+"""option -> its value"""
+ENDS = ("trainer.max_epochs", "trainer.max_steps")
+"""options that decide after how many steps a falling learning rate has fallen"""
+SEEDS = ("seed_everything", "data.seed")
+"""the seeds of masks and of the order of trials; the command line has the first alone and sets both"""
+CALLED = {
+    "ranks": "the number of ranks (trainer.devices x trainer.num_nodes)",
+    "schedule_steps": "the number of steps in the whole training",
+}
+"""what a message calls an entry that is no option itself"""
+MOST_NAMED = 3
+"""a message names so many sessions at most"""
+
+
+def changed_options(before: Options, now: Options) -> list[str]:
+    """What differs between a run's beginning and its resumption, one phrase each; empty if it may go on.
+
+    Under the schedule `constant` a training may end later or earlier. The other schedules are made for one number of
+    steps.
+
+    Args:
+        before: the options that the checkpoint knows. Those that it lacks, being older, are not compared.
+        now: the options of this run.
+    """
+    changed = [option for option in now if option in before and before[option] != now[option]]
+    named = [option for option in changed if option not in (*ENDS, *SEEDS, "schedule_steps")]
+    named += [option for option in SEEDS if option in changed][:1]
+    if "schedule_steps" in changed and now["model.schedule"] != "constant":
+        # another batch size or the like explains it too
+        named += [option for option in ENDS if option in changed] or ([] if named else ["schedule_steps"])
+    return [f"{CALLED.get(option, option)} was {before[option]} and is now {now[option]}" for option in named]
+
+
+def left_out_sessions(before: Iterable[str], now: Iterable[str]) -> list[str]:
+    """A phrase that names the sessions which a resumed run no longer trains on; empty if there are none.
+
+    Args:
+        before: eids that the checkpoint was trained on.
+        now: eids of this run.
+    """
+    absent = sorted(set(before) - set(now))
+    if not absent:
+        return []
+    more = f" and {len(absent) - MOST_NAMED} more" if len(absent) > MOST_NAMED else ""
+    return [f"the data had {', '.join(absent[:MOST_NAMED])}{more} and now have not"]
