@@ -41,7 +41,7 @@ def test_an_architecture_pretrains_in_half_precision_fine_tunes_is_tested_and_pr
 
 @pytest.mark.parametrize("overlay", [*OVERLAYS, CONF / "model" / "tiny.yaml"], ids=lambda path: path.stem)
 def test_an_architecture_trains_on_two_processes(overlay, sessions_dir, tmp_path):
-    two = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.root", sessions_dir, "--run_dir", tmp_path)
+    two = ("--trainer.devices=2", "--data.root", sessions_dir, "--run_dir", tmp_path)
     recipes = ("--config", CONF / "pretrain.yaml", "--config", overlay)
     neuromtm_process("fit", *recipes, *SHORT, *QUICK, *two)
     assert np.isfinite(scalars(tmp_path)["val/loss"]).all()

@@ -17,7 +17,9 @@ MOST_NAMED = 3
 """a message names so many sessions at most"""
 
 
-def changed_options(before: Options, now: Options) -> list[str]:
+def changes(
+    before: Options, now: Options, *, sessions_before: Iterable[str] = (), sessions_now: Iterable[str] = ()
+) -> list[str]:
     """What differs between a run's beginning and its resumption, one phrase each; empty if it may go on.
 
     Under the schedule `constant` a training may end later or earlier. The other schedules are made for one number of
@@ -26,25 +28,24 @@ def changed_options(before: Options, now: Options) -> list[str]:
     Args:
         before: the options that the checkpoint knows. Those that it lacks, being older, are not compared.
         now: the options of this run.
+        sessions_before: eids that the checkpoint was trained on.
+        sessions_now: eids that this run trains on.
     """
     changed = [option for option in now if option in before and before[option] != now[option]]
     named = [option for option in changed if option not in (*ENDS, *SEEDS, "schedule_steps")]
     named += [option for option in SEEDS if option in changed][:1]
+    left_out = _left_out(sessions_before, sessions_now)
     if "schedule_steps" in changed and now["model.schedule"] != "constant":
         # another batch size or the like explains it too
-        named += [option for option in ENDS if option in changed] or ([] if named else ["schedule_steps"])
-    return [f"{CALLED.get(option, option)} was {before[option]} and is now {now[option]}" for option in named]
+        named += [option for option in ENDS if option in changed] or ([] if named or left_out else ["schedule_steps"])
+    return [
+        f"{CALLED.get(option, option)} was {before[option]} and is now {now[option]}" for option in named
+    ] + left_out
 
 
-def left_out_sessions(before: Iterable[str], now: Iterable[str]) -> list[str]:
-    """A phrase that names the sessions which a resumed run no longer trains on; empty if there are none.
-
-    Args:
-        before: eids that the checkpoint was trained on.
-        now: eids of this run.
-    """
+def _left_out(before: Iterable[str], now: Iterable[str]) -> list[str]:
     absent = sorted(set(before) - set(now))
     if not absent:
         return []
     more = f" and {len(absent) - MOST_NAMED} more" if len(absent) > MOST_NAMED else ""
-    return [f"the data had {', '.join(absent[:MOST_NAMED])}{more} and now have not"]
+    return [f"the data had the sessions {', '.join(absent[:MOST_NAMED])}{more} and now have not"]

@@ -12,10 +12,8 @@ from neuromtm.data.datamodule import SessionDataModule, data_of
 from neuromtm.errors import CheckpointError, ConfigError, TrainingError
 from neuromtm.masking.objective import Objective
 from neuromtm.models.blocks import Prompts
-from neuromtm.models.compiling import compilable_parts
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel
-from neuromtm.training.architecture import first_line
 from neuromtm.training.checkpoint import (
     KEY,
     CheckpointRecord,
@@ -24,7 +22,8 @@ from neuromtm.training.checkpoint import (
     load_checkpoint,
     load_stitcher,
 )
-from neuromtm.training.continuation import changed_options, left_out_sessions
+from neuromtm.training.compiling import compile_training
+from neuromtm.training.continuation import changes
 from neuromtm.training.optim import Schedule, clip, in_three_groups, make_optimizer
 
 
@@ -261,7 +260,7 @@ class StitchedModule(lightning.LightningModule):
             "model.stitcher_weight_decay": self.stitcher_weight_decay,
             **self._batches(),
         }
-        differing = changed_options(before, now) + left_out_sessions(record.trials, self._data().sessions)
+        differing = changes(before, now, sessions_before=record.trials, sessions_now=self._data().sessions)
         begun = record.batches.get("schedule_steps")
         if self.schedule == "constant" and type(begun) is int:
             self._begun_n_steps = begun  # so that the warm-up stays where it was, though training may now be longer
@@ -382,19 +381,6 @@ class StitchedModule(lightning.LightningModule):
                 f"of {eids}. Lower model.lr, or set trainer.gradient_clip_val. checkpoints/best.ckpt is from an "
                 "earlier step."
             )
-
-
-def compile_training(backbone: Backbone) -> None:
-    """Compile the heavy parts of an architecture for training, or say why it trains uncompiled."""
-    parts = compilable_parts(backbone)
-    if not parts:
-        rank_zero_info(f"model.compile: {type(backbone).__name__} has no part that is compiled, so it trains as it is.")
-    for part in parts:
-        part.compile_training(_say_uncompiled)
-
-
-def _say_uncompiled(error: Exception) -> None:
-    rank_zero_info(f"model.compile: no compiler works here ({first_line(error)}), so the training runs uncompiled.")
 
 
 def _check_tokens(backbone: Backbone, objective: Objective) -> None:
