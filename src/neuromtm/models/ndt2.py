@@ -161,7 +161,7 @@ def drive_of_groups(inputs: Sequence[SessionInput[GroupStitcher]]) -> Tensor:
     drive = drive + rearrange([s.bias_in for s in stitchers], "session width -> session 1 1 1 width")
     if stitchers[0].mask_in is not None:
         hidden = in_groups(pad_stack([one.hidden.to(one.visible.dtype) for one in inputs]), size)
-        drive = drive + einsum(hidden, pad_stack([s.mask_in for s in stitchers]), pattern)
+        drive = drive + einsum(hidden, pad_stack([s.mask_in for s in stitchers if s.mask_in is not None]), pattern)
     return rows_of(drive, n_trials)
 
 
@@ -335,7 +335,7 @@ class NDT2(Backbone[GroupStitcher]):
         n_bins, n_groups = drive.shape[1:3]
         x = self.embed(functional.softsign(drive) * self.width**0.5) + self.space.weight[:n_groups]
         if self.region is not None:
-            regions = self.region(pad_stack([stitcher.region_codes for stitcher in stitchers]))
+            regions = self.region(pad_stack([s.region_codes for s in stitchers if s.region_codes is not None]))
             x = x + rearrange(session_rows(regions.unbind(0), n_trials), "trial group width -> trial 1 group width")
         if not self.rope:
             x = x + rearrange(self.time.weight[:n_bins], "bin width -> bin 1 width")
