@@ -49,7 +49,8 @@ class MaskingScheme:
 
     hide: Callable[[Tensor, RegionIndex, Options, torch.Generator], Masked]
     """(trial, bin, neuron) counts, the neurons' regions, options, source of every draw -> what is hidden and scored.
-    The generator is on the device of the counts. A scheme reads nothing back from the device: it draws there, and
+    What is drawn depends on the shape of the counts and not on their values. The generator is on the device of the
+    counts. A scheme reads nothing back from the device: it draws there, and
     what it must know of the regions is in `RegionIndex.sizes`."""
     ratio: float = 0.3
     """share to hide by default; 1 for a scheme that hides all of what it draws"""

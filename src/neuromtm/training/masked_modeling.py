@@ -1,19 +1,18 @@
 """The LightningModule that pretrains: it draws a masking scheme for each batch and learns to predict what is hidden."""
 
-from collections.abc import Iterator
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from neuromtm.batch import Batch, Scheme, SessionGroup
+from neuromtm.batch import Batch, Scheme
 from neuromtm.evaluation.tasks import PROMPTS, rates_of
-from neuromtm.masking.masked import Masked
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import SCHEMES, applicable
+from neuromtm.masking.schemes import SCHEMES
 from neuromtm.metrics.loss import MeanCost
 from neuromtm.models.interface import Backbone
 from neuromtm.randomness import generator_for, numpy_generator_for, seed_from
+from neuromtm.training.fixed_masks import FixedMasks
 from neuromtm.training.masked_cost import masked_cost
 from neuromtm.training.optim import Schedule
 from neuromtm.training.stitched import StitchedModule
@@ -67,6 +66,12 @@ class MaskedModeling(StitchedModule):
         )
         self.val_losses = nn.ModuleDict({scheme: MeanCost() for scheme in SCHEMES})
 
+        self._fixed: FixedMasks | None = None
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self._fixed = None  # the data may be others
+
     # ---- training
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -86,21 +91,18 @@ class MaskedModeling(StitchedModule):
     # ---- validation: the same masks in every epoch, independent of batches and ranks
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        for scheme, group, masked in self._fixed_masks(batch):
-            cost = masked_cost(self.built_model, [group], [masked], scheme)
-            self._val_loss(scheme).update(cost.total, cost.n_targets)
+        if self._fixed is None:
+            self._fixed = FixedMasks(self.known_objective, seed=self.seed, device=self.device)
+        data = self._data()
+        for group in batch.groups:
+            trials = data.headers[group.eid].splits["val"]
+            self._fixed.add(data.sessions[group.eid], trials, n_bins=data.n_bins)
+            for scheme, masked in self._fixed.of(group).items():
+                cost = masked_cost(self.built_model, [group], [masked], scheme)
+                self._val_loss(scheme).update(cost.total, cost.n_targets)
 
     def _val_loss(self, scheme: Scheme) -> MeanCost:
         return cast(MeanCost, self.val_losses[scheme])
-
-    def _fixed_masks(self, batch: Batch) -> Iterator[tuple[Scheme, SessionGroup, Masked]]:
-        for group in batch.groups:
-            for scheme in applicable(self.known_objective.schemes, [group.region]):
-                each = []
-                for trial, counts in zip(group.trial.tolist(), group.counts, strict=True):
-                    generator = generator_for(self.seed, "validation", scheme, group.eid, trial)
-                    each.append(self.known_objective.hide(scheme, counts[None], group.region, generator))
-                yield scheme, group, Masked(*(torch.cat(parts) for parts in zip(*each, strict=True)))
 
     def on_validation_epoch_end(self) -> None:
         losses = {}
