@@ -1,16 +1,20 @@
 """Bits per spike of the four activity tasks: of some neurons in a validation, of all neurons in a test."""
 
+from collections.abc import Callable
+from itertools import islice
+
 import lightning
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from neuromtm.batch import Batch, Scheme, SessionGroup
+from neuromtm.callbacks.progress import progress_of
 from neuromtm.data.datamodule import data_of
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.psth import Conditions, task_conditions
 from neuromtm.evaluation.scores import NeuronScores, activity_means, psth_scores
-from neuromtm.evaluation.tasks import TASKS, HeldOut, Task, predict_task
+from neuromtm.evaluation.tasks import TASKS, HeldOut, Places, Task, predict_task
 from neuromtm.metrics.neurons import neuron_metrics
 from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, NeuronSums, Psth
 from neuromtm.randomness import generator_for
@@ -38,6 +42,9 @@ class ActivityTasks(lightning.Callback):
         self.psths: dict[str, Psth] = {}
         """eid -> averages of counts and co-smoothing rates by those conditions"""
         self._offsets: dict[str, int] = {}
+        self._places: dict[str, Places] = {}
+        self._done: Callable[[int], None] | None = None
+        self._condition: dict[str, Tensor] = {}
         self._bps: dict[Task, BitsPerSpike] = {}
         self._shares: dict[str, NeuronSums] = {}
         self._averages: dict[str, ConditionAverages] = {}
@@ -56,20 +63,26 @@ class ActivityTasks(lightning.Callback):
         self._bps = {task: BitsPerSpike(total).to(module.device) for task in TASKS}
         self._shares = {name: metric.to(module.device) for name, metric in neuron_metrics(total).items()}
         self.conditions, self.psths, self._averages = {}, {}, {}
+        self._places, self._condition = {}, {}
         if testing:  # a validation needs no averages
             data = data_of(module.trainer)
             for eid, header in data.headers.items():
                 conditions = task_conditions(header.trials.choice, header.trials.contrast, header.splits["test"])
                 averages = ConditionAverages(len(conditions.names), data.n_bins, data.sessions[eid].n_neurons)
                 self.conditions[eid], self._averages[eid] = conditions, averages.to(module.device)
+                self._condition[eid] = torch.from_numpy(conditions.number).to(module.device)
 
-    def _update(self, module: MaskedModeling, batch: Batch, *, every_neuron: bool) -> None:
+    def _update(
+        self, module: MaskedModeling, batch: Batch, *, every_neuron: bool, done: Callable[[int], None] | None = None
+    ) -> None:
         with module.trainer.precision_plugin.forward_context():
             for group in batch.groups:
-                neurons = None if every_neuron else self._val_neurons(module, group.eid)
+                if group.eid not in self._places:
+                    self._places[group.eid] = self._places_of(module, group.eid, every_neuron=every_neuron)
+                own = self._places[group.eid]
                 for task in TASKS:
                     for held_out in predict_task(
-                        task, module.built_model, module.known_objective, group, neurons, prompt=self.prompt
+                        task, module.built_model, module.known_objective, group, own, prompt=self.prompt, done=done
                     ):
                         places = held_out.neurons + self._offsets[group.eid]
                         self._bps[task].update(held_out.log_rates, held_out.counts, neurons=places)
@@ -80,15 +93,17 @@ class ActivityTasks(lightning.Callback):
         for metric in self._shares.values():
             metric.update(held_out.log_rates, held_out.counts, neurons=places)
         if self._averages:
-            condition = torch.from_numpy(self.conditions[group.eid].number)[group.trial.cpu()].to(places.device)
+            condition = self._condition[group.eid][group.trial]
             self._averages[group.eid].update(
                 held_out.log_rates, held_out.counts, condition=condition, neurons=held_out.neurons
             )
 
-    def _val_neurons(self, module: MaskedModeling, eid: str) -> Tensor:
-        n_neurons = module.built_model.sessions[eid].n_neurons
-        order = torch.randperm(n_neurons, generator=generator_for(module.seed, "validation neurons", eid))
-        return order[: self.n_val_neurons].sort().values.to(module.device)
+    def _places_of(self, module: MaskedModeling, eid: str, *, every_neuron: bool) -> Places:
+        session, neurons = module.built_model.sessions[eid], None
+        if not every_neuron:
+            order = torch.randperm(session.n_neurons, generator=generator_for(module.seed, "validation neurons", eid))
+            neurons = order[: self.n_val_neurons].sort().values
+        return Places.of(session.region_index(), neurons).to(module.device)
 
     def _finish(self, module: MaskedModeling) -> None:
         bps = {task: _whole(metric) for task, metric in self._bps.items()}
@@ -134,12 +149,24 @@ class ActivityTasks(lightning.Callback):
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         self._begin(pl_module, testing=True)
+        progress = progress_of(trainer)
+        self._done = None if progress is None else progress.advance_pairs
+        if progress is not None:
+            progress.begin_pairs(_n_pairs(trainer))
 
     def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
-        self._update(pl_module, batch, every_neuron=True)
+        self._update(pl_module, batch, every_neuron=True, done=self._done)
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         self._finish(pl_module)
+
+
+def _n_pairs(trainer: lightning.Trainer) -> int:
+    """How many pairs of a trial and a neuron this process leaves out in a test."""
+    sessions, loader = data_of(trainer).sessions, trainer.test_dataloaders
+    n_left_out = {eid: Places.of(session.region_index()).n_left_out for eid, session in sessions.items()}
+    plans = islice(loader.sampler, trainer.num_test_batches[0])
+    return sum(len(group.trials) * n_left_out[group.eid] for plan in plans for group in plan)
 
 
 def _whole(metric: Metric) -> Tensor:

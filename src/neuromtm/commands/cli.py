@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import yaml
-from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer import Trainer
@@ -21,6 +21,7 @@ from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from neuromtm.callbacks.connectivity import RegionConnectivity
 from neuromtm.callbacks.decoding import DecodingResults
 from neuromtm.callbacks.plots import TaskPlots
+from neuromtm.callbacks.progress import RunProgress
 from neuromtm.callbacks.run_files import EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.throughput import Throughput
 from neuromtm.commands.failures import users_own
@@ -149,6 +150,8 @@ class NeuromtmCLI(LightningCLI):
             RunConfig(self._parser(self.subcommand), self.config[self._command]),
             Throughput(),
         ]
+        if options["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.insert(0, RunProgress())
         if options["enable_checkpointing"] is not False:
             callbacks += [BestCheckpoint(run_dir / "checkpoints"), LastCheckpoint(run_dir / "checkpoints")]
         if options["logger"] is not False and not options["fast_dev_run"]:

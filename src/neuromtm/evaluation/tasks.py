@@ -1,12 +1,12 @@
 """The four activity tasks: what is hidden at test, and what is scored. MtM, NeurIPS 2024, section 5."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from neuromtm.batch import Scheme, SessionGroup
+from neuromtm.batch import RegionIndex, Scheme, SessionGroup
 from neuromtm.masking.inter_region import hide_region
 from neuromtm.masking.masked import Masked, hide_last_bins, mask
 from neuromtm.masking.objective import Objective
@@ -41,14 +41,50 @@ def n_forward_bins(n_bins: int) -> int:
     return max(1, round(FORWARD_FRACTION * n_bins))
 
 
+class Places(NamedTuple):
+    """Which neurons the tasks leave out and score, by region. What the host must know of them is known here."""
+
+    asked: Tensor
+    """(neuron',) int64, the neurons to leave out in turn"""
+    asked_of: dict[int, Tensor]
+    """number of a region with two neurons or more -> (neuron'',) int64, those to leave out in turn, if any"""
+    members: dict[int, Tensor]
+    """number of a region that has others beside it -> (neuron'',) int64, all its neurons"""
+
+    @classmethod
+    def of(cls, region: RegionIndex, neurons: Tensor | None = None) -> "Places":
+        """Look up the places. It reads the device, so where there are many batches it is done once a session.
+
+        Args:
+            region: the session's regions.
+            neurons: (neuron',) int64, the neurons to leave out in turn; by default all.
+        """
+        number = region.number.cpu()
+        asked = torch.arange(len(number)) if neurons is None else neurons.cpu()
+        asked_of = {one: asked[number[asked] == one] for one in regions_for("intra_region", region)}
+        members = {one: torch.nonzero(number == one)[:, 0] for one in regions_for("inter_region", region)}
+        return cls(asked, {one: own for one, own in asked_of.items() if len(own)}, members).to(region.number.device)
+
+    def to(self, device: torch.device) -> "Places":
+        """The same on a device."""
+        by_region = ({one: own.to(device) for one, own in part.items()} for part in (self.asked_of, self.members))
+        return Places(self.asked.to(device), *by_region)
+
+    @property
+    def n_left_out(self) -> int:
+        """How many times the tasks leave a neuron out of each trial."""
+        return len(self.asked) + sum(map(len, self.asked_of.values()))
+
+
 def predict_task(
     task: Task,
     model: StitchedModel,
     objective: Objective,
     group: SessionGroup,
-    neurons: Tensor | None = None,
+    neurons: Tensor | Places | None = None,
     *,
     prompt: Scheme | None = None,
+    done: Callable[[int], None] | None = None,
 ) -> Iterator[HeldOut]:
     """Hide what the task hides and predict it.
 
@@ -58,32 +94,31 @@ def predict_task(
         objective: what the model was trained with; selects the prompt and the attention.
         group: some trials of one session.
         neurons: (neuron',) int64, the neurons to leave out in turn in `co_smoothing` and `intra_region`; all
-            by default. The other two tasks hide many neurons at once and predict all of them.
+            by default. The other two tasks hide many neurons at once and predict all of them. `Places` that are made
+            once a session save a read of the device.
         prompt: scheme whose prompt and attention are used instead. What is hidden does not change.
+        done: see `StitchedModel.left_out`.
 
     Yields:
         Predictions. Each neuron is in one of them at most. Neurons of unknown region are in no region task, and a
         neuron alone in its region is not in `intra_region`.
     """
     scheme = objective.stand_in(PROMPTS[task]) if prompt is None else prompt
-    if neurons is None:
-        neurons = torch.arange(group.counts.shape[2], device=group.counts.device)
+    places = neurons if isinstance(neurons, Places) else Places.of(group.region, neurons)
     match task:
         case "co_smoothing":
-            yield _left_out(model, scheme, group, VisibleGroup(group.eid, group.counts), neurons)
+            shown = VisibleGroup(group.eid, group.counts)
+            yield _left_out(model, scheme, group, shown, places.asked, done)
         case "forward_prediction":
             yield _forward(model, scheme, group)
         case "intra_region":
-            for region in regions_for("intra_region", group.region):
-                inside = group.region.number == region
-                chosen = neurons[inside[neurons]]
-                if len(chosen):
-                    yield _left_out(model, scheme, group, _shown(group, mask(group.counts, ~inside)), chosen)
+            for region, chosen in places.asked_of.items():
+                shown = _shown(group, mask(group.counts, group.region.number != region))
+                yield _left_out(model, scheme, group, shown, chosen, done)
         case "inter_region":
-            for region in regions_for("inter_region", group.region):
+            for region, members in places.members.items():
                 masked = hide_region(group.counts, group.region.number, drawn_region=region)
                 log_rates = model([_shown(group, masked)], scheme).log_rates[0]
-                members = (group.region.number == region).nonzero()[:, 0]
                 yield HeldOut(log_rates[..., members], group.counts[..., members], members)
 
 
@@ -113,9 +148,14 @@ def _shown(group: SessionGroup, masked: Masked) -> VisibleGroup:
 
 
 def _left_out(
-    model: StitchedModel, scheme: Scheme, group: SessionGroup, shown: VisibleGroup, neurons: Tensor
+    model: StitchedModel,
+    scheme: Scheme,
+    group: SessionGroup,
+    shown: VisibleGroup,
+    neurons: Tensor,
+    done: Callable[[int], None] | None,
 ) -> HeldOut:
-    log_rates = model.left_out(shown, scheme, neurons)
+    log_rates = model.left_out(shown, scheme, neurons, done=done)
     return HeldOut(log_rates, group.counts[..., neurons], neurons)
 
 

@@ -60,7 +60,7 @@ class Prompts(nn.ParameterDict):
 
 
 def in_passes(trials: Tensor, neurons: Tensor, *, n_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Split rows, each a trial and the neuron that is left out of it, into passes of a suitable size.
+    """Split rows, each a trial and the neuron that is left out of it, into passes of a suitable size, all about equal.
 
     Args:
         trials: (row,) int64, on the device where the passes run.
@@ -71,8 +71,8 @@ def in_passes(trials: Tensor, neurons: Tensor, *, n_tokens: int) -> Iterator[tup
         The trials and the neurons of one pass.
     """
     most = TOKENS_PER_PASS * (1 if trials.device.type == "cpu" else GPU_PASS)
-    n_rows = max(1, most // n_tokens)
-    return zip(trials.split(n_rows), neurons.split(n_rows), strict=True)
+    n_passes = max(1, -(-len(trials) // max(1, most // n_tokens)))
+    return zip(trials.tensor_split(n_passes), neurons.tensor_split(n_passes), strict=True)
 
 
 def rotate(x: Tensor, position: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """A backbone with one stitcher for each session, kept by eid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,11 @@ from neuromtm.batch import Scheme, SessionInfo
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.padding import by_session, pad_stack, rows_of
 from neuromtm.randomness import seed_from
+
+PAIRS_AT_ONCE = 2**10
+"""An architecture leaves out about so many pairs of a trial and a neuron by one call, so that progress shows."""
+GPU_TIMES = 16
+"""on a GPU, so many times as many"""
 
 
 def module_key(eid: str) -> str:
@@ -182,29 +187,42 @@ class StitchedModel(nn.Module):
         """Log-rates of each group, of the shape of its counts; see `Backbone.forward`."""
         return self.backbone([self._input(*group) for group in groups], scheme)
 
-    def left_out(self, group: VisibleGroup, scheme: Scheme, neurons: Tensor) -> Tensor:
+    def left_out(
+        self, group: VisibleGroup, scheme: Scheme, neurons: Tensor, *, done: Callable[[int], None] | None = None
+    ) -> Tensor:
         """Predict some neurons. For each of them, only that neuron is hidden in addition.
+
+        The device is read once, to know in which trials the neurons have visible spikes.
 
         Args:
             group: trials of one session.
             scheme: selects the prompt token and whether attention is causal.
             neurons: (left_out,) int64, the neurons to leave out in turn.
+            done: is called now and then with the number of pairs of a trial and a neuron left out since its last call.
 
         Returns:
             (trial, bin, left_out) log-rates, in the precision of the weights.
         """
         session = self._input(*group)
-        has_spikes = (session.visible[..., neurons] != 0).any(dim=1)
-        own_pass = torch.ones_like(has_spikes) if self.backbone.reads_mask else has_spikes
+        n_trials, n_bins = session.visible.shape[:2]
+        if self.backbone.reads_mask:
+            own_pass = torch.ones(n_trials, len(neurons), dtype=torch.bool)
+        else:
+            own_pass = (session.visible[..., neurons] != 0).any(dim=1).cpu()
         if own_pass.all():
-            predicted = session.visible.new_empty(*session.visible.shape[:2], len(neurons))
+            predicted = session.visible.new_empty(n_trials, n_bins, len(neurons))
         else:  # one pass serves all silent neurons: to hide them changes nothing
             log_rates = self.backbone([session], scheme).log_rates[0]
             predicted = log_rates[..., neurons].to(session.visible.dtype)
-        trials, places = own_pass.nonzero(as_tuple=True)
-        if len(trials):
-            rows = self.backbone.left_out(session, scheme, trials, neurons[places])
-            predicted[trials, :, places] = rows.to(predicted.dtype)
+        n_pairs = PAIRS_AT_ONCE * (1 if neurons.device.type == "cpu" else GPU_TIMES)
+        for part in torch.arange(len(neurons)).split(max(1, n_pairs // n_trials)):
+            trials, places = own_pass[:, part].nonzero(as_tuple=True)
+            if len(trials):
+                trials, places = trials.to(neurons.device), part[places].to(neurons.device)
+                rows = self.backbone.left_out(session, scheme, trials, neurons[places])
+                predicted[trials, :, places] = rows.to(predicted.dtype)
+            if done is not None:
+                done(n_trials * len(part))
         return predicted
 
     def _input(self, eid: str, visible: Tensor, hidden: Tensor | None, n_active: Tensor | None) -> SessionInput:

@@ -228,7 +228,7 @@ class BehaviorDecoding(StitchedModule):
         total, n_known = self._cost(batch.groups)
         loss = total / n_known.clamp(min=1)  # a batch without a known value teaches nothing
         self.require_finite(loss, batch, "decoding")
-        self.log("train/loss", loss, prog_bar=True, batch_size=batch.n_trials)
+        self.log("train/loss", loss, batch_size=batch.n_trials)
         return loss
 
     def on_train_epoch_start(self) -> None:

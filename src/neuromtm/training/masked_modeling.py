@@ -84,7 +84,7 @@ class MaskedModeling(StitchedModule):
         cost = masked_cost(self.built_model, batch.groups, masked, scheme)
         loss = cost.total / cost.n_targets
         self.require_finite(loss, batch, f"{scheme} masking")
-        self.log("train/loss", loss, prog_bar=True, batch_size=batch.n_trials)
+        self.log("train/loss", loss, batch_size=batch.n_trials)
         self.log(f"train/loss/{scheme}", loss, batch_size=batch.n_trials)
         return loss if cost.own_loss is None else loss + cost.own_loss
 
