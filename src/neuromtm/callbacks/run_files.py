@@ -18,7 +18,7 @@ from neuromtm.callbacks.behavior import BehaviorReadout
 from neuromtm.data.datamodule import data_of
 from neuromtm.decoding.selection import Decoded, behavior_metrics, behavior_text
 from neuromtm.errors import ConfigError
-from neuromtm.evaluation.results import write_results
+from neuromtm.evaluation.results import add_behavior, write_results
 from neuromtm.evaluation.scores import SessionScores, activity_means
 from neuromtm.files import keep_previous, whole_file, write_whole
 from neuromtm.training.masked_modeling import MaskedModeling
@@ -71,8 +71,26 @@ class RunConfig(lightning.Callback):
         write_whole(path, text)
 
 
+class ActivityResults(lightning.Callback):
+    """Writes the metrics and tables of the activity tasks as soon as a test has them: decoding behaviour takes longer.
+
+    It runs after `ActivityTasks` and before `BehaviorReadout`.
+
+    Args:
+        activity: callback with the scores of neurons.
+    """
+
+    def __init__(self, activity: ActivityTasks):
+        self.activity = activity
+
+    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        if trainer.is_global_zero:
+            sessions = [SessionScores(eid=neurons.eid, **activity_means(neurons)) for neurons in self.activity.scores]
+            write_results(Path(trainer.default_root_dir), sessions, self.activity.scores)
+
+
 class TestResults(lightning.Callback):
-    """Writes `metrics.json` and the tables of a test, and logs `test/<key>`, means over sessions.
+    """Adds the metrics of behaviour to what `ActivityResults` wrote, and logs `test/<key>`, means over sessions.
 
     It runs after the callbacks that score.
 
@@ -96,9 +114,7 @@ class TestResults(lightning.Callback):
         if trainer.is_global_zero:
             run_dir = Path(trainer.default_root_dir)
             decoded = [one for of_session in self.behavior.scores.values() for one in of_session]
-            metrics = write_results(
-                run_dir, sessions, self.activity.scores, behavior_text(decoded) if decoded else None
-            )
+            metrics = add_behavior(run_dir, sessions, behavior_text(decoded) if decoded else None)
             pl_module.log_dict({f"test/{k}": v for k, v in metrics["mean"].items()}, rank_zero_only=True)
             rank_zero_info(
                 f"Results: {run_dir / 'metrics.json'}, with neurons.csv, regions.csv and behavior.csv beside it"

@@ -22,7 +22,7 @@ from neuromtm.callbacks.connectivity import RegionConnectivity
 from neuromtm.callbacks.decoding import DecodingResults
 from neuromtm.callbacks.plots import TaskPlots
 from neuromtm.callbacks.progress import RunProgress
-from neuromtm.callbacks.run_files import EventsOnly, RatePredictions, RunConfig, TestResults
+from neuromtm.callbacks.run_files import ActivityResults, EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.throughput import Throughput
 from neuromtm.commands.failures import users_own
 from neuromtm.commands.recipes import config_texts, with_shipped_recipes
@@ -171,6 +171,9 @@ class NeuromtmCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except ValueError as error:  # an accelerator, strategy or precision that does not exist
             raise ConfigError(f"trainer: {error}") from error
+        if not self._decodes:
+            # metrics.json is there before behaviour is decoded
+            trainer.callbacks.insert(trainer.callbacks.index(behavior), ActivityResults(activity))
         if isinstance(trainer.strategy, DDPStrategy):
             # a batch uses only the stitchers of its own sessions and the prompt of its own scheme; StitchedDDP knows
             trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)

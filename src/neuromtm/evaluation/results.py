@@ -150,6 +150,27 @@ def write_results(
     return metrics
 
 
+def add_behavior(folder: Path, sessions: Sequence[SessionScores], behavior: str | None) -> Metrics:
+    """Complete the results that `write_results` wrote in the same test, before behaviour was decoded.
+
+    Args:
+        folder: the run directory.
+        sessions: one entry per session, now with the metrics of behaviour.
+        behavior: the text of behavior.csv; None if no read-out was tried.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        DataError: if a metric is not finite; metrics.json then stays without behaviour.
+    """
+    metrics = metrics_of(sessions)
+    if behavior is not None:
+        write_whole(folder / BEHAVIOR_FILE, behavior)
+    write_whole(folder / METRICS_FILE, metrics_text(metrics))
+    return metrics
+
+
 def read_metrics(path: Path) -> Metrics:
     """Read the metrics.json of a test.
 
