@@ -23,7 +23,8 @@ def test_two_processes_train(trained_by_two):
     assert (run_dir / "checkpoints" / "last.ckpt").exists()
     assert "GLOBAL_RANK: 1" in result.stderr
     assert "sync_dist" not in result.stderr
-    assert {"train/loss", "val/loss", "throughput/trials_per_s"} <= set(scalars(run_dir))
+    speed = {f"throughput/{name}" for name in ("trials_per_s", "model_flops_utilization", "data_wait_share")}
+    assert {"train/loss", "val/loss", *speed} <= set(scalars(run_dir))
 
 
 @pytest.fixture(scope="module")

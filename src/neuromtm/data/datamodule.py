@@ -1,5 +1,6 @@
 """Streams sessions from a folder of shards to any number of ranks."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, cast
@@ -28,6 +29,8 @@ class ResumableLoader(DataLoader[Batch]):
     def __init__(self, dataset: SessionDataset, sampler: SessionBatchSampler, **options):
         super().__init__(dataset, batch_size=None, sampler=sampler, **options)
         self._given = 0
+        self.waited_s = 0.0
+        """how long all batches so far were waited for"""
 
     @property
     def _plans(self) -> SessionBatchSampler:
@@ -37,13 +40,22 @@ class ResumableLoader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # ty: ignore[incompatible-method-override]
         self._given = self._plans.first_batch
         try:
-            for batch in super().__iter__():
+            for batch in self._timed(super().__iter__()):
                 self._given += 1
                 yield batch
         except UserError as error:
             # a worker's error comes as a traceback, whose last line is "class: sentence"
             last = str(error).strip().splitlines()[-1]
             raise type(error)(last.partition("Error: ")[2] or last) from error
+
+    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        while True:
+            started_s = time.perf_counter()
+            batch = next(batches, None)
+            self.waited_s += time.perf_counter() - started_s
+            if batch is None:
+                return
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its batches have been given out."""
