@@ -20,13 +20,15 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env test lint types coverage docs wheel hooks demo demo-mtm demo-temporal demo-folder-is-new ablation
-.PHONY: ablation-settings clean
+.PHONY: ablation-settings bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    simulate sessions, pretrain, fine-tune on held-out animals, compare (minutes on two CPU cores)"
 	@echo "make ablation DATA=DIR"
 	@echo "             train and test every variant of conf/ablation/ on prepared sessions; the paper's tables"
+	@echo "make bench   speed of training, loading and testing on the CPU (about a quarter of an hour), into"
+	@echo "             benchmarks/results/; make bench-gpu: the same on a GPU (five minutes)"
 	@echo "make test    all tests, those of make lint and make wheel among them"
 	@echo "make lint    only what is read and not run: ruff, import rules, types, recipes, pages"
 	@echo "make types   the type checker alone"
@@ -95,6 +97,12 @@ docs: $(INSTALLED)
 wheel: $(INSTALLED)
 	rm -rf build/lib build/bdist.*
 	$(BIN)/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/run.py --device cpu
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/run.py --device cuda
 
 hooks: $(INSTALLED)
 	$(BIN)/pre-commit install
