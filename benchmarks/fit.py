@@ -12,13 +12,12 @@ import contextlib
 import io
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import ClassVar
 
 import lightning
 import torch
-from measuring import FixedBatches, arguments, quiet, session_sizes, sessions_in, step_s, table, wait
+from measuring import FixedBatches, arguments, clock_of, quiet, session_sizes, sessions_in, step_s, table, time_of, wait
 
 from neuromtm.batch import Batch
 from neuromtm.commands.main import main as neuromtm
@@ -67,7 +66,7 @@ class FitTimer(lightning.Callback):
 
 def _now_s(module: lightning.LightningModule) -> float:
     wait(module.device)
-    return time.perf_counter()
+    return clock_of(module.device)()
 
 
 def fit(folder: Path, device: torch.device, *, options: dict[str, object], n_steps: int, n_epochs: int) -> FitTimer:
@@ -125,7 +124,9 @@ def main() -> None:
             n_trials, n_sessions = map(int, batch.split("x"))
             for precision in given.precisions:
                 rows.append(row(folder, given, n_trials, n_sessions, precision))
-    print(f"Fits of about {given.seconds:g} s, with {' '.join(given.set) or 'no more options'}.\n")
+    print(
+        f"Fits of about {given.seconds:g} s, with {' '.join(given.set) or 'no more options'}; {time_of(given.device)}.\n"
+    )
     columns = ("batch x sessions", "precision", "bare step, trials/s", "fit, trials/s", "fit / bare")
     print(table((*columns, "validation, s", "epoch, s", "validation / epoch"), rows))
 

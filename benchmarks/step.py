@@ -84,6 +84,7 @@ def sides_of(
     module = MaskedModeling(backbone())
     sides["now"] = lambda n_steps: step_s(module, data, precision=precision, n_steps=n_steps)
     if compiled and CAN_COMPILE:
+        torch.compiler.reset()  # it keeps only so many versions, and those of earlier rows count
         other = MaskedModeling(backbone(), compile=True)
         sides["compiled"] = lambda n_steps: step_s(other, data, precision=precision, n_steps=n_steps)
     return sides

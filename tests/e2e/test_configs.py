@@ -67,6 +67,16 @@ def test_the_overlay_for_gpus_is_read(recipe):
     assert config["data"]["pin_memory"]
 
 
+@pytest.mark.parametrize("name", ["h100", "h200"])
+def test_the_overlay_for_one_gpu_scales_the_learning_rate_with_the_batch(name):
+    files = [CONF / "pretrain.yaml", CONF / "trainer" / f"{name}.yaml"]
+    before, now = (Parsed(command(*given)).config["fit"] for given in (files[:1], files))
+    assert (now["trainer"]["accelerator"], now["trainer"]["precision"]) == ("gpu", "bf16-mixed")
+    assert now["data"]["batch_size"] % now["data"]["sessions_per_batch"] == 0
+    larger = now["data"]["batch_size"] / before["data"]["batch_size"]
+    assert now["model"]["lr"] == pytest.approx(before["model"]["lr"] * larger**0.5, rel=0.05)
+
+
 def leaves(tree, prefix=""):
     """Dotted name -> value of every option that a recipe sets."""
     for name, value in tree.items():

@@ -1,0 +1,108 @@
+"""The programs of benchmarks/ run, in small. No time is asserted."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from neuromtm.batch import SessionInfo
+from neuromtm.errors import UserError
+from neuromtm.models.ndt1 import NDT1
+from neuromtm.models.stitching import StitchedModel
+
+
+@pytest.fixture
+def benchmark(root, monkeypatch):
+    """Imports a program of benchmarks/ by its name."""
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    names = []
+
+    def load(name):
+        names.append(name)
+        return importlib.import_module(name)
+
+    yield load
+    for name in {*names, "measuring", "former"}:
+        sys.modules.pop(name, None)
+
+
+def test_the_former_step_has_the_product_s_weights_and_learns(benchmark):
+    former_module = benchmark("former")
+    regions = ["CA1", "CA1", "VISp", "VISp", "root"]
+    infos = [SessionInfo(eid, tuple(f"{eid}-{i}" for i in range(5)), tuple(regions)) for eid in "ab"]
+    model = StitchedModel(NDT1())
+    for info in infos:
+        model.add_session(info)
+    means = {info.eid: torch.ones(5) for info in infos}
+    former = former_module.Former(means, device=torch.device("cpu"), dtype=torch.float32)
+    assert sum(p.numel() for p in former.parameters()) == sum(p.numel() for p in model.parameters())
+    counts = torch.randint(0, 3, (2, 6, 5), dtype=torch.uint8)
+    batch = [former_module.Trials(info.eid, counts, info.region_index().number) for info in infos]
+    before = former.embed.weight.clone()
+    schemes = {
+        former_module.draw_scheme([b.region for b in batch], torch.Generator().manual_seed(s)) for s in range(40)
+    }
+    assert schemes == set(former_module.SCHEMES)
+    for seed in range(12):
+        former.step(batch, seed=seed)
+    assert former.n_steps == 12
+    assert not torch.equal(former.embed.weight, before)
+    assert all(p.isfinite().all() for p in former.parameters())
+
+
+def test_the_table_of_steps(root, sessions_dir):
+    program = [sys.executable, str(root / "benchmarks" / "step.py"), "--data", str(sessions_dir), "--rounds", "1"]
+    model = root / "conf" / "model" / "tiny.yaml"
+    given = ["--models", str(model), "--batches", "8x2", "--precisions", "fp32", "--no-compile"]
+    result = subprocess.run([*program, *given], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    last = [cell.strip() for cell in result.stdout.splitlines()[-1].strip("|").split("|")]
+    assert last[:3] == ["8 x 2", "fp32", "tiny"]
+    assert float(last[5].replace(",", "")) > 0
+    assert last[10].endswith("%")
+
+
+def test_results_are_written_anew_and_say_what_failed(benchmark, tmp_path, monkeypatch, capsys):
+    run = benchmark("run")
+    (tmp_path / "good.py").write_text("print('| a table |')")
+    (tmp_path / "bad.py").write_text("raise SystemExit('no such thing')")
+    (tmp_path / "slow.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(60)")
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    good, bad, slow = (run.Program(name, (name,), 60.0) for name in ("good", "bad", "slow"))
+    monkeypatch.setattr(run, "CPU", (good, bad, slow._replace(most_s=3.0), run.Program("absent", ("absent",), 1.0)))
+    out = tmp_path / "results"
+    monkeypatch.setattr(sys, "argv", ["run.py", "--out", str(out)])
+    assert run.main() == 1
+    (written,) = out.iterdir()
+    text = written.read_text()
+    assert written.name.endswith("-cpu.md")
+    for part in ("- Machine: ", f"torch {torch.__version__}", "- Commit: ", "- Load ", "| a table |", "no such thing"):
+        assert part in text
+    assert "begun\n\nStopped: it did not end within 3 s." in text
+    assert "absent" not in text
+    monkeypatch.setattr(sys, "argv", ["run.py", "--out", str(out), "--only", "good"])
+    assert run.main() == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_the_benchmark_for_one_says_so(benchmark, monkeypatch):
+    run = benchmark("run")
+    monkeypatch.setattr(sys, "argv", ["run.py", "--device", "cuda"])
+    with pytest.raises(UserError, match="no CUDA GPU here"):
+        run.main()
+
+
+def test_the_loader_and_synthetic_sessions(benchmark, tmp_path, monkeypatch, capsys):
+    measuring = benchmark("measuring")
+    sizes = measuring.session_sizes(3, n_neurons=30)
+    assert sum(sizes) == 90
+    measuring.write_sessions(tmp_path, sizes, n_train=8, n_val=2, n_test=2, n_bins=10)
+    loader = benchmark("loader")
+    arguments = ["loader.py", "--data", str(tmp_path), "--batch", "6x3", "--rounds", "1"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    loader.main()
+    rows = capsys.readouterr().out.splitlines()
+    assert next(row.split("|")[1].strip() for row in rows if "1/" in row) == "gather in memory"
+    assert any("`cache: none`" in row for row in rows)
