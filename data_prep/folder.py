@@ -13,12 +13,12 @@ from typing import Any, Literal
 from data_prep.options import PrepareOptions
 from data_prep.prepare import in_words, prepare
 from data_prep.recording import Recording
-from neuromtm.data.manifest import Role, SessionEntry, add_shard, find_entry
+from neuromtm.data.manifest import ManifestWriter, Role, SessionEntry
 from neuromtm.data.shards import read_header, shard_name, shard_problems, write_shard
 from neuromtm.errors import ConfigError, ShardError, SourceError
 from neuromtm.files import sha256
 
-Status = Literal["prepared", "already done", "skipped"]
+Status = Literal["prepared", "upgraded", "already done", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -78,33 +78,45 @@ def prepare_sessions(
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; name a folder.")
     preparation = json.loads(json.dumps(options.as_json() | source_options))
-    for job in jobs:
-        path = out / shard_name(job.eid)
-        replaces = ""
-        if path.exists():
-            problems = _state(path, preparation, overwrite=overwrite, listed=find_entry(out, job.eid))
-            if problems is None:
-                yield _already_done(path, job)
-                continue
-            replaces = problems
-        try:
-            prepared = prepare(job.load(), options=options, preparation=preparation)
-            write_shard(path, prepared.shard)
-        except (SourceError, ShardError) as error:
-            yield Outcome(job.eid, "skipped", str(error))
-            continue
-        add_shard(path, job.role)
-        header = prepared.shard.header
-        left_out = prepared.n_table_trials - header.n_trials
-        yield Outcome(
-            job.eid,
-            "prepared",
-            f"{header.n_trials} trials"
-            + (f" ({left_out} removed: {in_words(prepared.removed_trials)})" if left_out else "")
-            + f", {header.n_neurons} of {prepared.n_source_neurons} neurons in "
-            + f"{len(header.info.region_names)} regions, {job.role}"
-            + "".join(f"; {note}" for note in (*prepared.notes, replaces) if note),
-        )
+    with ManifestWriter(out) as manifest:
+        for job in jobs:
+            yield _prepare_one(job, out, options, preparation, overwrite=overwrite, manifest=manifest)
+
+
+def _prepare_one(
+    job: Job,
+    out: Path,
+    options: PrepareOptions,
+    preparation: dict[str, Any],
+    *,
+    overwrite: bool,
+    manifest: ManifestWriter,
+) -> Outcome:
+    path = out / shard_name(job.eid)
+    replaces = ""
+    if path.exists():
+        listed = manifest.find(job.eid)
+        problems = _state(path, preparation, overwrite=overwrite, listed=listed)
+        if problems is None:
+            return _already_done(path, job, listed, manifest)
+        replaces = problems
+    try:
+        prepared = prepare(job.load(), options=options, preparation=preparation)
+        write_shard(path, prepared.shard)
+    except (SourceError, ShardError) as error:
+        return Outcome(job.eid, "skipped", str(error))
+    manifest.add(path, job.role)
+    header = prepared.shard.header
+    left_out = prepared.n_table_trials - header.n_trials
+    return Outcome(
+        job.eid,
+        "prepared",
+        f"{header.n_trials} trials"
+        + (f" ({left_out} removed: {in_words(prepared.removed_trials)})" if left_out else "")
+        + f", {header.n_neurons} of {prepared.n_source_neurons} neurons in "
+        + f"{len(header.info.region_names)} regions, {job.role}"
+        + "".join(f"; {note}" for note in (*prepared.notes, replaces) if note),
+    )
 
 
 def _state(path: Path, preparation: dict, *, overwrite: bool, listed: SessionEntry | None) -> str | None:
@@ -131,9 +143,10 @@ def _state(path: Path, preparation: dict, *, overwrite: bool, listed: SessionEnt
     return None if listed or not shard_problems(path) else "replaces a damaged shard"
 
 
-def _already_done(path: Path, job: Job) -> Outcome:
-    entry = find_entry(path.parent, job.eid)
-    if entry is None or entry.role != job.role:
-        add_shard(path, job.role)
-        return Outcome(job.eid, "already done", "added to the manifest" if entry is None else f"role is now {job.role}")
+def _already_done(path: Path, job: Job, listed: SessionEntry | None, manifest: ManifestWriter) -> Outcome:
+    if listed is None or listed.role != job.role:
+        manifest.add(path, job.role)
+        return Outcome(
+            job.eid, "already done", "added to the manifest" if listed is None else f"role is now {job.role}"
+        )
     return Outcome(job.eid, "already done", "")

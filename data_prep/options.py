@@ -31,7 +31,7 @@ class PrepareOptions:
     min_label: float = 0.0
     """lowest quality label of a kept neuron; 0 keeps all neurons, also those without a label"""
     min_firing_rate_hz: float = 0.0
-    """lowest mean firing rate of a kept neuron in the windows of the kept trials"""
+    """lowest mean firing rate of a kept neuron in the windows of the training trials"""
     split_fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """parts of the trials for train, val and test"""
     seed: int = 0

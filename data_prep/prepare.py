@@ -63,7 +63,9 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
     counts = count_spikes(
         recording.spike_times_s, recording.spike_neuron, starts_s[index], n_neurons=recording.n_neurons, **binning
     )
-    rate_hz = counts.mean((0, 1)) / options.bin_size_s
+    splits = split_trials(len(index), fractions=options.split_fractions, seed=options.seed, eid=recording.eid)
+    # of the training trials alone: which neurons there are must not follow from the trials of a test
+    rate_hz = counts[splits["train"]].mean((0, 1)) / options.bin_size_s
     keep = _kept_neurons(recording.neurons, rate_hz, options)
     if not keep.any():
         raise SourceError(
@@ -85,8 +87,8 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
             firing_rate_hz=rate_hz[keep],
             **{f.name: getattr(recording.neurons, f.name)[keep] for f in fields(SortedNeurons)},
         ),
-        trials=_trials(table, index),
-        splits=split_trials(len(index), fractions=options.split_fractions, seed=options.seed, eid=recording.eid),
+        trials=_trials(table, index, starts_s=starts_s[index], event_s=event_s[index]),
+        splits=splits,
         behaviors=tuple(sorted(behavior)),
         preparation=preparation,
     )
@@ -110,7 +112,7 @@ def _kept_neurons(neurons: SortedNeurons, rate_hz: np.ndarray, options: PrepareO
     return good & (rate_hz >= options.min_firing_rate_hz)
 
 
-def _trials(table: TrialTable, index: np.ndarray) -> Trials:
+def _trials(table: TrialTable, index: np.ndarray, *, starts_s: np.ndarray, event_s: np.ndarray) -> Trials:
     def column(values: np.ndarray | None) -> np.ndarray:
         return np.full(len(index), np.nan) if values is None else np.asarray(values, np.float64)[index]
 
@@ -123,4 +125,6 @@ def _trials(table: TrialTable, index: np.ndarray) -> Trials:
         reward=column(table.feedback_type),
         reaction_time_s=column(table.first_movement_s) - column(table.stimulus_onset_s),
         index=index,
+        start_s=starts_s,
+        event_s=event_s,
     )

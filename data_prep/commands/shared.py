@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from data_prep.folder import Outcome, Plan, prepare_sessions
+from data_prep.folder import Outcome, Plan, Status, prepare_sessions
 
 PREPARE_EXIT_CODES = (
     "Exit code: 0 if every session is prepared, 1 if some sessions were skipped (the reason is printed), 2 if an "
@@ -35,13 +35,20 @@ def prepare_plan(plan: Plan, args: argparse.Namespace) -> int:
     return follow(outcomes, len(jobs), args.out)
 
 
-def follow(outcomes: Iterable[Outcome], total: int, out: Path) -> int:
-    """Show the progress, print what happened to each session, and return the exit code."""
+def follow(outcomes: Iterable[Outcome], total: int, out: Path, *, done: Status = "prepared") -> int:
+    """Show the progress, print what happened to each session, and return the exit code.
+
+    Args:
+        outcomes: what happened to each session.
+        total: number of sessions.
+        out: the folder.
+        done: what the command does to a session.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), TextColumn("sessions"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    tally = {"prepared": 0, "already done": 0, "skipped": 0}
+    tally: dict[Status, int] = {done: 0, "already done": 0, "skipped": 0}
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
         task = progress.add_task("", total=total)
         for outcome in outcomes:

@@ -59,6 +59,7 @@ def recording_shard(
         raise DataError(f"{eid}: choice has the values {np.unique(choices).tolist()}; give -1, +1, and 0 if unknown.")
     traces = _traces(eid, behavior, (n_trials, n_bins))
     nothing = np.full(n_neurons, np.nan)
+    own_splits = _splits(eid, n_trials, splits=splits, fractions=fractions, seed=seed)
     header = ShardHeader(
         eid=eid,
         subject=subject,
@@ -72,7 +73,7 @@ def recording_shard(
             uuid=np.array(named),
             region=np.array(regions),
             probe=np.full(n_neurons, ""),
-            firing_rate_hz=spikes.mean((0, 1)) / bin_size_s,
+            firing_rate_hz=spikes[own_splits["train"]].mean((0, 1)) / bin_size_s,
             label=nothing,
             depth_um=nothing,
         ),
@@ -81,7 +82,7 @@ def recording_shard(
             index=np.arange(n_trials),
             **{name: np.full(n_trials, np.nan) for name in TRIAL_NUMBERS},
         ),
-        splits=_splits(eid, n_trials, splits=splits, fractions=fractions, seed=seed),
+        splits=own_splits,
         behaviors=tuple(sorted(traces)),
     )
     return Shard(header, counts=spikes.astype(np.uint8 if spikes.max() < 2**8 else np.uint16), behavior=traces)

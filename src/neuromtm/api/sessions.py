@@ -35,9 +35,10 @@ class Session:
     counts: np.ndarray
     """(trial, bin, neuron) spikes per bin"""
     neurons: Mapping[str, np.ndarray]
-    """`uuid`, `region`, `probe`, `firing_rate_hz`, `label`, `depth_um` -> (neuron,)"""
+    """`uuid`, `region`, `probe`, `firing_rate_hz`, `label`, `depth_um` -> (neuron,), and what else its shard holds"""
     trials: Mapping[str, np.ndarray]
-    """`choice`, `contrast`, `block`, `reward`, `reaction_time_s`, `stimulus_onset_s`, `index` -> (trial,)"""
+    """`choice`, `contrast`, `block`, `reward`, `reaction_time_s`, `stimulus_onset_s`, `start_s`, `event_s`, `index` ->
+    (trial,)"""
     behavior: Mapping[str, np.ndarray]
     """name of a trace -> (trial, bin), NaN where missing"""
     splits: Mapping[str, np.ndarray]
@@ -269,7 +270,11 @@ def _session(shard: Shard, entry: SessionEntry) -> Session:
         bin_size_s=header.bin_size_s,
         window_s=header.window_s,
         counts=shard.counts,
-        neurons={field.name: getattr(header.neurons, field.name) for field in fields(header.neurons)},
+        neurons={
+            field.name: values
+            for field in fields(header.neurons)
+            if (values := getattr(header.neurons, field.name)) is not None
+        },
         trials={field.name: getattr(header.trials, field.name) for field in fields(header.trials)},
         behavior=shard.behavior,
         splits=header.splits,

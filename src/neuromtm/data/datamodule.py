@@ -158,11 +158,8 @@ class SessionDataModule(lightning.LightningDataModule):
         for entry in entries:
             header = self.headers[entry.eid]
             neurons = self._neurons(header)
-            info = SessionInfo(
-                entry.eid,
-                tuple(str(u) for u in header.neurons.uuid[neurons]),
-                tuple(str(r) for r in header.neurons.region[neurons]),
-            )
+            uuids, regions = header.neurons.uuid[neurons], header.neurons.region[neurons]
+            info = SessionInfo(entry.eid, tuple(uuids.tolist()), tuple(regions.tolist()))
             self.sessions[entry.eid] = info
             sources[entry.eid] = SessionSource(
                 info=info,
@@ -196,8 +193,10 @@ class SessionDataModule(lightning.LightningDataModule):
         return sorted(chosen, key=lambda entry: draws[entry.eid])[: self.n_sessions]
 
     def _check_regions(self) -> None:
-        there = {str(name) for header in self.headers.values() for name in header.neurons.region}
-        unknown = sorted(set(self.regions or ()) - there)
+        if self.regions is None:
+            return
+        there = {name for header in self.headers.values() for name in header.neurons.region.tolist()}
+        unknown = sorted(set(self.regions) - there)
         if unknown:
             raise DataError(
                 f"{self.root}: data.regions names {', '.join(map(repr, unknown))}, but the chosen sessions have only "
@@ -226,7 +225,21 @@ class SessionDataModule(lightning.LightningDataModule):
         return hash_of(list(header.window_s), header.align_event, header.trials.index.tolist(), trials)
 
     def mean_counts(self, eid: str) -> Tensor:
-        """(neuron,) mean spikes per bin over the training trials; half a spike is added, so that no mean is 0."""
+        """(neuron,) mean spikes per bin over the training trials; half a spike is added, so that no mean is 0.
+
+        They come from the shard's header. Only a shard of format 1 is read through.
+        """
+        mean, n_entries = self.headers[eid].neurons.mean_count, len(self.headers[eid].splits["train"]) * self.n_bins
+        if mean is None:
+            return self.counted_means(eid)
+        own = mean[self._opened.sources[eid].neurons]
+        spikes = own * n_entries if n_entries else np.zeros(len(own))
+        # a number of spikes is whole: rounding gives the very number that the mean was made of
+        total = torch.from_numpy(np.rint(spikes))
+        return ((total + 0.5) / max(n_entries, 1)).to(torch.float32)
+
+    def counted_means(self, eid: str) -> Tensor:
+        """The same as `mean_counts`, from the counts themselves."""
         total, n_entries = torch.zeros(self.sessions[eid].n_neurons, dtype=torch.float64), 0
         for group in self.groups(eid, "train"):
             total += group.counts.sum((0, 1), dtype=torch.float64)

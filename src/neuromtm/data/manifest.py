@@ -3,13 +3,15 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal, get_args
 
 from neuromtm.data.shards import ShardHeader, read_header, shard_problems
-from neuromtm.errors import DataError, ManifestError
+from neuromtm.errors import DataError, ManifestError, ShardError
 from neuromtm.files import locked, sha256, write_whole
 
 FILE_NAME = "manifest.json"
@@ -73,28 +75,115 @@ def add_session(folder: Path, entry: SessionEntry) -> None:
         ManifestError: if the entry, or the manifest that is there, is not readable; nothing is written then.
     """
     with locked(folder):
-        _add(folder, entry)
+        _add(folder, [entry])
 
 
 def add_shard(path: Path, role: Role) -> None:
     """Add or replace the entry of a shard that was just written. Several processes may do this at the same time.
 
     The shard is described while the folder is locked. If another process replaces the shard in the meantime, the last
-    process to add its entry describes the shard that is there.
+    process to add its entry describes the shard that is there. To add many shards, use `ManifestWriter`.
 
     Raises:
         ManifestError: as in `add_session`.
+        ShardError: if the shard cannot be read.
     """
     with locked(path.parent):
-        _add(path.parent, describe(path, role))
+        _add(path.parent, [describe(path, role)])
 
 
-def _add(folder: Path, entry: SessionEntry) -> None:
-    if problems := _field_problems(entry, f"session {entry.eid!r}"):
+class ManifestWriter:
+    """Adds many shards to a folder's manifest. Several processes may do this at the same time.
+
+    The manifest is a whole file that lists every session, so writing it for each of them would take longer and longer.
+    It is written every few seconds, and when the block ends, by an error or an interruption, too. If the process is
+    killed, the shards of the last seconds are whole but not listed.
+
+    Args:
+        folder: of the shards.
+        every_s: the manifest is written so often at most, and less often where writing takes long.
+        holds_lock: whether the caller holds the folder's lock (`neuromtm.files.locked`) all the time.
+
+    Raises:
+        ManifestError: at the start of the block, if there is a manifest that cannot be read.
+    """
+
+    def __init__(self, folder: Path, *, every_s: float = 10.0, holds_lock: bool = False):
+        self.folder, self.every_s, self.holds_lock = Path(folder), every_s, holds_lock
+        self._waiting: dict[str, tuple[Path, Role]] = {}  # file name -> shard
+        self._next_s = monotonic() + every_s
+        self._read: tuple[tuple[int, int, int] | None, dict[str, SessionEntry]] = (None, {})
+
+    def __enter__(self) -> "ManifestWriter":
+        self._entries()  # a manifest that cannot be read is an error before any work, not after it
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.write()
+
+    def find(self, eid: str) -> SessionEntry | None:
+        """One session's entry as the manifest lists it; a shard that waits to be listed is listed first.
+
+        Raises:
+            ManifestError: if there is a manifest that cannot be read.
+        """
+        if any(path.stem == eid for path, _ in self._waiting.values()):
+            self.write()
+        return self._entries().get(eid)
+
+    def add(self, path: Path, role: Role) -> None:
+        """List a shard of the folder before long.
+
+        Raises:
+            ManifestError, ShardError: as `write` does, which this may call.
+        """
+        self._waiting[path.name] = path, role
+        if monotonic() >= self._next_s:
+            self.write()
+
+    def write(self) -> None:
+        """List all shards that wait. Each is described while the folder is locked, see `add_shard`.
+
+        Raises:
+            ManifestError: if an entry, or the manifest that is there, is not readable.
+            ShardError: if a shard cannot be read. The others are listed first.
+        """
+        waiting, self._waiting = self._waiting, {}
+        if not waiting:
+            return
+        started_s = monotonic()
+        entries, errors = [], []
+        with nullcontext() if self.holds_lock else locked(self.folder):
+            for path, role in waiting.values():
+                try:
+                    entries.append(describe(path, role))
+                except ShardError as error:
+                    errors.append(error)
+            _add(self.folder, entries)
+        ended_s = monotonic()
+        self._next_s = ended_s + max(self.every_s, 20 * (ended_s - started_s))
+        if errors:
+            raise errors[0]
+
+    def _entries(self) -> dict[str, SessionEntry]:
+        """The manifest's entries; it is read again only if it is another file than last time."""
+        path = self.folder / FILE_NAME
+        if not path.exists():
+            return {}
+        found = path.stat()
+        identity = found.st_ino, found.st_mtime_ns, found.st_size
+        if self._read[0] != identity:
+            self._read = identity, {entry.eid: entry for entry in _entries(path)}
+        return self._read[1]
+
+
+def _add(folder: Path, added: Sequence[SessionEntry]) -> None:
+    problems = [problem for entry in added for problem in _field_problems(entry, f"session {entry.eid!r}")]
+    if problems:
         raise ManifestError(f"{folder / FILE_NAME}: not written, as no reader would take it: {'; '.join(problems)}.")
     entries = {e.eid: e for e in _entries(folder / FILE_NAME)} if (folder / FILE_NAME).exists() else {}
-    entries[entry.eid] = entry
-    sessions = [asdict(entries[eid]) for eid in sorted(entries)]
+    entries |= {entry.eid: entry for entry in added}
+    sessions = [vars(entries[eid]) for eid in sorted(entries)]
     manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "sessions": sessions}
     write_whole(folder / FILE_NAME, json.dumps(manifest, indent=1) + "\n")
 

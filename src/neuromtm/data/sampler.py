@@ -1,5 +1,6 @@
 """Plan the batches of an epoch: each trial is used once, and every rank has the same number of batches."""
 
+import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,56 +45,76 @@ def plan_epoch(
     Raises:
         DataError: if there are fewer trials than pieces needed.
     """
+    multiple = sessions_per_batch * n_ranks
+    _check_enough(trials, n_pieces(trials, batch_size // sessions_per_batch), multiple)
     pieces = []
     for eid in sorted(trials):
         own = np.asarray(trials[eid])
         own = own if generator is None else generator.permutation(own)
-        n_pieces = -(-len(own) // (batch_size // sessions_per_batch))
-        pieces += [(eid, piece) for piece in np.array_split(own, n_pieces)] if n_pieces else []
-    _divide_until_even(pieces, sessions_per_batch * n_ranks)
-    return _combine(pieces, sessions_per_batch, generator)
+        n_own = -(-len(own) // (batch_size // sessions_per_batch))
+        pieces += [(eid, piece) for piece in np.array_split(own, n_own)] if n_own else []
+    return _combine(_divided_until_even(pieces, multiple), sessions_per_batch, generator)
 
 
-def _divide_until_even(pieces: list[tuple[str, np.ndarray]], multiple: int) -> None:
-    while len(pieces) % multiple:
-        largest = max(range(len(pieces)), key=lambda i: len(pieces[i][1]))
-        eid, trials = pieces[largest]
-        if len(trials) < 2:
-            n_trials = sum(len(t) for _, t in pieces)
-            raise DataError(
-                f"{n_trials} trials cannot be divided among {multiple} session groups per step. Use fewer devices, a "
-                "smaller data.sessions_per_batch or larger batches."
-            )
-        pieces[largest : largest + 1] = [(eid, half) for half in np.array_split(trials, 2)]
+def n_pieces(trials: Mapping[str, Sequence[int] | np.ndarray], size: int) -> int:
+    """Pieces of at most `size` trials that the sessions are cut into, before any is halved."""
+    return sum(-(-len(own) // size) for own in trials.values())
+
+
+def _check_enough(trials: Mapping[str, Sequence[int] | np.ndarray], n: int, multiple: int) -> None:
+    n_trials = sum(len(own) for own in trials.values())
+    if -(-n // multiple) * multiple > n_trials:
+        raise DataError(
+            f"{n_trials} trials cannot be divided among {multiple} session groups per step. Use fewer devices, a "
+            "smaller data.sessions_per_batch or larger batches."
+        )
+
+
+def _divided_until_even(pieces: list[tuple[str, np.ndarray]], multiple: int) -> list[tuple[str, np.ndarray]]:
+    """Halve the largest pieces, the first of them first, until the number of pieces is a multiple."""
+    n_missing = -len(pieces) % multiple
+    if not n_missing:
+        return pieces
+    # the key says how many trials a piece has, and its place among the others also after it was halved
+    heap = [(-len(trials), (place,), eid, trials) for place, (eid, trials) in enumerate(pieces)]
+    heapq.heapify(heap)
+    for _ in range(n_missing):
+        _, place, eid, trials = heapq.heappop(heap)
+        for side, half in enumerate(np.array_split(trials, 2)):
+            heapq.heappush(heap, (-len(half), (*place, side), eid, half))
+    return [(eid, trials) for _, _, eid, trials in sorted(heap, key=lambda piece: piece[1])]
 
 
 def _combine(
     pieces: list[tuple[str, np.ndarray]], sessions_per_batch: int, generator: np.random.Generator | None
 ) -> list[BatchPlan]:
     groups = [GroupPlan(eid, tuple(trials.tolist())) for eid, trials in pieces]
-    if generator is not None:
-        groups = [groups[i] for i in generator.permutation(len(groups))]
     if sessions_per_batch == 1:
-        return [(group,) for group in groups]
+        order = range(len(groups)) if generator is None else generator.permutation(len(groups)).tolist()
+        return [(groups[i],) for i in order]
     waiting: dict[str, list[GroupPlan]] = {}
     for group in groups:
         waiting.setdefault(group.eid, []).append(group)
-    plans = [_draw_batch(waiting, sessions_per_batch, generator) for _ in range(len(groups) // sessions_per_batch)]
+    # of equally many pieces left, the session with the smallest draw goes first; each time it is drawn anew, or the
+    # same sessions would meet in every batch
+    ties = iter(range(2 * len(groups)) if generator is None else generator.random(2 * len(groups)).tolist())
+    heap = [(-len(own), next(ties), eid) for eid, own in waiting.items()]
+    heapq.heapify(heap)
+    plans = [_draw_batch(heap, waiting, sessions_per_batch, ties) for _ in range(len(groups) // sessions_per_batch)]
     return plans if generator is None else [plans[i] for i in generator.permutation(len(plans))]
 
 
-def _draw_batch(waiting: dict[str, list[GroupPlan]], n_groups: int, generator: np.random.Generator | None) -> BatchPlan:
+def _draw_batch(
+    heap: list[tuple[int, float, str]], waiting: dict[str, list[GroupPlan]], n_groups: int, ties: Iterator[float]
+) -> BatchPlan:
     # the sessions with the most pieces left go first, so that the last batches are not all of one session
-    batch = []
+    batch: list[GroupPlan] = []
     while len(batch) < n_groups:
-        eids = list(waiting)
-        if generator is not None:
-            # sessions with equally many pieces are shuffled, or the same ones would meet in every batch
-            eids = [eids[i] for i in generator.permutation(len(eids))]
-        for eid in sorted(eids, key=lambda eid: -len(waiting[eid]))[: n_groups - len(batch)]:
-            batch.append(waiting[eid].pop(0))
-            if not waiting[eid]:
-                del waiting[eid]
+        chosen = [heapq.heappop(heap)[2] for _ in range(min(n_groups - len(batch), len(heap)))]
+        for eid in chosen:
+            batch.append(waiting[eid].pop())
+            if waiting[eid]:
+                heapq.heappush(heap, (-len(waiting[eid]), next(ties), eid))
     return tuple(batch)
 
 
@@ -131,7 +152,9 @@ class SessionBatchSampler(Sampler[BatchPlan]):
         self.shuffle, self.seed, self.rank, self.n_ranks = shuffle, seed, rank, n_ranks
         self.epoch = 0
         self._resumed = (0, 0)
-        self._n_batches = len(self._plan())
+        n_first, multiple = n_pieces(self.trials, batch_size // sessions_per_batch), sessions_per_batch * n_ranks
+        _check_enough(self.trials, n_first, multiple)
+        self._n_batches = -(-n_first // multiple) * n_ranks
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch. Lightning calls this before every epoch."""

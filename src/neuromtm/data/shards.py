@@ -1,16 +1,22 @@
-"""The shard, format 1: one HDF5 file per session. This table is what is written and what is checked.
+"""The shard, format 2: one HDF5 file per session. This table is what is written and what is checked.
 
 | path | dtype, shape |
 | --- | --- |
 | `spikes/counts` | uint8 or uint16 (trial, bin, neuron), one trial a chunk, fletcher32 |
 | `neurons/uuid`, `region`, `probe` | str (neuron) |
 | `neurons/firing_rate_hz`, `label`, `depth_um` | float64 (neuron), NaN where unknown |
+| `neurons/mean_count`, `count_variance` | float64 (neuron), over the bins of the training trials; not in format 1 |
+| `neurons/principal_axes` | float32 (component, neuron), see `neuromtm.data.statistics`; not in format 1 |
+| `neurons/heldout` | bool (neuron), held out by the source; only where the source says so |
 | `trials/choice` | int8 (trial): -1, +1; 0 unknown |
+| `trials/start_s`, `event_s` | float64 (trial), NaN where unknown; not in format 1 |
 | `trials/stimulus_onset_s`, `contrast`, `block`, `reward`, `reaction_time_s` | float64 (trial), NaN where unknown |
 | `trials/index` | int64 (trial), row in the source's trial table |
 | `behavior/<name>` | float32 (trial, bin), NaN where missing |
 | `splits/train`, `val`, `test` | int32, disjoint trial numbers |
 | `truth/rates` | float16 (trial, bin, neuron) expected spikes per bin, simulated sessions only |
+
+Format 1 is read, too. `python -m data_prep upgrade` rewrites its shards.
 """
 
 import json
@@ -24,18 +30,34 @@ import h5py
 import numpy as np
 
 from neuromtm.batch import SessionInfo
+from neuromtm.data.shard_checks import content_problems, structure_problems
+from neuromtm.data.shard_layout import (
+    ATTRIBUTES,
+    COUNTS,
+    FORMAT,
+    FORMAT_VERSION,
+    HELDOUT,
+    NEURON_NUMBERS,
+    NEURON_STATISTICS,
+    NEURON_TEXT,
+    PRINCIPAL_AXES,
+    READ_VERSIONS,
+    SPLITS,
+    TRIAL_NUMBERS,
+    TRIAL_TIMES,
+    TRUE_RATES,
+    Contents,
+    n_bins,
+    read_contents,
+)
+from neuromtm.data.statistics import Statistics, training_statistics
 from neuromtm.errors import ConfigError, ShardError
 from neuromtm.files import whole_file
 
-FORMAT = "neuromtm-session"
-FORMAT_VERSION = 1
-SPLITS = ("train", "val", "test")
-NEURON_TEXT = ("uuid", "region", "probe")
-NEURON_NUMBERS = ("firing_rate_hz", "label", "depth_um")
-TRIAL_NUMBERS = ("stimulus_onset_s", "contrast", "block", "reward", "reaction_time_s")
 MOST_EID_CHARACTERS = 200
 """A file system takes 255 bytes, and the names of results and of temporary files add to the eid."""
-ATTRIBUTES = ("eid", "subject", "lab", "source", "bin_size_s", "window_s", "align_event", "created_by")
+STIMULUS_ONSET = "stimOn_times"
+"""the `align_event` whose times are `trials/stimulus_onset_s`"""
 
 
 @dataclass(frozen=True)
@@ -47,9 +69,16 @@ class Neurons:
     """Beryl acronym, `root` or `void` where unknown"""
     probe: np.ndarray
     firing_rate_hz: np.ndarray
+    """over the training trials; over all trials in shards of format 1, also after their upgrade"""
     label: np.ndarray
     """fraction of the quality criteria that the sorted unit passes, 0 to 1"""
     depth_um: np.ndarray
+    mean_count: np.ndarray | None = None
+    """mean spikes per bin over the training trials; `write_shard` computes it; None in format 1"""
+    count_variance: np.ndarray | None = None
+    """variance of the spikes per bin, likewise"""
+    heldout: np.ndarray | None = None
+    """bool, held out by the source; None where the source holds out no neurons"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +98,10 @@ class Trials:
     """from stimulus onset to the first movement"""
     index: np.ndarray
     """row in the source's trial table"""
+    start_s: np.ndarray | None = None
+    """start of the window in session time, NaN where unknown; None only in a header that was not read"""
+    event_s: np.ndarray | None = None
+    """time of the event in session time, likewise"""
 
 
 @dataclass(frozen=True)
@@ -91,6 +124,8 @@ class ShardHeader:
     """names of the traces under `behavior/`"""
     preparation: Mapping[str, object] = field(default_factory=dict)
     """the options that the shard was prepared with; they tell it from a shard of another preparation"""
+    format_version: int = FORMAT_VERSION
+    """of the file that it was read from"""
 
     @property
     def n_trials(self) -> int:
@@ -122,11 +157,6 @@ class Shard:
     """(trial, bin, neuron) expected spikes per bin; simulated sessions only"""
 
 
-def n_bins(window_s: Sequence[float], bin_size_s: float) -> int:
-    """Number of bins in the window."""
-    return round((window_s[1] - window_s[0]) / bin_size_s)
-
-
 def shard_name(eid: str) -> str:
     """The file name of a session's shard.
 
@@ -149,34 +179,61 @@ def shard_name(eid: str) -> str:
 def write_shard(path: Path, shard: Shard) -> None:
     """Write a shard under a temporary name, check it, and rename it. A shard that exists is therefore whole.
 
+    The statistics of the training trials are computed from the counts, whatever the header says of them.
+
     Raises:
         ShardError: if the parts do not fit together; no file is left behind.
     """
-    header, text = shard.header, h5py.string_dtype()
+    header = shard.header
+    neurons, trials = header.neurons, header.trials
     with whole_file(path) as temporary:
         with h5py.File(temporary, "w") as file:
             file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
             for name in ATTRIBUTES:
                 file.attrs[name] = getattr(header, name)
             file.attrs["preparation"] = json.dumps(header.preparation, sort_keys=True)
-            _write_per_trial(file, "spikes/counts", shard.counts)
+            _write_per_trial(file, COUNTS, shard.counts)
             for name in NEURON_TEXT:
-                file.create_dataset(f"neurons/{name}", data=[str(v) for v in getattr(header.neurons, name)], dtype=text)
+                _write_text(file, f"neurons/{name}", getattr(neurons, name))
             for name in NEURON_NUMBERS:
-                file.create_dataset(f"neurons/{name}", data=np.asarray(getattr(header.neurons, name), np.float64))
-            file.create_dataset("trials/choice", data=np.asarray(header.trials.choice, np.int8))
-            file.create_dataset("trials/index", data=np.asarray(header.trials.index, np.int64))
+                file.create_dataset(f"neurons/{name}", data=np.asarray(getattr(neurons, name), np.float64))
+            if neurons.heldout is not None:
+                file.create_dataset(HELDOUT, data=np.asarray(neurons.heldout, bool))
+            statistics = _statistics(shard)
+            for name in NEURON_STATISTICS:
+                file.create_dataset(f"neurons/{name}", data=getattr(statistics, name))
+            file.create_dataset(PRINCIPAL_AXES, data=statistics.principal_axes)
+            file.create_dataset("trials/choice", data=np.asarray(trials.choice, np.int8))
+            file.create_dataset("trials/index", data=np.asarray(trials.index, np.int64))
             for name in TRIAL_NUMBERS:
-                file.create_dataset(f"trials/{name}", data=np.asarray(getattr(header.trials, name), np.float64))
+                values = getattr(trials, name)
+                values = np.full(header.n_trials, np.nan) if values is None else np.asarray(values, np.float64)
+                file.create_dataset(f"trials/{name}", data=values)
             for name, values in shard.behavior.items():
                 _write_per_trial(file, f"behavior/{name}", np.asarray(values, np.float32))
             for name in SPLITS:
                 file.create_dataset(f"splits/{name}", data=np.asarray(header.splits[name], np.int32))
             if shard.true_rates is not None:
-                _write_per_trial(file, "truth/rates", np.asarray(shard.true_rates, np.float16))
-        problems = _problems(temporary, name=path)
+                _write_per_trial(file, TRUE_RATES, np.asarray(shard.true_rates, np.float16))
+        problems = _problems(temporary, name=path, statistics=False)
         if problems:
             raise ShardError(" ".join(problems))
+
+
+def _statistics(shard: Shard) -> Statistics:
+    counts, train = shard.counts, np.asarray(shard.header.splits["train"], np.int64)
+    are_counts = counts.ndim == 3 and counts.dtype in (np.uint8, np.uint16)
+    if not are_counts or (len(train) and not 0 <= train.min() <= train.max() < len(counts)):
+        # the check of the written file says in words what is wrong
+        unknown = np.full(shard.header.n_neurons, np.nan)
+        return Statistics(unknown, unknown, np.zeros((0, len(unknown)), np.float32))
+    return training_statistics(counts, train)
+
+
+def _write_text(file: h5py.File, path: str, values: Sequence[str] | np.ndarray) -> None:
+    # of one length, which reads many times faster than texts of any length
+    encoded = np.char.encode(np.array([str(value) for value in values], dtype=str), "utf-8")
+    file.create_dataset(path, data=encoded.astype(h5py.string_dtype("utf-8", encoded.dtype.itemsize)))
 
 
 def _write_per_trial(file: h5py.File, name: str, values: np.ndarray) -> None:
@@ -221,11 +278,11 @@ def open_shard_file(path: Path) -> h5py.File:
         ) from error
     with _damage_named(path):
         found = file.attrs.get("format"), file.attrs.get("format_version")
-    if found != (FORMAT, FORMAT_VERSION):
+    if found[0] != FORMAT or found[1] not in READ_VERSIONS:
         file.close()
         raise ShardError(
             f"{path}: format {found[0]!r} version {found[1]}, but this program reads {FORMAT!r} version "
-            f"{FORMAT_VERSION}. Prepare it again with this version."
+            f"{' and '.join(map(str, READ_VERSIONS))}. Prepare it again with this version."
         )
     return file
 
@@ -237,29 +294,52 @@ def read_header(path: Path) -> ShardHeader:
         ShardError: naming the file and every problem found.
     """
     with open_shard(path) as file, _damage_named(path):
-        problems = _structure_problems(file, path)
+        contents = read_contents(file)
+        problems = structure_problems(contents, path)
         if problems:
             raise ShardError(" ".join(problems))
-        return _header(file)
+        return _header(contents)
 
 
-def _header(file: h5py.File) -> ShardHeader:
-    neurons = Neurons(
-        **{name: file[f"neurons/{name}"].asstr()[()].astype(str) for name in NEURON_TEXT},
-        **{name: file[f"neurons/{name}"][()] for name in NEURON_NUMBERS},
-    )
-    start_s, end_s = file.attrs["window_s"]
-    trials = Trials(**{name: file[f"trials/{name}"][()] for name in ("choice", "index", *TRIAL_NUMBERS)})
+def _header(contents: Contents) -> ShardHeader:
+    attributes, values = contents.attributes, contents.values
+    start_s, end_s = map(float, attributes["window_s"])
+    names = ("choice", "index", *(n for n in TRIAL_NUMBERS if contents.version > 1 or n not in TRIAL_TIMES))
+    columns = {name: values[f"trials/{name}"] for name in names}
+    if contents.version == 1:
+        # what can be known of the times; an event other than the stimulus onset is not in the file
+        known = columns["stimulus_onset_s"] if attributes["align_event"] == STIMULUS_ONSET else np.nan
+        event_s = np.broadcast_to(known, len(columns["choice"])).copy()
+        columns |= dict(zip(TRIAL_TIMES, (event_s + start_s, event_s), strict=True))
     return ShardHeader(
-        **{name: file.attrs[name] for name in ATTRIBUTES if name not in ("window_s", "bin_size_s")},
-        bin_size_s=float(file.attrs["bin_size_s"]),
-        window_s=(float(start_s), float(end_s)),
-        neurons=neurons,
-        trials=trials,
-        splits={name: file[f"splits/{name}"][()] for name in SPLITS},
-        behaviors=tuple(sorted(file["behavior"])) if "behavior" in file else (),
-        preparation=json.loads(file.attrs.get("preparation", "{}")),
+        **{name: attributes[name] for name in ATTRIBUTES if name not in ("window_s", "bin_size_s")},
+        bin_size_s=float(attributes["bin_size_s"]),
+        window_s=(start_s, end_s),
+        neurons=Neurons(
+            **{name: contents.text(f"neurons/{name}") for name in NEURON_TEXT},
+            **{name: values[f"neurons/{name}"] for name in NEURON_NUMBERS},
+            **{name: values.get(f"neurons/{name}") for name in NEURON_STATISTICS},
+            heldout=values.get(HELDOUT),
+        ),
+        trials=Trials(**columns),
+        splits={name: values[f"splits/{name}"] for name in SPLITS},
+        behaviors=tuple(contents.names("behavior")),
+        preparation=json.loads(attributes.get("preparation", "{}")),
+        format_version=contents.version,
     )
+
+
+def read_principal_axes(path: Path) -> np.ndarray | None:
+    """(component, neuron) float32 principal axes of a session, see `neuromtm.data.statistics.principal_axes`.
+
+    Returns:
+        The axes; None if the shard is of format 1, which has none.
+
+    Raises:
+        ShardError: if the shard is missing or damaged.
+    """
+    with open_shard(path) as file, _damage_named(path):
+        return file[PRINCIPAL_AXES][()] if PRINCIPAL_AXES in file else None
 
 
 def read_shard(path: Path) -> Shard:
@@ -286,71 +366,18 @@ def read_trials(dataset: h5py.Dataset, trials: Sequence[int] | np.ndarray) -> np
 
 
 def shard_problems(path: Path) -> list[str]:
-    """All problems of a shard, one sentence each. Every byte is read, so that checksums are verified."""
-    return _problems(path, name=path)
+    """All problems of a shard, one sentence each.
+
+    Every byte is read, so that checksums are verified, and the statistics of the training trials are computed anew.
+    """
+    return _problems(path, name=path, statistics=True)
 
 
-def _problems(path: Path, name: Path) -> list[str]:
+def _problems(path: Path, name: Path, *, statistics: bool) -> list[str]:
     try:
         with open_shard(path) as file, _damage_named(path):
-            problems = _structure_problems(file, name)
-            return problems or _content_problems(file, name)
+            contents = read_contents(file)
+            problems = structure_problems(contents, name)
+            return problems or content_problems(file, contents, name, statistics=statistics)
     except ShardError as error:
         return [str(error).replace(str(path), str(name))]
-
-
-def _structure_problems(file: h5py.File, name: Path) -> list[str]:
-    missing = [a for a in ATTRIBUTES if a not in file.attrs]
-    datasets = ["spikes/counts", "trials/choice", "trials/index"]
-    datasets += [f"neurons/{n}" for n in NEURON_TEXT + NEURON_NUMBERS] + [f"trials/{n}" for n in TRIAL_NUMBERS]
-    datasets += [f"splits/{n}" for n in SPLITS]
-    missing += [d for d in datasets if d not in file]
-    if missing:
-        return [f"{name}: {', '.join(missing)} missing. Prepare it again."]
-    counts, problems = file["spikes/counts"], []
-    if counts.ndim != 3 or counts.dtype not in (np.uint8, np.uint16):
-        return [
-            f"{name}: spikes/counts is {counts.dtype} {counts.shape}, not uint8 or uint16 (trial, bin, neuron). "
-            "Prepare it again."
-        ]
-    n_trials, found, n_neurons = counts.shape
-    expected = n_bins(file.attrs["window_s"], file.attrs["bin_size_s"])
-    if found != expected:
-        problems.append(
-            f"{name}: spikes/counts has {found} bins, but window_s and bin_size_s give {expected}. Prepare it again."
-        )
-    sizes: dict[str, tuple[int, ...]] = {f"neurons/{n}": (n_neurons,) for n in NEURON_TEXT + NEURON_NUMBERS}
-    sizes |= {f"trials/{n}": (n_trials,) for n in ("choice", "index", *TRIAL_NUMBERS)}
-    sizes |= {f"behavior/{n}": (n_trials, found) for n in file.get("behavior", ())}
-    if "truth/rates" in file:
-        sizes["truth/rates"] = counts.shape
-    problems += [
-        f"{name}: {d} has shape {file[d].shape}, but spikes/counts needs {shape}. Prepare it again."
-        for d, shape in sizes.items()
-        if file[d].shape != shape
-    ]
-    split = np.concatenate([file[f"splits/{n}"][()] for n in SPLITS])
-    if len(np.unique(split)) != len(split):
-        problems.append(f"{name}: a trial is in two splits. Prepare it again.")
-    if len(split) and not 0 <= split.min() <= split.max() < n_trials:
-        problems.append(f"{name}: splits name trials outside 0 to {n_trials - 1}. Prepare it again.")
-    return problems
-
-
-def _content_problems(file: h5py.File, name: Path) -> list[str]:
-    problems = []
-    for dataset in ("spikes/counts", *(f"behavior/{n}" for n in file.get("behavior", ())), "truth/rates"):
-        if dataset in file:
-            try:
-                for trial in range(file[dataset].shape[0]):
-                    file[dataset][trial]
-            except OSError as error:
-                problems.append(f"{name}: {dataset} is damaged at trial {trial} ({error}). Prepare it again.")
-    uuids = file["neurons/uuid"].asstr()[()]
-    if len(set(uuids)) != len(uuids):
-        problems.append(f"{name}: neurons/uuid names a neuron twice. Prepare it again.")
-    if not set(np.unique(file["trials/choice"][()])) <= {-1, 0, 1}:
-        problems.append(f"{name}: trials/choice has values other than -1, 0, +1. Prepare it again.")
-    if any(not region for region in file["neurons/region"].asstr()[()]):
-        problems.append(f"{name}: neurons/region is empty for some neurons; unknown is 'root'. Prepare it again.")
-    return problems

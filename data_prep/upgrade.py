@@ -1,0 +1,92 @@
+"""Rewrite a folder's shards in the newest format, one after the other."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from data_prep.folder import Outcome
+from neuromtm.data.manifest import ManifestWriter, SessionEntry, read_manifest
+from neuromtm.data.shards import FORMAT_VERSION, read_header, read_shard, write_shard
+from neuromtm.errors import ShardError
+from neuromtm.files import locked, sha256
+
+JOURNAL = ".upgrade.jsonl"
+
+
+def upgrade_folder(folder: Path) -> Iterator[Outcome]:
+    """Rewrite the shards of older formats, and yield what happened to each session.
+
+    The folder is locked all the time. A shard is replaced by one rename. Before it, the new file's checksum goes into a
+    journal: after a kill the next call knows a new shard that the manifest does not list yet from a damaged one.
+
+    Args:
+        folder: of shards, with a manifest.
+
+    Raises:
+        ManifestError: if there is no manifest that can be read.
+    """
+    read_manifest(folder)
+    with locked(folder):
+        entries = read_manifest(folder)
+        journal = folder / JOURNAL
+        known = _journal(journal)
+        with ManifestWriter(folder, holds_lock=True) as manifest:
+            for entry in entries:
+                yield _upgrade_one(folder / entry.file, entry, journal, known.get(entry.file), manifest)
+        journal.unlink(missing_ok=True)
+    listed = {entry.file for entry in entries}
+    for path in sorted(folder.glob("*.h5")):
+        if path.name not in listed:
+            yield Outcome(path.stem, "skipped", "not in the manifest. Run the preparation again, which adds it.")
+
+
+def _upgrade_one(
+    path: Path, entry: SessionEntry, journal: Path, known: str | None, manifest: ManifestWriter
+) -> Outcome:
+    if not path.exists():
+        return Outcome(entry.eid, "skipped", f"{path}: no such shard. Prepare it again.")
+    # the checksum comes first: the HDF5 library can crash on damaged files, so such a file is not even opened
+    digest = sha256(path)
+    if digest != entry.sha256:
+        if digest == known:
+            manifest.add(path, entry.role)
+            return Outcome(entry.eid, "already done", "added to the manifest")
+        return Outcome(
+            entry.eid,
+            "skipped",
+            f"{path}: its bytes are not the ones the manifest lists; it is damaged, cut short or was replaced. "
+            "Delete it and prepare it again.",
+        )
+    try:
+        former = read_header(path).format_version
+        if former == FORMAT_VERSION:
+            return Outcome(entry.eid, "already done", "")
+        new = path.with_name(f".{path.name}.upgrade.tmp")
+        write_shard(new, read_shard(path))
+    except ShardError as error:
+        return Outcome(entry.eid, "skipped", str(error))
+    _note(journal, path.name, sha256(new))
+    os.replace(new, path)
+    manifest.add(path, entry.role)
+    return Outcome(entry.eid, "upgraded", f"format {former} to {FORMAT_VERSION}")
+
+
+def _note(journal: Path, file: str, digest: str) -> None:
+    with journal.open("a", encoding="utf-8") as lines:
+        # the newline comes first: a line that a kill cut short must not take this one with it
+        lines.write("\n" + json.dumps({"file": file, "sha256": digest}))
+        lines.flush()
+        os.fsync(lines.fileno())
+
+
+def _journal(path: Path) -> dict[str, str]:
+    """File name -> checksum of its new shard. A last line that was cut short by a kill is left out."""
+    known = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            note = json.loads(line)
+            known[note["file"]] = note["sha256"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return known

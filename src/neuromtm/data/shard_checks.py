@@ -1,0 +1,125 @@
+"""What can be wrong with a shard, one sentence a problem."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from neuromtm.data.shard_layout import (
+    ATTRIBUTES,
+    COUNTS,
+    HELDOUT,
+    NEURON_STATISTICS,
+    PRINCIPAL_AXES,
+    SPLITS,
+    TRUE_RATES,
+    Contents,
+    n_bins,
+    required,
+)
+from neuromtm.data.statistics import are_principal_axes, mean_and_variance, smoothed_covariance
+
+
+def structure_problems(contents: Contents, name: Path) -> list[str]:
+    """Whether everything is there and the sizes fit together.
+
+    Args:
+        contents: of the shard.
+        name: of its file, for the sentences.
+    """
+    missing = [a for a in ATTRIBUTES if a not in contents.attributes]
+    missing += [path for path in required(contents.version) if path not in contents.shapes]
+    if missing:
+        return [f"{name}: {', '.join(missing)} missing. Prepare it again."]
+    shape = contents.shapes[COUNTS]
+    if len(shape) != 3 or contents.counts_type not in (np.uint8, np.uint16):
+        return [
+            f"{name}: spikes/counts is {contents.counts_type} {shape}, not uint8 or uint16 (trial, bin, neuron). "
+            "Prepare it again."
+        ]
+    n_trials, found, _ = shape
+    problems = []
+    expected = n_bins(contents.attributes["window_s"], contents.attributes["bin_size_s"])
+    if found != expected:
+        problems.append(
+            f"{name}: spikes/counts has {found} bins, but window_s and bin_size_s give {expected}. Prepare it again."
+        )
+    problems += [
+        f"{name}: {path} has shape {contents.shapes[path]}, but spikes/counts needs {wanted}. Prepare it again."
+        for path, wanted in _sizes(contents)
+        if contents.shapes[path] != wanted
+    ]
+    if PRINCIPAL_AXES in contents.shapes and contents.shapes[PRINCIPAL_AXES][1:] != shape[2:]:
+        problems.append(
+            f"{name}: {PRINCIPAL_AXES} has shape {contents.shapes[PRINCIPAL_AXES]}, but spikes/counts needs "
+            f"(component, {shape[2]}). Prepare it again."
+        )
+    split = np.sort(np.concatenate([contents.values[f"splits/{n}"] for n in SPLITS]))
+    if (split[1:] == split[:-1]).any():
+        problems.append(f"{name}: a trial is in two splits. Prepare it again.")
+    if len(split) and not 0 <= split[0] <= split[-1] < n_trials:
+        problems.append(f"{name}: splits name trials outside 0 to {n_trials - 1}. Prepare it again.")
+    return problems
+
+
+def _sizes(contents: Contents) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Path -> the shape that it must have."""
+    n_trials, n_bins_, n_neurons = contents.shapes[COUNTS]
+    for path in required(contents.version):
+        if path.startswith("neurons/") and path != PRINCIPAL_AXES:
+            yield path, (n_neurons,)
+        elif path.startswith("trials/"):
+            yield path, (n_trials,)
+    if HELDOUT in contents.shapes:
+        yield HELDOUT, (n_neurons,)
+    for name in contents.names("behavior"):
+        yield f"behavior/{name}", (n_trials, n_bins_)
+    if TRUE_RATES in contents.shapes:
+        yield TRUE_RATES, contents.shapes[COUNTS]
+
+
+def content_problems(file: h5py.File, contents: Contents, name: Path, *, statistics: bool) -> list[str]:
+    """Whether every byte is good and the values can be what they say. The structure must be good.
+
+    Args:
+        file: the open shard.
+        contents: of the shard.
+        name: of its file, for the sentences.
+        statistics: also compute the statistics of the training trials anew and compare them.
+    """
+    problems, counts = [], np.zeros(contents.shapes[COUNTS], contents.counts_type)
+    for path in (COUNTS, *(f"behavior/{n}" for n in contents.names("behavior")), TRUE_RATES):
+        if path not in contents.shapes:
+            continue
+        dataset = file[path]
+        try:
+            for trial in range(dataset.shape[0]):
+                values = dataset[trial]
+                if path == COUNTS:
+                    counts[trial] = values
+        except OSError as error:
+            problems.append(f"{name}: {path} is damaged at trial {trial} ({error}). Prepare it again.")
+    uuids = contents.text("neurons/uuid")
+    if len(np.unique(uuids)) != len(uuids):
+        problems.append(f"{name}: neurons/uuid names a neuron twice. Prepare it again.")
+    if not set(np.unique(contents.values["trials/choice"])) <= {-1, 0, 1}:
+        problems.append(f"{name}: trials/choice has values other than -1, 0, +1. Prepare it again.")
+    if (contents.text("neurons/region") == "").any():
+        problems.append(f"{name}: neurons/region is empty for some neurons; unknown is 'root'. Prepare it again.")
+    if problems or not statistics or contents.version == 1:
+        return problems
+    return _statistics_problems(counts, contents, file[PRINCIPAL_AXES][()], name)
+
+
+def _statistics_problems(counts: np.ndarray, contents: Contents, axes: np.ndarray, name: Path) -> list[str]:
+    train = contents.values["splits/train"]
+    mean, variance = mean_and_variance(counts, train)
+    wrong = [
+        path
+        for path, expected in zip((f"neurons/{n}" for n in NEURON_STATISTICS), (mean, variance), strict=True)
+        if not np.allclose(contents.values[path], expected, rtol=1e-9, atol=1e-12, equal_nan=True)
+    ]
+    if not wrong and not are_principal_axes(axes, smoothed_covariance(counts, train, mean=mean, variance=variance)):
+        wrong = [PRINCIPAL_AXES]
+    return [f"{name}: {path} is not that of the training trials. Prepare it again." for path in wrong]

@@ -1,0 +1,97 @@
+"""What lies where in a shard, and everything in it but the large arrays, read in one pass."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+FORMAT = "neuromtm-session"
+FORMAT_VERSION = 2
+"""what is written"""
+READ_VERSIONS = (1, 2)
+SPLITS = ("train", "val", "test")
+NEURON_TEXT = ("uuid", "region", "probe")
+NEURON_NUMBERS = ("firing_rate_hz", "label", "depth_um")
+NEURON_STATISTICS = ("mean_count", "count_variance")
+"""not in format 1"""
+HELDOUT, PRINCIPAL_AXES = "neurons/heldout", "neurons/principal_axes"
+TRIAL_TIMES = ("start_s", "event_s")
+"""not in format 1"""
+TRIAL_NUMBERS = ("stimulus_onset_s", "contrast", "block", "reward", "reaction_time_s", *TRIAL_TIMES)
+ATTRIBUTES = ("eid", "subject", "lab", "source", "bin_size_s", "window_s", "align_event", "created_by")
+COUNTS, TRUE_RATES = "spikes/counts", "truth/rates"
+GROUPS = ("neurons", "trials", "splits", "spikes", "behavior", "truth")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything in a shard except the large arrays, as it lies in the file; nothing is checked yet."""
+
+    version: int
+    attributes: Mapping[str, Any]
+    values: Mapping[str, np.ndarray]
+    """path -> values of a small dataset; texts are bytes"""
+    shapes: Mapping[str, tuple[int, ...]]
+    """path -> shape of every dataset"""
+    counts_type: np.dtype | None
+    """None if there are no counts"""
+
+    def names(self, group: str) -> list[str]:
+        """The datasets of a group, sorted."""
+        return sorted(path.partition("/")[2] for path in self.shapes if path.startswith(f"{group}/"))
+
+    def text(self, path: str) -> np.ndarray:
+        """Values that are text, as str."""
+        values = self.values[path]
+        if values.dtype == object:  # format 1: texts of any length
+            return np.array([value.decode() for value in values], dtype=str)
+        try:
+            return values.astype(str)  # many times faster, but for ASCII only
+        except UnicodeDecodeError:
+            return np.char.decode(values, "utf-8")
+
+
+def n_bins(window_s: Sequence[float], bin_size_s: float) -> int:
+    """Number of bins in the window."""
+    return round((window_s[1] - window_s[0]) / bin_size_s)
+
+
+def required(version: int) -> list[str]:
+    """The paths that a shard of this version must have."""
+    paths = [COUNTS, "trials/choice", "trials/index", *(f"neurons/{n}" for n in NEURON_TEXT + NEURON_NUMBERS)]
+    paths += [f"trials/{n}" for n in TRIAL_NUMBERS if version > 1 or n not in TRIAL_TIMES]
+    if version > 1:
+        paths += [*(f"neurons/{n}" for n in NEURON_STATISTICS), PRINCIPAL_AXES]
+    return paths + [f"splits/{n}" for n in SPLITS]
+
+
+def read_contents(file: h5py.File) -> Contents:
+    """Read everything but the large arrays.
+
+    Each dataset is opened once, by h5py's low-level interface: starting with hundreds of sessions waits for this.
+    """
+    attributes = dict(file.attrs)
+    values: dict[str, np.ndarray] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    counts_type = None
+    for group in GROUPS:
+        if group.encode() not in file.id:
+            continue
+        of_group = h5py.h5g.open(file.id, group.encode())
+        for name in of_group:
+            path, dataset = f"{group}/{name.decode()}", h5py.h5d.open(of_group, name)
+            shapes[path] = dataset.shape
+            if path == COUNTS:
+                counts_type = dataset.dtype
+            if group in ("neurons", "trials", "splits") and path != PRINCIPAL_AXES:
+                values[path] = read_dataset(dataset)
+    return Contents(int(attributes.get("format_version", 0)), attributes, values, shapes, counts_type)
+
+
+def read_dataset(dataset: h5py.h5d.DatasetID) -> np.ndarray:
+    """All values of a dataset that h5py's low-level interface has opened."""
+    values = np.empty(dataset.shape, dataset.dtype)
+    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    return values
