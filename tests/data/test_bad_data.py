@@ -127,8 +127,8 @@ def test_an_error_in_a_worker_is_the_same_sentence(tmp_path, monkeypatch):
 def test_a_shard_of_another_version_is_named(tmp_path):
     write_folder(tmp_path, Session("a"))
     with h5py.File(tmp_path / "file0.h5", "r+") as file:
-        file.attrs["format_version"] = 2
-    assert "version 2, but this program reads" in said(ShardError, tmp_path)
+        file.attrs["format_version"] = 3
+    assert "version 3, but this program reads" in said(ShardError, tmp_path)
 
 
 def test_a_split_without_trials_is_named(tmp_path):

@@ -7,13 +7,17 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from format_1 import as_format_1
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_shards import N_BINS, Session, contents, ready, write_folder
+from small_shards import N_BINS, Session, contents, make_shard, ready, without_trials, write_folder
 
 from neuromtm.batch import Batch
 from neuromtm.data import dataset as dataset_module
 from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.data.dataset import SessionDataset
+from neuromtm.data.manifest import add_shard
+from neuromtm.data.shards import write_shard
 from neuromtm.metrics.spikes import bits_per_spike, poisson_nll
 
 SESSIONS = (
@@ -261,6 +265,47 @@ def test_mean_counts_are_those_of_the_training_trials_and_never_0(written):
         counts = shards[eid].counts[shards[eid].header.splits["train"]]
         n_entries = counts.shape[0] * counts.shape[1]
         np.testing.assert_allclose(data.mean_counts(eid), counts.mean((0, 1)) + 0.5 / n_entries, rtol=1e-6)
+
+
+def test_mean_counts_of_the_shard_are_the_very_numbers_that_counting_gives(written):
+    folder, _ = written
+    for options in ({}, {"regions": ["CA1"]}):
+        data = ready(folder, **options)
+        for eid in data.sessions:
+            assert data.mean_counts(eid).tolist() == data.counted_means(eid).tolist()
+
+
+def test_mean_counts_read_no_counts(written, monkeypatch):
+    data = ready(written[0])
+
+    def read(self, plan):
+        raise AssertionError("read")
+
+    monkeypatch.setattr(SessionDataset, "read", read)
+    assert all(len(data.mean_counts(eid)) == session.n_neurons for eid, session in data.sessions.items())
+
+
+def test_shards_of_format_1_give_the_same_data(tmp_path):
+    write_folder(tmp_path, Session("a"), Session("b", n_trials=30))
+    new = ready(tmp_path)
+    expected = {eid: new.mean_counts(eid).tolist() for eid in new.sessions}
+    batches = contents(new.train_dataloader())
+    new.teardown("fit")
+    for path in tmp_path.glob("*.h5"):
+        as_format_1(path)
+    old = ready(tmp_path)
+    for eid in new.sessions:
+        assert old.headers[eid].format_version == 1
+        assert old.fingerprint(eid) == new.fingerprint(eid)
+        assert old.mean_counts(eid).tolist() == expected[eid]
+    assert contents(old.train_dataloader()) == batches
+
+
+def test_mean_counts_without_training_trials_are_half_a_spike(tmp_path):
+    write_shard(tmp_path / "a.h5", without_trials(make_shard(Session("a")), "train"))
+    add_shard(tmp_path / "a.h5", "pretrain")
+    data = ready(tmp_path)
+    assert data.mean_counts("a").tolist() == data.counted_means("a").tolist() == 4 * [0.5]
 
 
 def test_mean_counts_are_worth_zero_bits_per_spike_on_the_training_trials(written):

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neuromtm.data import manifest
 from neuromtm.data.manifest import (
+    ManifestWriter,
     SessionEntry,
     add_session,
     add_shard,
@@ -18,7 +20,8 @@ from neuromtm.data.manifest import (
     read_manifest,
 )
 from neuromtm.data.shards import Neurons, Shard, ShardHeader, Trials, write_shard
-from neuromtm.errors import ManifestError
+from neuromtm.errors import ManifestError, ShardError
+from neuromtm.files import write_whole
 
 
 def write(folder: Path, eid: str) -> Path:
@@ -95,6 +98,79 @@ def test_no_session_is_lost_when_several_processes_add(folder):
     for process in processes:
         process.join()
     assert len(read_manifest(folder)) == 2 + 80
+
+
+@pytest.fixture
+def writes(monkeypatch):
+    """The times that a manifest was written."""
+    written = []
+    monkeypatch.setattr(manifest, "write_whole", lambda *args: (written.append(args), write_whole(*args)))
+    return written
+
+
+def test_many_shards_are_listed_at_once(folder, writes):
+    with ManifestWriter(folder) as writer:
+        for eid in "cdef":
+            writer.add(write(folder, eid), "heldout")
+        assert not writes
+    assert len(writes) == 1
+    assert [entry.eid for entry in read_manifest(folder)] == list("abcdef")
+    assert folder_problems(folder) == {}
+
+
+def test_the_manifest_is_written_when_its_time_has_come(folder, writes):
+    with ManifestWriter(folder, every_s=0.0) as writer:
+        writer.add(write(folder, "c"), "heldout")
+        assert find_entry(folder, "c") is not None
+    assert len(writes) == 1  # nothing waited at the end
+
+
+def test_an_error_does_not_lose_what_was_added_before(folder):
+    def interrupted():
+        with ManifestWriter(folder) as writer:
+            writer.add(write(folder, "c"), "heldout")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert find_entry(folder, "c") == describe(folder / "c.h5", "heldout")
+
+
+def test_a_shard_that_is_gone_does_not_keep_the_others_from_the_manifest(folder):
+    writer = ManifestWriter(folder)
+    for eid in "cd":
+        writer.add(write(folder, eid), "heldout")
+    (folder / "c.h5").unlink()
+    with pytest.raises(ShardError, match=r"c\.h5: no such shard"):
+        writer.write()
+    assert [entry.eid for entry in read_manifest(folder)] == ["a", "b", "d"]
+
+
+def test_a_writer_finds_what_it_added_and_what_another_one_added(folder):
+    with ManifestWriter(folder) as writer:
+        assert writer.find("a").role == "heldout"
+        writer.add(write(folder, "c"), "heldout")
+        assert writer.find("c") == describe(folder / "c.h5", "heldout")
+        add_shard(write(folder, "d"), "pretrain")
+        assert writer.find("d").role == "pretrain"
+        assert writer.find("e") is None
+
+
+def list_many(folder: Path, start: int) -> None:
+    with ManifestWriter(folder, every_s=0.0) as writer:
+        for number in range(start, start + 5):
+            writer.add(write(folder, f"{number:03d}"), "heldout")
+
+
+def test_no_shard_is_lost_when_several_writers_add(folder):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=list_many, args=(folder, 100 * n)) for n in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert len(read_manifest(folder)) == 2 + 20
+    assert folder_problems(folder) == {}
 
 
 def test_a_whole_folder_has_no_problems(folder):

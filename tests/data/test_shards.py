@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from format_1 import as_format_1
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -24,11 +25,13 @@ from neuromtm.data.shards import (
     Trials,
     open_shard,
     read_header,
+    read_principal_axes,
     read_shard,
     read_trials,
     shard_problems,
     write_shard,
 )
+from neuromtm.data.statistics import training_statistics
 from neuromtm.errors import ShardError
 
 
@@ -92,6 +95,14 @@ def same(found: Shard, expected: Shard) -> bool:
     return True
 
 
+def with_header(**changes):
+    return replace(make_shard(), header=replace(make_shard().header, **changes))
+
+
+def with_neurons(**changes):
+    return with_header(neurons=replace(make_shard().header.neurons, **changes))
+
+
 @given(
     counts=hnp.arrays(
         st.sampled_from([np.uint8, np.uint16]),
@@ -123,6 +134,88 @@ def test_written_twice_every_byte_is_equal(tmp_path):
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
+def test_the_statistics_are_those_of_the_training_trials_whatever_the_header_says(tmp_path):
+    shard = with_neurons(mean_count=np.zeros(3), count_variance=np.zeros(3))
+    write_shard(tmp_path / "a.h5", shard)
+    expected = training_statistics(shard.counts, shard.header.splits["train"])
+    neurons = read_header(tmp_path / "a.h5").neurons
+    np.testing.assert_array_equal(neurons.mean_count, expected.mean_count)
+    np.testing.assert_array_equal(neurons.count_variance, expected.count_variance)
+    axes = read_principal_axes(tmp_path / "a.h5")
+    np.testing.assert_array_equal(axes, expected.principal_axes)
+    assert (axes.dtype, axes.shape) == (np.float32, (3, 3))
+
+
+def test_neurons_that_the_source_holds_out_are_kept_as_such(tmp_path):
+    held_out = np.array([True, False, True])
+    write_shard(tmp_path / "a.h5", with_neurons(heldout=held_out))
+    assert read_header(tmp_path / "a.h5").neurons.heldout.tolist() == [True, False, True]
+    assert shard_problems(tmp_path / "a.h5") == []
+    write_shard(tmp_path / "b.h5", make_shard())
+    assert read_header(tmp_path / "b.h5").neurons.heldout is None
+
+
+def test_names_of_other_alphabets_survive(tmp_path):
+    write_shard(tmp_path / "a.h5", with_neurons(probe=np.array(["", "sonde é", "電極"])))
+    assert read_header(tmp_path / "a.h5").neurons.probe.tolist() == ["", "sonde é", "電極"]
+
+
+def test_a_trial_time_that_is_not_given_is_unknown(tmp_path):
+    write_shard(tmp_path / "a.h5", with_header(trials=replace(make_shard().header.trials, start_s=None, event_s=None)))
+    trials = read_header(tmp_path / "a.h5").trials
+    assert np.isnan(trials.start_s).all()
+    assert np.isnan(trials.event_s).all()
+
+
+def test_a_shard_of_format_1_opens_and_says_what_it_knows(tmp_path):
+    path = tmp_path / "a.h5"
+    write_shard(path, make_shard())
+    as_format_1(path)
+    assert shard_problems(path) == []
+    found, trials = read_shard(path), make_shard().header.trials
+    event_s = trials.stimulus_onset_s  # the event of these trials
+    known = replace(trials, event_s=event_s, start_s=event_s - 0.02)
+    assert same(found, with_header(trials=known))
+    assert found.header.format_version == 1
+    assert found.header.neurons.mean_count is found.header.neurons.count_variance is None
+    assert read_principal_axes(path) is None
+
+
+def test_the_times_of_an_event_that_a_shard_of_format_1_does_not_hold_are_unknown(tmp_path):
+    write_shard(tmp_path / "a.h5", with_header(align_event="goCue_times"))
+    as_format_1(tmp_path / "a.h5")
+    trials = read_header(tmp_path / "a.h5").trials
+    assert np.isnan(trials.event_s).all()
+    assert np.isnan(trials.start_s).all()
+
+
+@pytest.mark.parametrize("name", ["mean_count", "count_variance", "principal_axes"])
+def test_statistics_of_other_counts_are_found(tmp_path, name):
+    path = tmp_path / "a.h5"
+    write_shard(path, make_shard())
+    with h5py.File(path, "r+") as file:
+        file[f"neurons/{name}"][...] = 1.1 * file[f"neurons/{name}"][()]
+    assert shard_problems(path) == [f"{path}: neurons/{name} is not that of the training trials. Prepare it again."]
+
+
+def test_axes_of_another_number_of_neurons_are_found_when_the_header_is_read(tmp_path):
+    path = tmp_path / "a.h5"
+    write_shard(path, make_shard())
+    with h5py.File(path, "r+") as file:
+        del file["neurons/principal_axes"]
+        file["neurons/principal_axes"] = np.zeros((2, 4), np.float32)
+    with pytest.raises(ShardError, match=r"principal_axes has shape \(2, 4\), .* needs \(component, 3\)"):
+        read_header(path)
+
+
+def test_a_session_without_training_trials_has_no_mean(tmp_path):
+    shard = with_header(splits=make_shard().header.splits | {"train": np.zeros(0, np.int32)})
+    write_shard(tmp_path / "a.h5", shard)
+    assert np.isnan(read_header(tmp_path / "a.h5").neurons.mean_count).all()
+    assert read_principal_axes(tmp_path / "a.h5").shape == (0, 3)
+    assert shard_problems(tmp_path / "a.h5") == []
+
+
 def test_one_trial_is_one_chunk_with_a_checksum(tmp_path):
     write_shard(tmp_path / "a.h5", make_shard())
     with open_shard(tmp_path / "a.h5") as file:
@@ -147,14 +240,6 @@ def test_names_in_session_info_are_plain_strings(tmp_path):
     assert {type(name) for name in (info.eid, *info.neurons, *info.regions)} == {str}
     assert info.region_names == ("CA1", "VISp")
     assert info.region_index().number.tolist() == [0, -1, 1]
-
-
-def with_header(**changes):
-    return replace(make_shard(), header=replace(make_shard().header, **changes))
-
-
-def with_neurons(**changes):
-    return with_header(neurons=replace(make_shard().header.neurons, **changes))
 
 
 SPLITS = make_shard().header.splits
@@ -197,7 +282,7 @@ def test_a_writer_killed_at_any_moment_leaves_no_half_shard(tmp_path):
 import sys
 from pathlib import Path
 import numpy as np
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
 from test_shards import make_shard
 from neuromtm.data.shards import write_shard
 shard = make_shard(np.ones((200, 20, 20), np.uint8))
@@ -234,8 +319,8 @@ def test_a_shard_of_another_version_says_both_versions(tmp_path):
     path = tmp_path / "a.h5"
     write_shard(path, make_shard())
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
-    with pytest.raises(ShardError, match="version 2, but this program reads 'neuromtm-session' version 1"):
+        file.attrs["format_version"] = 3
+    with pytest.raises(ShardError, match="version 3, but this program reads 'neuromtm-session' version 1 and 2"):
         read_header(path)
 
 
@@ -246,7 +331,9 @@ def test_another_programs_hdf5_file_is_refused(tmp_path):
         read_shard(tmp_path / "a.h5")
 
 
-@pytest.mark.parametrize("name", ["spikes/counts", "neurons/uuid", "trials/block", "splits/val"])
+@pytest.mark.parametrize(
+    "name", ["spikes/counts", "neurons/uuid", "neurons/mean_count", "trials/block", "trials/event_s", "splits/val"]
+)
 def test_a_shard_without_a_dataset_says_which(tmp_path, name):
     path = tmp_path / "a.h5"
     write_shard(path, make_shard())

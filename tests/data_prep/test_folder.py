@@ -10,9 +10,11 @@ import pytest
 from data_prep.__main__ import main
 from data_prep.folder import Job, prepare_sessions
 from data_prep.options import PrepareOptions
+from neuromtm.data import manifest
 from neuromtm.data.manifest import folder_problems, read_manifest
 from neuromtm.data.shards import read_header, shard_name
-from neuromtm.errors import ConfigError, SourceError
+from neuromtm.errors import ConfigError, ManifestError, SourceError
+from neuromtm.files import write_whole
 
 MANY = ("--n-sessions", "8", "--n-heldout", "2", "--n-trials", "40", "--n-neurons", "30")
 OPTIONS = PrepareOptions(window_s=(-0.1, 0.1))
@@ -51,11 +53,38 @@ def test_a_killed_preparation_is_taken_up_and_ends_in_the_same_bytes(tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     command = [sys.executable, "-c", KILLED_IN_THE_THIRD_SHARD, "simulate", "--out", str(killed), *MANY]
     assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
-    assert sorted(digests(killed)) == ["manifest.json", "sim-0-00.h5", "sim-0-01.h5"]
-    assert folder_problems(killed) == {}
+    assert sorted(digests(killed)) == ["sim-0-00.h5", "sim-0-01.h5"]  # whole, and listed by the next call
     assert main(["simulate", "--out", str(killed), *MANY]) == 0
     assert main(["simulate", "--out", str(whole), *MANY]) == 0
     assert digests(killed) == digests(whole)
+
+
+def test_an_interrupted_preparation_has_listed_what_it_prepared(recording, tmp_path):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    jobs = [Job("mouse-1", "pretrain", lambda: recording), Job("mouse-2", "pretrain", interrupt)]
+    with pytest.raises(KeyboardInterrupt):
+        list(prepare_sessions(jobs, out=tmp_path, options=OPTIONS, source_options={}))
+    assert [entry.eid for entry in read_manifest(tmp_path)] == ["mouse-1"]
+    assert folder_problems(tmp_path) == {}
+
+
+def test_the_manifest_is_not_written_for_every_session(recording, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(manifest, "write_whole", lambda *args: (written.append(args), write_whole(*args)))
+    jobs = [Job(f"mouse-{n}", "pretrain", lambda n=n: replace(recording, eid=f"mouse-{n}")) for n in range(6)]
+    outcomes = list(prepare_sessions(jobs, out=tmp_path, options=OPTIONS, source_options={}))
+    assert [outcome.status for outcome in outcomes] == 6 * ["prepared"]
+    assert len(written) == 1
+    assert len(read_manifest(tmp_path)) == 6
+
+
+def test_a_manifest_that_cannot_be_read_stops_the_preparation_before_its_first_session(recording, tmp_path):
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(ManifestError, match="not a readable manifest"):
+        prepare_one(recording, tmp_path)
+    assert not (tmp_path / "mouse-1.h5").exists()
 
 
 def test_two_processes_in_one_folder_leave_it_whole(tmp_path):

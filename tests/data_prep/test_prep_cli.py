@@ -45,7 +45,7 @@ def flip(path):
 
 def rename_version(path):
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
+        file.attrs["format_version"] = 3
 
 
 @pytest.mark.parametrize("damage", [cut, flip, rename_version, lambda path: path.unlink()])

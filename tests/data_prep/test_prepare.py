@@ -79,6 +79,25 @@ def test_the_firing_rate_is_the_mean_over_the_kept_windows_and_filters_by_it(rec
     assert shard_of(quiet, options).header.neurons.uuid.tolist() == ["a"]
 
 
+def test_the_firing_rate_is_that_of_the_training_trials_alone(recording):
+    splits = shard_of(recording).header.splits
+    (test,) = splits["test"]
+    times_s = np.append(recording.spike_times_s, np.repeat(recording.trials.stimulus_onset_s[test] + 0.007, 30))
+    order = np.argsort(times_s, kind="stable")
+    neuron = np.append(recording.spike_neuron, np.zeros(30, int))
+    busy = replace(recording, spike_times_s=times_s[order], spike_neuron=neuron[order])
+    assert shard_of(busy).counts[test].sum() == 33
+    assert shard_of(busy).header.neurons.firing_rate_hz == pytest.approx([5.0, 5.0, 5.0])
+
+
+def test_trials_keep_the_times_of_their_event_and_of_the_start_of_their_window(recording, with_trial):
+    options = replace(OPTIONS, align_event="goCue_times")
+    changed = replace(recording, trials=replace(with_trial("choice", 1, 0.0), go_cue_s=10.0 * np.arange(1, 6) + 0.05))
+    trials = shard_of(changed, options).header.trials
+    np.testing.assert_allclose(trials.event_s, [10.05, 30.05, 40.05, 50.05])
+    np.testing.assert_allclose(trials.start_s, trials.event_s - 0.1)
+
+
 def test_true_rates_follow_the_kept_trials_and_neurons(recording, with_trial):
     rates = np.arange(5 * 10 * 3, dtype=np.float16).reshape(5, 10, 3)
     changed = replace(recording, true_rates=rates, trials=with_trial("choice", 1, 0.0))

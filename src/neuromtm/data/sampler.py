@@ -112,7 +112,7 @@ def _draw_batch(
     while len(batch) < n_groups:
         chosen = [heapq.heappop(heap)[2] for _ in range(min(n_groups - len(batch), len(heap)))]
         for eid in chosen:
-            batch.append(waiting[eid].pop())
+            batch.append(waiting[eid].pop(0))
             if waiting[eid]:
                 heapq.heappush(heap, (-len(waiting[eid]), next(ties), eid))
     return tuple(batch)

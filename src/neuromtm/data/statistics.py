@@ -140,4 +140,5 @@ def are_principal_axes(axes: np.ndarray, covariance: np.ndarray) -> bool:
 def _blocks(counts: np.ndarray, train: np.ndarray) -> Iterator[np.ndarray]:
     """Some training trials at a time: the counts of a long session do not fit into memory as float64."""
     for start in range(0, len(train), TRIALS_AT_ONCE):
-        yield counts[train[start : start + TRIALS_AT_ONCE]]
+        # in one layout, because sums of numbers that lie otherwise in memory are rounded otherwise
+        yield np.ascontiguousarray(counts[train[start : start + TRIALS_AT_ONCE]])
