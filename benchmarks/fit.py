@@ -124,9 +124,8 @@ def main() -> None:
             n_trials, n_sessions = map(int, batch.split("x"))
             for precision in given.precisions:
                 rows.append(row(folder, given, n_trials, n_sessions, precision))
-    print(
-        f"Fits of about {given.seconds:g} s, with {' '.join(given.set) or 'no more options'}; {time_of(given.device)}.\n"
-    )
+    more = " ".join(given.set) or "no more options"
+    print(f"Fits of about {given.seconds:g} s, with {more}; {time_of(given.device)}.\n")
     columns = ("batch x sessions", "precision", "bare step, trials/s", "fit, trials/s", "fit / bare")
     print(table((*columns, "validation, s", "epoch, s", "validation / epoch"), rows))
 

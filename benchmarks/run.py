@@ -40,7 +40,7 @@ class Program(NamedTuple):
 
 
 CPU = (
-    Program("Step", ("step", "--data", "DATA", "--rounds", "2"), 420),
+    Program("Step", ("step", "--data", "DATA", "--rounds", "2"), 600),
     Program("Loader", ("loader", "--n-sessions", "6"), 60),
     Program("Fit and validation", ("fit", "--data", "DATA", "--precisions", "PRECISION"), 180),
     Program(
