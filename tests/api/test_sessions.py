@@ -121,7 +121,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
     assert session.counts.dtype == np.uint8
     assert session.neurons["uuid"].tolist() == [f"mine-{i:04d}" for i in range(4)]
     assert session.neurons["region"].tolist() == region
-    assert session.neurons["firing_rate_hz"] == pytest.approx(counts.mean((0, 1)) / 0.02)
+    assert session.neurons["firing_rate_hz"] == pytest.approx(counts[session.splits["train"]].mean((0, 1)) / 0.02)
     assert session.trials["choice"].tolist() == [1, -1, 0, 0] * 5
     assert session.behavior["lick"] == pytest.approx(trace)
     assert (session.bin_size_s, session.subject, session.role) == (0.02, "Ada", "heldout")
