@@ -26,15 +26,18 @@ class ActivityTasks(lightning.Callback):
 
     Args:
         n_val_neurons: neurons per session that a validation leaves out in turn. They are drawn once, by the model's
-            seed. A test leaves out every neuron.
+            seed. A test leaves out every neuron. With the default values a validation takes less time than an epoch.
+        n_val_regions: regions per session that a validation hides in turn, drawn once. A test hides every region.
         prompt: scheme whose prompt and attention are used in every task; by default each task uses its own. It does not
             change what a task hides and scores. The model must have been trained with this scheme.
     """
 
-    def __init__(self, *, n_val_neurons: int = 16, prompt: Scheme | None = None):
-        if n_val_neurons < 1:
-            raise ConfigError(f"activity.n_val_neurons is {n_val_neurons}, less than 1.")
-        self.n_val_neurons, self.prompt = n_val_neurons, prompt
+    def __init__(self, *, n_val_neurons: int = 4, n_val_regions: int = 2, prompt: Scheme | None = None):
+        problems = [] if n_val_neurons >= 1 else [f"n_val_neurons is {n_val_neurons}, less than 1."]
+        problems += [] if n_val_regions >= 0 else [f"n_val_regions is {n_val_regions}, below 0."]
+        if problems:
+            raise ConfigError("activity: " + " ".join(problems))
+        self.n_val_neurons, self.n_val_regions, self.prompt = n_val_neurons, n_val_regions, prompt
         self.scores: list[NeuronScores] = []
         """scores of the last validation or test, one entry per session"""
         self.conditions: dict[str, Conditions] = {}
@@ -86,7 +89,7 @@ class ActivityTasks(lightning.Callback):
                     ):
                         places = held_out.neurons + self._offsets[group.eid]
                         self._bps[task].update(held_out.log_rates, held_out.counts, neurons=places)
-                        if task == "co_smoothing":
+                        if task == "co_smoothing" and every_neuron:  # a validation shows bits per spike only
                             self._update_shares(held_out, places, group)
 
     def _update_shares(self, held_out: HeldOut, places: Tensor, group: SessionGroup) -> None:
@@ -99,11 +102,15 @@ class ActivityTasks(lightning.Callback):
             )
 
     def _places_of(self, module: MaskedModeling, eid: str, *, every_neuron: bool) -> Places:
-        session, neurons = module.built_model.sessions[eid], None
-        if not every_neuron:
-            order = torch.randperm(session.n_neurons, generator=generator_for(module.seed, "validation neurons", eid))
-            neurons = order[: self.n_val_neurons].sort().values
-        return Places.of(session.region_index(), neurons).to(module.device)
+        session = module.built_model.sessions[eid]
+        region = session.region_index()
+        if every_neuron:
+            return Places.of(region).to(module.device)
+        order = torch.randperm(session.n_neurons, generator=generator_for(module.seed, "validation neurons", eid))
+        own = Places.of(region, order[: self.n_val_neurons].sort().values)
+        order = torch.randperm(len(own.members), generator=generator_for(module.seed, "validation regions", eid))
+        chosen = sorted(list(own.members)[i] for i in order[: self.n_val_regions].tolist())
+        return own._replace(members={one: own.members[one] for one in chosen}).to(module.device)
 
     def _finish(self, module: MaskedModeling) -> None:
         bps = {task: _whole(metric) for task, metric in self._bps.items()}

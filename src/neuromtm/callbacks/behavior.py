@@ -33,15 +33,29 @@ class BehaviorReadout(lightning.Callback):
     Args:
         targets: behaviours to decode, by their names in the shards: choice, block, reward, contrast, reaction_time_s,
             or a trace such as whisker_motion_energy.
-        validate: whether each validation fits read-outs too. It then reads all training trials every time.
+        validate: whether each validation fits read-outs too.
+        n_val_sessions: sessions in which it does, the first ones. A test decodes in all of them.
+        n_val_trials: training trials of a session that it fits them to, evenly spread. A test fits to all of them.
         baselines: whether a test fits read-outs of raw counts too, to see what the model adds.
     """
 
-    def __init__(self, *, targets: tuple[str, ...] = DEFAULT_TARGETS, validate: bool = True, baselines: bool = True):
+    def __init__(
+        self,
+        *,
+        targets: tuple[str, ...] = DEFAULT_TARGETS,
+        validate: bool = True,
+        n_val_sessions: int = 2,
+        n_val_trials: int = 48,
+        baselines: bool = True,
+    ):
         names = [short_name(target) for target in targets]
+        for name, number in {"n_val_sessions": n_val_sessions, "n_val_trials": n_val_trials}.items():
+            if number < 1:
+                raise ConfigError(f"behavior.{name} is {number}, less than 1.")
         if len(set(names)) != len(names):
             raise ConfigError(f"behavior.targets names a behaviour twice: {', '.join(targets)}.")
         self.targets, self.validate, self.baselines = tuple(targets), validate, baselines
+        self.n_val_sessions, self.n_val_trials = n_val_sessions, n_val_trials
         self.scores: dict[str, list[Decoded]] = {}
         """eid -> what the last test tried, one entry for each behaviour that the session has"""
 
@@ -58,9 +72,10 @@ class BehaviorReadout(lightning.Callback):
         prompt = pl_module.known_objective.stand_in(PROMPTS["co_smoothing"])
         splits: tuple[Split, ...] = ("train", "val", "val")
         mine = {}
-        for eid in self._mine(trainer):
-            rates = (one for one in _of_the_model(pl_module, eid, prompt, splits) if one.features == "rates")
-            mine[eid] = decode(eid, self._labels(trainer, eid, splits), rates)
+        for eid in self._mine(trainer, self.n_val_sessions):
+            found = _of_the_model(pl_module, eid, prompt, splits, n_train=self.n_val_trials)
+            rates = (one for one in found if one.features == "rates")
+            mine[eid] = decode(eid, self._labels(trainer, eid, splits, n_train=self.n_val_trials), rates)
         metrics = [behavior_metrics(decoded) for decoded in _gathered(trainer, mine).values()]
         for name in dict.fromkeys(name for of_one in metrics for name in of_one):
             values = [of_one[name] for of_one in metrics if name in of_one]
@@ -101,14 +116,16 @@ class BehaviorReadout(lightning.Callback):
             decoded = add_reduced_rank(decoded, counts, name="counts_rrr_all_sessions")
         return self.scores | trainer.strategy.broadcast(decoded)
 
-    def _mine(self, trainer: lightning.Trainer) -> list[str]:
-        """The sessions of this rank."""
-        return list(data_of(trainer).sessions)[trainer.global_rank :: trainer.world_size]
+    def _mine(self, trainer: lightning.Trainer, most: int | None = None) -> list[str]:
+        """The sessions of this rank, of all or of the first ones."""
+        return list(data_of(trainer).sessions)[:most][trainer.global_rank :: trainer.world_size]
 
-    def _labels(self, trainer: lightning.Trainer, eid: str, splits: tuple[Split, ...]) -> list[Labels]:
-        """The behaviours that the session has."""
+    def _labels(
+        self, trainer: lightning.Trainer, eid: str, splits: tuple[Split, ...], n_train: int | None = None
+    ) -> list[Labels]:
+        """The behaviours that the session has, in all training trials or in some."""
         data = data_of(trainer)
-        trials = [data.headers[eid].splits[split] for split in splits]
+        trials = [data.some_trials(eid, split, n_train if split == "train" else None) for split in splits]
         there = target_names(data.headers[eid])
         targets = (target_of(data, eid, name) for name in self.targets if name in there)
         return [labels_of(target, trials) for target in targets if target is not None]
@@ -123,25 +140,29 @@ class BehaviorReadout(lightning.Callback):
             yield from smoothed_counts(Splits(*(_counts(data, eid, split) for split in splits)), data.bin_size_s)
 
 
-def _of_the_model(module: MaskedModeling, eid: str, prompt: Scheme, splits: tuple[Split, ...]) -> Iterator[Candidate]:
-    """Rates and hidden states under a prompt, both from one forward pass."""
+def _of_the_model(
+    module: MaskedModeling, eid: str, prompt: Scheme, splits: tuple[Split, ...], n_train: int | None = None
+) -> Iterator[Candidate]:
+    """Rates and hidden states under a prompt, both from one forward pass; of all training trials or of some."""
     rates, states, seen = [], [], {}
     for split in splits:
         if split not in seen:
-            seen[split] = _predicted(module, eid, prompt, split)
+            seen[split] = _predicted(module, eid, prompt, split, n_train if split == "train" else None)
         rates.append(seen[split][0])
         states.append(seen[split][1])
     yield Candidate("rates", Splits(*rates), prompt=prompt)
     yield Candidate("states", Splits(*states), prompt=prompt)
 
 
-def _predicted(module: MaskedModeling, eid: str, prompt: Scheme, split: Split) -> tuple[np.ndarray, np.ndarray]:
+def _predicted(
+    module: MaskedModeling, eid: str, prompt: Scheme, split: Split, most: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     """(trial, bin, neuron) expected spikes per bin and (trial, bin, state) of a split, which may be empty."""
     data = data_of(module.trainer)
     rates = [torch.empty(0, data.n_bins, data.sessions[eid].n_neurons)]
     states = [torch.empty(0, data.n_bins, module.built_model.backbone.state_size)]
     with module.trainer.precision_plugin.forward_context():
-        for group in data.groups(eid, split):
+        for group in data.groups(eid, split, most):
             found = features_of(module.built_model, prompt, group.to(module.device))
             rates.append(found.rates.cpu())
             states.append(found.states.cpu())
@@ -165,4 +186,4 @@ def _gathered(trainer: lightning.Trainer, mine: dict[str, list[Decoded]]) -> dic
     gathered: list[Any] = [None] * trainer.world_size
     torch.distributed.all_gather_object(gathered, mine)
     everyone = {eid: decoded for part in gathered for eid, decoded in part.items()}
-    return {eid: everyone[eid] for eid in data_of(trainer).sessions}
+    return {eid: everyone[eid] for eid in data_of(trainer).sessions if eid in everyone}

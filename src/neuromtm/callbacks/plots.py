@@ -27,23 +27,38 @@ from neuromtm.plots.regions import Means, regions_plot
 from neuromtm.plots.tasks import TaskPanel, scores_plot, task_plot
 from neuromtm.training.masked_modeling import MaskedModeling
 
+N_VAL_NEURONS = 48
+"""neurons that a validation draws: each of them is left out twice"""
+VAL_DPI = 80
+"""dots per inch of a validation's plot, which takes less time than one of full size"""
+
 
 class TaskPlots(lightning.Callback):
     """Draws the four activity tasks on one trial of each session. A test also draws all scores and some neurons.
 
     Args:
-        n_val_sessions: number of sessions that a validation draws, the first ones; 0 for none. A test draws all.
+        n_val_sessions: number of sessions that validations draw in turn, the first ones; each validation draws the next
+            one, with some of its neurons. 0 for none. A test draws all sessions with all neurons.
     """
 
     def __init__(self, *, n_val_sessions: int = 4):
         if n_val_sessions < 0:
             raise ConfigError(f"figures.n_val_sessions is {n_val_sessions}, below 0.")
         self.n_val_sessions = n_val_sessions
+        self._n_drawn = 0
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
+        self._n_drawn = 0
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
-            for eid in _with_trials(trainer, "val")[: self.n_val_sessions]:
-                show_plot(trainer, f"val/{eid}", self._draw(trainer, pl_module, eid, split="val"))
+            eids = _with_trials(trainer, "val")[: self.n_val_sessions]
+            if eids:
+                eid = eids[self._n_drawn % len(eids)]
+                self._n_drawn += 1
+                plot = self._draw(trainer, pl_module, eid, split="val")
+                plot.set_dpi(VAL_DPI)
+                show_plot(trainer, f"val/{eid}", plot)
 
     # after all `on_test_epoch_end`: the tables are on disk before anything is drawn, and the plots may need them
     def on_test_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
@@ -79,27 +94,34 @@ class TaskPlots(lightning.Callback):
             behavior={},
         ).to(module.device)
         means = activity_means(next(scores for scores in activity.scores if scores.eid == eid))
+        regions = np.asarray(data.sessions[eid].regions)
+        testing, n_neurons = split == "test", len(regions)
+        chosen = np.arange(n_neurons) if testing else _spread(regions, N_VAL_NEURONS)
         with trainer.precision_plugin.forward_context():
             panels = [
                 TaskPanel(
                     task=task,
-                    predicted=_predicted(module, task, first, activity.prompt)[0].cpu().numpy(),
+                    predicted=_predicted(
+                        module, task, first, activity.prompt, torch.from_numpy(chosen).to(module.device)
+                    )[0]
+                    .cpu()
+                    .numpy()[:, chosen],
                     bps=means[f"{task}_bps"],
                 )
                 for task in TASKS
             ]
-        regions = data.sessions[eid].regions
+        counts, regions = group.counts.numpy()[..., chosen], regions[chosen]
         return task_plot(
             eid=eid,
-            counts=first.counts[0].cpu().numpy(),
+            counts=counts[0],
             regions=regions,
             panels=panels,
             # not while training: Rastermap takes seconds
-            order=neuron_order(group.counts.numpy(), regions, bin_size_s=data.bin_size_s, rastermap=split == "test"),
+            order=neuron_order(counts, regions, bin_size_s=data.bin_size_s, rastermap=testing),
             bin_size_s=data.bin_size_s,
             window_s=data.headers[eid].window_s,
             align_event=data.headers[eid].align_event,
-            shown=f"trial {int(first.trial[0])}",
+            shown=f"trial {int(group.trial[0])}" if testing else f"of {n_neurons}, trial {int(group.trial[0])}",
         )
 
     @staticmethod
@@ -138,6 +160,12 @@ class TaskPlots(lightning.Callback):
             window_s=data.headers[eid].window_s,
             align_event=data.headers[eid].align_event,
         )
+
+
+def _spread(regions: np.ndarray, most: int) -> np.ndarray:
+    """(neuron',) places of at most so many neurons, evenly spread over the regions, in ascending order."""
+    places = np.argsort(regions, kind="stable")
+    return np.sort(places[np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(np.int64)])
 
 
 def _region_means(rows: Sequence[RegionRow]) -> dict[str, dict[str, Means]]:

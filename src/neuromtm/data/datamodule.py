@@ -254,9 +254,16 @@ class SessionDataModule(lightning.LightningDataModule):
             total += group.counts.sum(0, dtype=torch.float64)
         return (total / max(n_trials, 1)).to(torch.float32)
 
-    def groups(self, eid: str, split: Split) -> Iterator[SessionGroup]:
-        """A session's trials in order, `eval_batch_size` at a time, read in this process."""
+    def some_trials(self, eid: str, split: Split, most: int | None = None) -> np.ndarray:
+        """(trial,) numbers in the shard of a split's trials, in order; at most so many of them, evenly spread."""
         trials = self.headers[eid].splits[split]
+        if most is None or len(trials) <= most:
+            return trials
+        return trials[np.linspace(0, len(trials) - 1, most).round().astype(np.int64)]
+
+    def groups(self, eid: str, split: Split, most: int | None = None) -> Iterator[SessionGroup]:
+        """A session's trials (see `some_trials`), `eval_batch_size` at a time, read in this process."""
+        trials = self.some_trials(eid, split, most)
         for start in range(0, len(trials), self.eval_batch_size):
             chosen = trials[start : start + self.eval_batch_size]
             yield self._opened.read(GroupPlan(eid, tuple(int(t) for t in chosen)))

@@ -209,11 +209,12 @@ class StitchedModel(nn.Module):
             own_pass = torch.ones(n_trials, len(neurons), dtype=torch.bool)
         else:
             own_pass = (session.visible[..., neurons] != 0).any(dim=1).cpu()
-        if own_pass.all():
-            predicted = session.visible.new_empty(n_trials, n_bins, len(neurons))
-        else:  # one pass serves all silent neurons: to hide them changes nothing
-            log_rates = self.backbone([session], scheme).log_rates[0]
-            predicted = log_rates[..., neurons].to(session.visible.dtype)
+        predicted = session.visible.new_empty(n_trials, n_bins, len(neurons))
+        with_silent = (~own_pass).any(dim=1).nonzero()[:, 0]
+        if len(with_silent):  # one pass serves all silent neurons of a trial: to hide them changes nothing
+            trials = with_silent.to(neurons.device)
+            log_rates = self.backbone([_some(session, trials)], scheme).log_rates[0]
+            predicted[trials] = log_rates[..., neurons].to(predicted.dtype)
         n_pairs = PAIRS_AT_ONCE * (1 if neurons.device.type == "cpu" else GPU_TIMES)
         for part in torch.arange(len(neurons)).split(max(1, n_pairs // n_trials)):
             trials, places = own_pass[:, part].nonzero(as_tuple=True)
@@ -231,3 +232,9 @@ class StitchedModel(nn.Module):
             hidden = torch.zeros_like(visible, dtype=torch.bool)
         # in the precision of the weights, which the trainer may have set
         return SessionInput(stitcher, visible.to(next(stitcher.parameters()).dtype), hidden, n_active)
+
+
+def _some(session: SessionInput, trials: Tensor) -> SessionInput:
+    """Some of a session's trials."""
+    n_active = None if session.n_active is None else session.n_active[trials.cpu()]
+    return session._replace(visible=session.visible[trials], hidden=session.hidden[trials], n_active=n_active)
