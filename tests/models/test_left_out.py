@@ -8,6 +8,7 @@ from small_models import BACKBONES, N_BINS, make_group, make_model, make_session
 from torch import Tensor, nn
 
 from neuromtm.batch import Scheme
+from neuromtm.models import stitching
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.stitching import LinearStitcher, StitchedModel, VisibleGroup
 
@@ -141,6 +142,24 @@ def test_half_precision_gives_the_precision_of_the_weights_whoever_is_silent(bac
             log_rates = model.left_out(group, "neuron", neurons)
             assert log_rates.dtype == torch.float32
             assert (log_rates - exact[..., neurons]).abs().max() < 0.1 * exact.std()
+
+
+@architectures
+def test_neurons_left_out_by_several_calls_are_those_left_out_by_one_and_every_pair_is_counted(backbone, monkeypatch):
+    model, group, neurons, counted = make_model(backbone=backbone), sparse_group(), torch.arange(7), []
+    with torch.no_grad():
+        at_once = model.left_out(group, "neuron", neurons)
+        monkeypatch.setattr(stitching, "PAIRS_AT_ONCE", 10)  # two neurons of five trials
+        in_parts = model.left_out(group, "neuron", neurons, done=counted.append)
+    torch.testing.assert_close(in_parts, at_once, rtol=1e-10, atol=1e-12)
+    assert counted == [10, 10, 10, 5]
+
+
+def test_only_trials_with_a_silent_pair_take_the_pass_that_serves_silent_neurons(monkeypatch):
+    model, group = make_model(backbone="NDT1"), sparse_group()
+    watched = Watched(model.backbone, monkeypatch)
+    model.left_out(group, "neuron", torch.tensor([0]))  # silent in trial 2 alone
+    assert (watched.n_trials, sorted(watched.pairs)) == ([1], [(0, 0), (1, 0), (3, 0), (4, 0)])
 
 
 class CountsHidden(Backbone):
