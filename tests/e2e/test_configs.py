@@ -63,7 +63,7 @@ def test_overlays_instantiate(overlay, tmp_path):
 @pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
 def test_the_overlay_for_gpus_is_read(recipe):
     config = Parsed(command(recipe, CONF / "trainer" / "gpu.yaml")).config["fit"]
-    assert config["trainer"]["precision"] == "bf16-mixed"
+    assert config["trainer"]["precision"] == "auto"
     assert config["data"]["pin_memory"]
 
 

@@ -34,6 +34,7 @@ from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.decoding import BehaviorDecoding
 from neuromtm.training.distributed import strategy_for
 from neuromtm.training.masked_modeling import MaskedModeling
+from neuromtm.training.precision import AutoTrainer
 
 
 class Parser(LightningArgumentParser):
@@ -65,6 +66,7 @@ class NeuromtmCLI(LightningCLI):
             BehaviorDecoding if self._decodes else MaskedModeling,
             SessionDataModule,
             args=given,
+            trainer_class=AutoTrainer,
             parser_class=Parser,
             parser_kwargs={
                 "description": "Multi-task masked models of spiking neurons: train, fine-tune, test.",
