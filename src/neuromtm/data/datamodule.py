@@ -165,10 +165,11 @@ class SessionDataModule(lightning.LightningDataModule):
                 info=info,
                 path=self.root / entry.file,
                 neurons=neurons,
+                n_in_shard=header.n_neurons,
                 choice=header.trials.choice,
                 behaviors=header.behaviors,
             )
-        self._dataset = SessionDataset(sources, in_memory=self.cache == "memory")
+        self._dataset = SessionDataset(sources, mapped=self.cache == "memory")
 
     def teardown(self, stage: str) -> None:
         """Close the shards, so that other programs can open them in their own way."""
