@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from small_shards import N_BINS, Session, contents, make_shard, ready, without_trials, write_folder
 
 from neuromtm.batch import Batch
-from neuromtm.data import dataset as dataset_module
+from neuromtm.data.chunks import ShardReader
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.dataset import SessionDataset
 from neuromtm.data.manifest import add_shard
@@ -76,28 +76,25 @@ def test_several_sessions_share_a_batch_in_training_only(folder):
 
 
 def test_setup_reads_no_counts_and_a_batch_reads_its_own_trials_only(folder, monkeypatch):
-    read, n_read = dataset_module.read_trials, []
-    monkeypatch.setattr(
-        dataset_module, "read_trials", lambda data, trials: n_read.append(len(trials)) or read(data, trials)
-    )
-    opened, open_file = [], dataset_module.open_shard_file
-    monkeypatch.setattr(dataset_module, "open_shard_file", lambda path: opened.append(path) or open_file(path))
+    n_read, read = [], ShardReader.read
+    monkeypatch.setattr(ShardReader, "read", lambda *of: n_read.append(len(of[3])) or read(*of))
     data = ready(folder, sessions=["c"], batch_size=2)
     batches = iter(data.train_dataloader())
-    assert (n_read, opened) == ([], [])
+    assert n_read == []
     next(batches)
     assert n_read == [2]
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
-@pytest.mark.parametrize("cache", ["none", "memory"])
-def test_workers_and_memory_give_the_same_batches(folder, n_workers, cache):
-    plain = ready(folder, batch_size=4, sessions_per_batch=2)
+@pytest.mark.parametrize("n_workers", [0, 1, 2])
+@pytest.mark.parametrize("cache", ["auto", "device", "memory", "none"])
+def test_wherever_the_counts_lie_the_batches_are_the_same(folder, n_workers, cache):
+    plain = ready(folder, batch_size=4, sessions_per_batch=2, cache="none")
     data = ready(folder, batch_size=4, sessions_per_batch=2, n_workers=n_workers, cache=cache)
     data.mean_counts("a")  # opens a file here, before the workers start
-    loader, expected = data.train_dataloader(), plain.train_dataloader()
-    for epoch in range(2):
-        assert contents(epoch_of(loader, epoch)) == contents(epoch_of(expected, epoch))
+    for split in ("train", "val", "test"):
+        loader, expected = getattr(data, f"{split}_dataloader")(), getattr(plain, f"{split}_dataloader")()
+        for epoch in range(2):
+            assert contents(epoch_of(loader, epoch)) == contents(epoch_of(expected, epoch))
 
 
 def test_epochs_differ_and_the_seed_sets_them(folder):

@@ -22,7 +22,7 @@ from neuromtm.errors import ShardError
 
 MAX_OPEN_FILES = 64
 CHECKSUM_BYTES = 4
-BYTES_AT_ONCE = 2**19
+BYTES_AT_ONCE = 2**20
 """Trials are read and checked in blocks of so many bytes, which stay in a processor's cache meanwhile."""
 WORDS_IN_A_ROW = 256
 UNDEFINED = 2**64 - 1

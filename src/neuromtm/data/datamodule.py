@@ -8,12 +8,15 @@ from typing import Literal, cast
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from neuromtm.batch import Batch, SessionGroup, SessionInfo
 from neuromtm.data.dataset import SessionDataset, SessionSource
+from neuromtm.data.device_cache import DeviceDataset
 from neuromtm.data.manifest import SessionEntry, choose_sessions
+from neuromtm.data.placement import Cache, Placement, place
 from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
 from neuromtm.data.shards import ShardHeader, open_shard, read_header
 from neuromtm.errors import ConfigError, DataError, ManifestError, UserError
@@ -26,7 +29,7 @@ Split = Literal["train", "val", "test"]
 class ResumableLoader(DataLoader[Batch]):
     """A loader that can start an epoch at a later batch: Lightning keeps its state in the checkpoint."""
 
-    def __init__(self, dataset: SessionDataset, sampler: SessionBatchSampler, **options):
+    def __init__(self, dataset: SessionDataset | DeviceDataset, sampler: SessionBatchSampler, **options):
         super().__init__(dataset, batch_size=None, sampler=sampler, **options)
         self._given = 0
         self.waited_s = 0.0
@@ -82,7 +85,10 @@ class SessionDataModule(lightning.LightningDataModule):
         eval_batch_size: trials in a batch in validation, test and prediction, all of one session.
         min_firing_rate_hz: leaves out neurons that fire less.
         regions: keeps only neurons of these regions (Beryl acronyms); by default all.
-        cache: `memory` keeps what has been read; `none` reads every trial from disk every time.
+        cache: where the counts lie. `device`: all on the device of each rank, where batches are gathered without
+            workers. `memory`: the files are mapped into memory, one copy for all processes of a machine, and each
+            trial is checked when a process first reads it. `none`: every trial is read from its file and checked every
+            time. `auto` takes the first of these with room enough (`device` on CUDA only), and says which.
         n_workers: processes that read ahead for each rank; 0 reads in the training process.
         pin_memory: whether batches lie in page-locked memory, from which they move to a GPU faster.
         seed: seed of the order of trials and of the choice by `n_sessions`.
@@ -100,7 +106,7 @@ class SessionDataModule(lightning.LightningDataModule):
         eval_batch_size: int = 64,
         min_firing_rate_hz: float = 0.0,
         regions: list[str] | None = None,
-        cache: Literal["none", "memory"] = "none",
+        cache: Cache = "auto",
         n_workers: int = 0,
         pin_memory: bool = False,
         seed: int = 0,
@@ -128,6 +134,8 @@ class SessionDataModule(lightning.LightningDataModule):
         self.headers: dict[str, ShardHeader] = {}
         self.sessions: dict[str, SessionInfo] = {}
         self._dataset: SessionDataset | None = None
+        self._on_device: DeviceDataset | None = None
+        self._placements: dict[torch.device, Placement] = {}
 
     @property
     def n_bins(self) -> int:
@@ -169,7 +177,7 @@ class SessionDataModule(lightning.LightningDataModule):
                 choice=header.trials.choice,
                 behaviors=header.behaviors,
             )
-        self._dataset = SessionDataset(sources, mapped=self.cache == "memory")
+        self._dataset = SessionDataset(sources)
 
     def teardown(self, stage: str) -> None:
         """Close the shards, so that other programs can open them in their own way."""
@@ -300,16 +308,35 @@ class SessionDataModule(lightning.LightningDataModule):
     def predict_dataloader(self) -> ResumableLoader:
         return self._loader("test")
 
+    def count_active_neurons(self, wanted: bool) -> None:
+        """Say whether batches hold `SessionGroup.n_active`, which few models need."""
+        self._opened.counts_active = wanted
+
     def _loader(self, split: Split) -> ResumableLoader:
         rank, n_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        # by keyword, because for a prediction Lightning builds the loader again and replaces this argument
+        sampler = self._sampler(split, rank=rank, n_ranks=n_ranks)
+        if self._place(device) == "device":
+            if self._on_device is None or self._on_device.device != device:
+                self._on_device = DeviceDataset(self._opened, device)
+            return ResumableLoader(self._on_device, sampler=sampler)
         return ResumableLoader(
             self._opened,
-            # by keyword, because for a prediction Lightning builds the loader again and replaces this argument
-            sampler=self._sampler(split, rank=rank, n_ranks=n_ranks),
+            sampler=sampler,
             num_workers=self.n_workers,
             persistent_workers=self.n_workers > 0,
             pin_memory=self.pin_memory,
         )
+
+    def _place(self, device: torch.device) -> str:
+        """Decide once where the counts lie, and say so."""
+        if device not in self._placements:
+            self._placements[device] = place(self.cache, self._opened, device, n_workers=self.n_workers)
+            if self._placements[device].sentence:
+                rank_zero_info(self._placements[device].sentence)
+        self._opened.reader.mapped = self._placements[device].cache == "memory"
+        return self._placements[device].cache
 
     def _sampler(self, split: Split, *, rank: int, n_ranks: int) -> SessionBatchSampler:
         trials = self.trials(split)

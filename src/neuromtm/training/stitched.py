@@ -119,9 +119,17 @@ class StitchedModule(lightning.LightningModule):
         if new and self.model.backbone.wants_averages:
             self.model.start_from_averages({eid: data.trial_average(eid) for eid in new})
         self.begin(data)
+        self._tell_what_batches_hold(data)
+
+    def _tell_what_batches_hold(self, data: SessionDataModule) -> None:
+        data.count_active_neurons(getattr(self.built_model.backbone, "wants_active_counts", False))
 
     def begin(self, data: SessionDataModule) -> None:
         """Make what a new training needs besides the stitched model. Every session already has its weights."""
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch; the host does not wait for a page-locked one to arrive."""
+        return batch.to(device, non_blocking=device.type == "cuda")
 
     def decoder(self) -> dict[str, Any] | None:
         """What a checkpoint must hold about a decoder, in plain types; None if there is no decoder."""
@@ -237,6 +245,7 @@ class StitchedModule(lightning.LightningModule):
         if attached:
             record.require_bin_size(self._data().bin_size_s, name=name)
             backbone.require_n_bins(self._data().n_bins)
+            self._tell_what_batches_hold(self._data())
             self._check_sessions()
             if self.trainer.training:
                 self._check_same_training(checkpoint, record, name=name)
