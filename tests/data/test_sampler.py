@@ -5,10 +5,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuromtm.data.sampler import BatchPlan, SessionBatchSampler
+from neuromtm.data.sampler import BatchPlan, GroupPlan, SessionBatchSampler, plan_epoch
 from neuromtm.errors import ConfigError, DataError
 
 sizes = st.lists(st.integers(0, 40), min_size=1, max_size=6)
@@ -186,3 +186,68 @@ def test_trials_that_cannot_be_shared_are_an_error_in_one_sentence(n_trials, opt
 def test_a_batch_that_sessions_cannot_share_is_an_error(options):
     with pytest.raises(ConfigError, match="sessions_per_batch"):
         samplers([10], **options)
+
+
+# ---- the former way to plan an epoch, slower: the plans are the same for the same seed
+
+
+def planned_slowly(trials, *, batch_size, sessions_per_batch, n_ranks, generator) -> list[BatchPlan]:
+    pieces = []
+    for eid in sorted(trials):
+        own = trials[eid] if generator is None else generator.permutation(trials[eid])
+        n_pieces = -(-len(own) // (batch_size // sessions_per_batch))
+        pieces += [(eid, piece) for piece in np.array_split(own, n_pieces)] if n_pieces else []
+    while len(pieces) % (sessions_per_batch * n_ranks):
+        largest = max(range(len(pieces)), key=lambda i: len(pieces[i][1]))
+        eid, own = pieces[largest]
+        if len(own) < 2:
+            raise DataError("too few")
+        pieces[largest : largest + 1] = [(eid, half) for half in np.array_split(own, 2)]
+    groups = [GroupPlan(eid, tuple(own.tolist())) for eid, own in pieces]
+    if generator is not None:
+        groups = [groups[i] for i in generator.permutation(len(groups))]
+    if sessions_per_batch == 1:
+        return [(group,) for group in groups]
+    waiting = {}
+    for group in groups:
+        waiting.setdefault(group.eid, []).append(group)
+    plans = [drawn_slowly(waiting, sessions_per_batch, generator) for _ in range(len(groups) // sessions_per_batch)]
+    return plans if generator is None else [plans[i] for i in generator.permutation(len(plans))]
+
+
+def drawn_slowly(waiting, n_groups, generator) -> BatchPlan:
+    batch = []
+    while len(batch) < n_groups:
+        eids = list(waiting)
+        if generator is not None:
+            eids = [eids[i] for i in generator.permutation(len(eids))]
+        for eid in sorted(eids, key=lambda eid: -len(waiting[eid]))[: n_groups - len(batch)]:
+            batch.append(waiting[eid].pop(0))
+            if not waiting[eid]:
+                del waiting[eid]
+    return tuple(batch)
+
+
+@given(
+    n_trials=sizes,
+    trials_a_session=st.integers(1, 9),
+    sessions_per_batch=st.integers(1, 5),
+    n_ranks=st.integers(1, 4),
+    seed=st.none() | st.integers(0, 2**31),
+)
+@settings(max_examples=300)
+def test_plans_are_those_of_the_former_slower_way(n_trials, trials_a_session, sessions_per_batch, n_ranks, seed):
+    plans = []
+    for way in (planned_slowly, plan_epoch):
+        try:
+            plan = way(
+                trials_of(n_trials),
+                batch_size=trials_a_session * sessions_per_batch,
+                sessions_per_batch=sessions_per_batch,
+                n_ranks=n_ranks,
+                generator=None if seed is None else np.random.default_rng(seed),
+            )
+        except DataError:
+            plan = None
+        plans.append(plan)
+    assert plans[0] == plans[1]

@@ -1,7 +1,9 @@
 """Plan the batches of an epoch: each trial is used once, and every rank has the same number of batches."""
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -45,77 +47,101 @@ def plan_epoch(
     Raises:
         DataError: if there are fewer trials than pieces needed.
     """
-    multiple = sessions_per_batch * n_ranks
-    _check_enough(trials, n_pieces(trials, batch_size // sessions_per_batch), multiple)
     pieces = []
     for eid in sorted(trials):
         own = np.asarray(trials[eid])
         own = own if generator is None else generator.permutation(own)
-        n_own = -(-len(own) // (batch_size // sessions_per_batch))
-        pieces += [(eid, piece) for piece in np.array_split(own, n_own)] if n_own else []
-    return _combine(_divided_until_even(pieces, multiple), sessions_per_batch, generator)
+        bounds = _bounds(len(own), -(-len(own) // (batch_size // sessions_per_batch)))
+        own = own.tolist()
+        pieces += [GroupPlan(eid, tuple(own[start:stop])) for start, stop in pairwise(bounds)]
+    groups = _divide_until_even(pieces, sessions_per_batch * n_ranks)
+    return _combine(groups, sessions_per_batch, generator)
 
 
-def n_pieces(trials: Mapping[str, Sequence[int] | np.ndarray], size: int) -> int:
-    """Pieces of at most `size` trials that the sessions are cut into, before any is halved."""
-    return sum(-(-len(own) // size) for own in trials.values())
+def n_batches_of(n_trials: Iterable[int], *, batch_size: int, sessions_per_batch: int, n_ranks: int) -> int:
+    """How many batches `plan_epoch` makes, from each session's number of trials.
+
+    Raises:
+        DataError: as `plan_epoch`.
+    """
+    n_trials, multiple = list(n_trials), sessions_per_batch * n_ranks
+    n_pieces = sum(-(-n // (batch_size // sessions_per_batch)) for n in n_trials)
+    n_pieces = -(-n_pieces // multiple) * multiple
+    if n_pieces > sum(n_trials):
+        raise _too_few(sum(n_trials), multiple)
+    return n_pieces // sessions_per_batch
 
 
-def _check_enough(trials: Mapping[str, Sequence[int] | np.ndarray], n: int, multiple: int) -> None:
-    n_trials = sum(len(own) for own in trials.values())
-    if -(-n // multiple) * multiple > n_trials:
-        raise DataError(
-            f"{n_trials} trials cannot be divided among {multiple} session groups per step. Use fewer devices, a "
-            "smaller data.sessions_per_batch or larger batches."
-        )
+def _too_few(n_trials: int, multiple: int) -> DataError:
+    return DataError(
+        f"{n_trials} trials cannot be divided among {multiple} session groups per step. Use fewer devices, a "
+        "smaller data.sessions_per_batch or larger batches."
+    )
 
 
-def _divided_until_even(pieces: list[tuple[str, np.ndarray]], multiple: int) -> list[tuple[str, np.ndarray]]:
-    """Halve the largest pieces, the first of them first, until the number of pieces is a multiple."""
-    n_missing = -len(pieces) % multiple
-    if not n_missing:
+def _bounds(n: int, n_parts: int) -> list[int]:
+    """Where parts of nearly equal size begin and end; the larger ones come first."""
+    if not n_parts:
+        return [0]
+    size, n_larger = divmod(n, n_parts)
+    return [part * size + min(part, n_larger) for part in range(n_parts + 1)]
+
+
+def _divide_until_even(pieces: list[GroupPlan], multiple: int) -> list[GroupPlan]:
+    """Halve the largest piece, of equal ones the first, until the number of pieces is a multiple."""
+    missing = -len(pieces) % multiple
+    if not missing:
         return pieces
-    # the key says how many trials a piece has, and its place among the others also after it was halved
-    heap = [(-len(trials), (place,), eid, trials) for place, (eid, trials) in enumerate(pieces)]
-    heapq.heapify(heap)
-    for _ in range(n_missing):
-        _, place, eid, trials = heapq.heappop(heap)
-        for side, half in enumerate(np.array_split(trials, 2)):
-            heapq.heappush(heap, (-len(half), (*place, side), eid, half))
-    return [(eid, trials) for _, _, eid, trials in sorted(heap, key=lambda piece: piece[1])]
+    # a place is a tuple: its halves take the places (*place, 0) and (*place, 1), so that the order stays
+    largest = [(-len(piece.trials), (number,), piece) for number, piece in enumerate(pieces)]
+    heapq.heapify(largest)
+    for _ in range(missing):
+        minus_size, place, piece = largest[0]
+        if minus_size > -2:
+            raise _too_few(sum(len(piece.trials) for piece in pieces), multiple)
+        middle = -(minus_size // 2)
+        first, second = piece._replace(trials=piece.trials[:middle]), piece._replace(trials=piece.trials[middle:])
+        heapq.heapreplace(largest, (-len(first.trials), (*place, 0), first))
+        heapq.heappush(largest, (-len(second.trials), (*place, 1), second))
+    return [piece for _, _, piece in sorted(largest, key=itemgetter(1))]
 
 
 def _combine(
-    pieces: list[tuple[str, np.ndarray]], sessions_per_batch: int, generator: np.random.Generator | None
+    groups: list[GroupPlan], sessions_per_batch: int, generator: np.random.Generator | None
 ) -> list[BatchPlan]:
-    groups = [GroupPlan(eid, tuple(trials.tolist())) for eid, trials in pieces]
+    if generator is not None:
+        groups = [groups[i] for i in generator.permutation(len(groups)).tolist()]
     if sessions_per_batch == 1:
-        order = range(len(groups)) if generator is None else generator.permutation(len(groups)).tolist()
-        return [(groups[i],) for i in order]
+        return [(group,) for group in groups]
     waiting: dict[str, list[GroupPlan]] = {}
     for group in groups:
         waiting.setdefault(group.eid, []).append(group)
-    # of equally many pieces left, the session with the smallest draw goes first; each time it is drawn anew, or the
-    # same sessions would meet in every batch
-    ties = iter(range(2 * len(groups)) if generator is None else generator.random(2 * len(groups)).tolist())
-    heap = [(-len(own), next(ties), eid) for eid, own in waiting.items()]
-    heapq.heapify(heap)
-    plans = [_draw_batch(heap, waiting, sessions_per_batch, ties) for _ in range(len(groups) // sessions_per_batch)]
-    return plans if generator is None else [plans[i] for i in generator.permutation(len(plans))]
+    plans = _draw_batches(list(waiting.values()), sessions_per_batch, generator)
+    return plans if generator is None else [plans[i] for i in generator.permutation(len(plans)).tolist()]
 
 
-def _draw_batch(
-    heap: list[tuple[int, float, str]], waiting: dict[str, list[GroupPlan]], n_groups: int, ties: Iterator[float]
-) -> BatchPlan:
-    # the sessions with the most pieces left go first, so that the last batches are not all of one session
-    batch: list[GroupPlan] = []
-    while len(batch) < n_groups:
-        chosen = [heapq.heappop(heap)[2] for _ in range(min(n_groups - len(batch), len(heap)))]
-        for eid in chosen:
-            batch.append(waiting[eid].pop(0))
-            if waiting[eid]:
-                heapq.heappush(heap, (-len(waiting[eid]), next(ties), eid))
-    return tuple(batch)
+def _draw_batches(
+    waiting: list[list[GroupPlan]], n_groups: int, generator: np.random.Generator | None
+) -> list[BatchPlan]:
+    """Put pieces together, given each session's pieces.
+
+    The sessions with the most pieces left go first, so that the last batches are not all of one session. Sessions with
+    equally many pieces are shuffled, or the same ones would meet in every batch.
+    """
+    sizes = np.array([len(pieces) for pieces in waiting], dtype=np.int64)
+    n_left, sessions, plans = sizes.copy(), np.arange(len(waiting)), []
+    for _ in range(sizes.sum() // n_groups):
+        batch: list[GroupPlan] = []
+        while len(batch) < n_groups:
+            order = sessions if generator is None else sessions[generator.permutation(len(sessions))]
+            chosen = order[np.argsort(-n_left[order], kind="stable")[: n_groups - len(batch)]]
+            places = sizes[chosen] - n_left[chosen]
+            batch += [waiting[s][place] for s, place in zip(chosen.tolist(), places.tolist(), strict=True)]
+            n_left[chosen] -= 1
+            if not n_left[chosen].all():
+                sessions = sessions[n_left[sessions] > 0]
+        plans.append(tuple(batch))
+    return plans
 
 
 class SessionBatchSampler(Sampler[BatchPlan]):
@@ -152,9 +178,12 @@ class SessionBatchSampler(Sampler[BatchPlan]):
         self.shuffle, self.seed, self.rank, self.n_ranks = shuffle, seed, rank, n_ranks
         self.epoch = 0
         self._resumed = (0, 0)
-        n_first, multiple = n_pieces(self.trials, batch_size // sessions_per_batch), sessions_per_batch * n_ranks
-        _check_enough(self.trials, n_first, multiple)
-        self._n_batches = -(-n_first // multiple) * n_ranks
+        self._n_batches = n_batches_of(
+            [len(own) for own in self.trials.values()],
+            batch_size=batch_size,
+            sessions_per_batch=sessions_per_batch,
+            n_ranks=n_ranks,
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch. Lightning calls this before every epoch."""
