@@ -173,7 +173,7 @@ class SaveOften(lightning.Callback):
         trainer.save_checkpoint(self.folder / f"{trainer.global_step}-epoch.ckpt")
 
 
-def recorded(folder, saved, *, ckpt_path=None, limit: int | None = None) -> list[tuple]:
+def recorded(folder, saved, *, ckpt_path=None, limit: int | None = None, cache="auto") -> list[tuple]:
     """What three epochs see; without a checkpoint to go on from, one is saved at every step."""
     module = Recorder()
     trainer = lightning.Trainer(
@@ -188,7 +188,7 @@ def recorded(folder, saved, *, ckpt_path=None, limit: int | None = None) -> list
         default_root_dir=saved,
         callbacks=[] if ckpt_path else [SaveOften(saved)],
     )
-    trainer.fit(module, datamodule=SessionDataModule(root=str(folder), batch_size=4), ckpt_path=ckpt_path)
+    trainer.fit(module, datamodule=SessionDataModule(root=str(folder), batch_size=4, cache=cache), ckpt_path=ckpt_path)
     return module.seen
 
 
@@ -205,6 +205,13 @@ def test_a_training_stopped_anywhere_goes_on_at_the_very_batch(folder, tmp_path,
         n_done = int(stop.removesuffix("-epoch"))
         after = recorded(folder, tmp_path, ckpt_path=tmp_path / f"{stop}.ckpt", limit=limit)
         assert whole[:n_done] + after == whole, stop
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("cache", ["device", "memory", "none"])
+def test_wherever_the_counts_lie_a_training_goes_on_at_the_very_batch(folder, tmp_path, cache):
+    whole = recorded(folder, tmp_path)
+    assert recorded(folder, tmp_path, ckpt_path=tmp_path / "15.ckpt", cache=cache) == whole[15:]
 
 
 # ---- which sessions, which neurons

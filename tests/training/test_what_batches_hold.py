@@ -1,0 +1,88 @@
+"""What a training asks of its batches, how they come to the device, and that it learns the same wherever they lie."""
+
+import lightning
+import numpy as np
+import pytest
+import torch
+
+from neuromtm.batch import Batch
+from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.training.masked_modeling import MaskedModeling
+from tests.models.small_models import BACKBONES
+
+
+class Seen(lightning.Callback):
+    """Keeps the batches and the losses of a training."""
+
+    def __init__(self):
+        self.batches: list[Batch] = []
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.batches.append(batch)
+        self.losses.append(float(outputs["loss"]))
+
+
+def train(sessions_dir, folder, *, backbone="NDT1", wants_active_counts=None, ckpt_path=None, max_steps=3, **options):
+    """A few steps; gives the callback and the trainer."""
+    lightning.seed_everything(0)
+    module, seen = MaskedModeling(BACKBONES[backbone](), lr=1e-2), Seen()
+    if wants_active_counts is not None:
+        module.model.backbone.wants_active_counts = wants_active_counts
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        default_root_dir=folder,
+        max_steps=max_steps,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=[seen],
+    )
+    data = SessionDataModule(root=str(sessions_dir), batch_size=8, sessions_per_batch=2, **options)
+    trainer.fit(module, data, ckpt_path=ckpt_path)
+    return seen, trainer
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("cache", ["device", "memory"])
+def test_a_training_learns_the_same_wherever_the_counts_lie(sessions_dir, tmp_path, cache):
+    losses = [train(sessions_dir, tmp_path, cache=c, n_workers=n)[0].losses for c, n in (("none", 0), (cache, 2))]
+    assert len(losses[0]) == 3
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("cache", ["device", "memory", "none"])
+def test_a_model_that_wants_active_neurons_counted_gets_them_also_after_a_resume(sessions_dir, tmp_path, cache):
+    first, trainer = train(sessions_dir, tmp_path, cache=cache, wants_active_counts=True)
+    trainer.save_checkpoint(tmp_path / "three.ckpt")
+    again, _ = train(
+        sessions_dir,
+        tmp_path,
+        cache=cache,
+        wants_active_counts=True,
+        ckpt_path=tmp_path / "three.ckpt",
+        max_steps=5,
+    )
+    assert len(again.batches) == 2
+    for batch in (*first.batches, *again.batches):
+        for group in batch.groups:
+            np.testing.assert_array_equal(group.n_active, np.count_nonzero(group.counts, axis=2))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("wants", [None, False])
+def test_for_other_models_nothing_is_counted(sessions_dir, tmp_path, wants):
+    seen, _ = train(sessions_dir, tmp_path, wants_active_counts=wants)
+    assert all(group.n_active is None for batch in seen.batches for group in batch.groups)
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cpu", True), ("cuda", False)])
+def test_only_a_gpu_gets_its_batches_without_waiting(monkeypatch, device, waits):
+    asked = []
+    monkeypatch.setattr(Batch, "to", lambda batch, device, non_blocking: asked.append((device.type, non_blocking)))
+    MaskedModeling().transfer_batch_to_device(Batch(()), torch.device(device), 0)
+    assert asked == [(device, not waits)]
