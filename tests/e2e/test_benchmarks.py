@@ -3,9 +3,11 @@
 import importlib
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from neuromtm.batch import SessionInfo
 from neuromtm.errors import UserError
@@ -62,6 +64,38 @@ def test_the_table_of_steps(root, sessions_dir):
     assert last[:3] == ["8 x 2", "fp32", "tiny"]
     assert float(last[5].replace(",", "")) > 0
     assert last[10].endswith("%")
+
+
+def test_dropout_is_timed_with_masks_of_both_kinds(root):
+    program = [sys.executable, str(root / "benchmarks" / "dropout.py"), "--trials", "2", "--bins", "5"]
+    small = ["--neurons", "7", "--width", "16", "--layers", "1", "--steps", "1"]
+    result = subprocess.run([*program, *small], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    kinds = [line.partition(":")[0] for line in result.stdout.splitlines()[1:]]
+    types, masks = ("torch.float32", "torch.bfloat16"), ("PyTorch", "random bytes")
+    assert kinds == [f"{dtype}, masks of {mask}" for dtype in types for mask in masks]
+
+
+def test_the_dropout_of_the_benchmark_is_that_of_torch(benchmark):
+    step = benchmark("dropout").step_of(2, 5, 7, width=16, n_layers=1)
+    drawn = []
+    for context in (nullcontext, benchmark("dropout").torch_dropout):
+        with context(), Drawn() as seen:
+            step(torch.float32)
+        drawn.append(seen.names)
+    assert drawn == [{"random_"}, {"bernoulli_"}]
+
+
+class Drawn(TorchDispatchMode):
+    """Notes by which operations a step draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names |= {func.overloadpacket.__name__} & {"random_", "bernoulli_", "native_dropout"}
+        return func(*args, **(kwargs or {}))
 
 
 def test_results_are_written_anew_and_say_what_failed(benchmark, tmp_path, monkeypatch, capsys):
