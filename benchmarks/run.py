@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from measuring import head, session_sizes, write_sessions
+from measuring import has_native_bf16, head, session_sizes, write_sessions
 
 from neuromtm.errors import UserError
 from neuromtm.files import write_whole
@@ -74,14 +74,12 @@ GPU = (
         60,
     ),
 )
-SESSIONS = {"cpu": (4, 64), "cuda": (34, 192)}
+SESSIONS = {"cpu": (4, 192), "cuda": (34, 192)}
 """device -> sessions, and training trials of each"""
 
 
 def printed(program: Program, data: Path) -> tuple[str, bool]:
     """What a program prints, or the end of what it says where it fails; and whether it succeeded."""
-    from measuring import has_native_bf16
-
     stands_for = {"DATA": str(data), "PRECISION": "bf16" if has_native_bf16() else "fp32"}
     name, *options = (stands_for.get(word, word) for word in program.words)
     # a group of its own, so that a program that takes too long is stopped with all its processes
@@ -131,16 +129,18 @@ def main() -> int:
     now = datetime.now(UTC)
     opening = f"# {now:%Y-%m-%d %H:%M} UTC, {given.device}\n\n{head(torch.device(given.device))}\n"
     n_sessions, n_train = SESSIONS[given.device]
+    uses_data = any("DATA" in program.words for program in programs)
     with tempfile.TemporaryDirectory() as folder:
-        if any("DATA" in program.words for program in programs):
+        if uses_data:
             write_sessions(Path(folder), session_sizes(n_sessions), n_train=n_train, n_val=-(-n_train // 7))
         written = list(sections(tuple(programs), Path(folder)))
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     opening += f"- And after the last one: {load}. The benchmarks themselves are in it.\n"
-    opening += (
-        f"- DATA: {n_sessions} synthetic sessions of 450 to 902 neurons, 676 in the mean, 100 bins, {n_train} training "
-        "trials each\n"
-    )
+    if uses_data:
+        opening += (
+            f"- DATA: {n_sessions} synthetic sessions of 450 to 902 neurons, 676 in the mean, 100 bins, {n_train} "
+            "training trials each\n"
+        )
     path = given.out / f"{now:%Y-%m-%dT%H-%M-%S}-{given.device}.md"
     write_whole(path, "\n".join((opening, *(text for text, _ in written))))
     print(f"Written: {os.path.relpath(path)}")
