@@ -26,6 +26,7 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import add_shard
 from neuromtm.data.shards import Neurons, Shard, ShardHeader, Trials, write_shard
 from neuromtm.training.masked_modeling import MaskedModeling
+from neuromtm.training.precision import precision_for
 
 N_BINS, BIN_SIZE_S = 100, 0.02
 N_NEURONS, SPREAD = 676, 226
@@ -240,7 +241,7 @@ def head(device: torch.device) -> str:
 
 def has_native_bf16() -> bool:
     """Whether the CPU multiplies bf16 itself. Elsewhere bf16 is many times slower than fp32."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return precision_for("cpu").name == "bf16-mixed"
 
 
 def _processor() -> str:

@@ -191,9 +191,11 @@ def test_no_more_files_are_open_than_allowed_and_the_ones_in_use_stay(tmp_path, 
     for eid in ("s0", "s1", "s0", "s2", "s0", "s3", "s0", "s4", "s0"):
         np.testing.assert_array_equal(reader.read(eid, COUNTS, np.array([1])), shards[eid].counts[[1]])
         kept = reader._open["s0"] if kept is None else kept
-        ours = [
-            os.readlink(link.path) for link in os.scandir("/proc/self/fd") if os.path.exists(link.path)
-        ] if os.path.isdir("/proc/self/fd") else []
+        ours = (
+            [os.readlink(link.path) for link in os.scandir("/proc/self/fd") if os.path.exists(link.path)]
+            if os.path.isdir("/proc/self/fd")
+            else []
+        )
         assert sum(str(tmp_path) in name for name in ours) <= 3
         assert len(reader._open) <= 3
         assert reader._open["s0"] == kept

@@ -67,7 +67,9 @@ def test_what_is_asked_for_is_taken(dataset, free):
 @pytest.mark.parametrize("device", [CPU, GPU])
 def test_a_device_that_is_too_small_is_an_error_with_sizes(dataset, free, device):
     free(host=ON_DEVICE - 1, device=ON_DEVICE - 1)
-    with pytest.raises(ConfigError, match=rf"take 4.8e-07 GB, but only 4.8e-07 GB are free on {device}.*Set data.cache"):
+    with pytest.raises(
+        ConfigError, match=rf"take 4.8e-07 GB, but only 4.8e-07 GB are free on {device}.*Set data.cache"
+    ):
         place("device", dataset, device, n_workers=0)
 
 
