@@ -127,7 +127,7 @@ def test_every_flipped_byte_is_found_and_named(written, name, mapped):
         chunks = TrialChunks.of(file[name])
     content = path.read_bytes()
     for place in range(chunks.n_bytes + CHECKSUM_BYTES):
-        for flip in (0x01, 0x80, 0xFF):
+        for flip in (0x01, 0xFF):
             damaged = bytearray(content)
             damaged[chunks.offsets[4] + place] ^= flip
             path.write_bytes(damaged)
@@ -218,7 +218,8 @@ def test_a_pickled_reader_opens_its_own_files(written):
         reader = reader_of(path, mapped=mapped)
         reader.read("a", COUNTS, np.array([0]))
         again = pickle.loads(pickle.dumps(reader))
-        assert not again._open and not again._maps
+        assert not again._open
+        assert not again._maps
         np.testing.assert_array_equal(again.read("a", COUNTS, np.array([2])), shard.counts[[2]])
 
 

@@ -78,13 +78,16 @@ def fletcher32(chunks: np.ndarray, n_bytes: int) -> np.ndarray:
     """
     grid = _grid(n_bytes)
     words = chunks[:, : grid.n_bytes].view("<u2")
-    largest = 257 * int(chunks[:, : grid.n_bytes].max(initial=0)) * max(grid.shape[:2])
-    words = words if largest <= 0xFFFF else words.astype(np.uint32)
-    words = words.reshape(len(chunks), *grid.shape)
-    over_rows = np.add.reduce(words, axis=2, dtype=words.dtype).reshape(len(chunks), -1)
-    over_groups = np.add.reduce(words, axis=1, dtype=words.dtype).reshape(len(chunks), -1)
-    sums = over_rows.astype(np.float64) @ grid.weights  # below 2^53, so exact
-    sums[:, 1] -= over_groups.astype(np.float64) @ grid.row_weights
+    if grid.shape[:2] == (1, 1):  # short: nothing to sum first
+        sums = words.astype(np.float64) @ grid.weights
+    else:
+        largest = 257 * int(chunks[:, : grid.n_bytes].max(initial=0)) * max(grid.shape[:2])
+        words = words if largest <= 0xFFFF else words.astype(np.uint32)
+        words = words.reshape(len(chunks), *grid.shape)
+        over_rows = np.add.reduce(words, axis=2, dtype=words.dtype).reshape(len(chunks), -1)
+        over_groups = np.add.reduce(words, axis=1, dtype=words.dtype).reshape(len(chunks), -1)
+        sums = over_rows.astype(np.float64) @ grid.weights  # below 2^53, so exact
+        sums[:, 1] -= over_groups.astype(np.float64) @ grid.row_weights
     whole = sums.astype(np.int64)
     # 65535 stands for 0, except where all words are 0
     folded = np.where(whole > 0, (whole - 1) % 0xFFFF + 1, 0).astype(np.uint32)

@@ -1,6 +1,7 @@
 """Streams sessions from a folder of shards to any number of ranks."""
 
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, cast
@@ -320,6 +321,7 @@ class SessionDataModule(lightning.LightningDataModule):
         if self._place(device) == "device":
             if self._on_device is None or self._on_device.device != device:
                 self._on_device = DeviceDataset(self._opened, device)
+                warnings.filterwarnings("ignore", message=".*_dataloader' does not have many workers")  # needs none
             return ResumableLoader(self._on_device, sampler=sampler)
         return ResumableLoader(
             self._opened,

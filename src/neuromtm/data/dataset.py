@@ -71,10 +71,9 @@ class SessionDataset(Dataset[Batch]):
         counts = self.reader.read(plan.eid, "spikes/counts", trials, source.columns)
         if counts.dtype == np.uint16:
             counts = counts.astype(np.int32)  # torch has few operations on uint16
-        counts = torch.from_numpy(counts)
         return SessionGroup(
             eid=plan.eid,
-            counts=counts,
+            counts=torch.from_numpy(counts),
             region=source.region,
             trial=torch.from_numpy(trials),
             choice=torch.from_numpy(source.choice[trials]),
@@ -82,7 +81,7 @@ class SessionDataset(Dataset[Batch]):
                 name: torch.from_numpy(self.reader.read(plan.eid, f"behavior/{name}", trials))
                 for name in source.behaviors
             },
-            n_active=active_neurons(counts) if self.counts_active else None,
+            n_active=_active_neurons(counts) if self.counts_active else None,
         )
 
     def close(self) -> None:
@@ -90,13 +89,7 @@ class SessionDataset(Dataset[Batch]):
         self.reader.close()
 
 
-def active_neurons(counts: Tensor) -> Tensor:
-    """How many neurons have a spike in each bin.
-
-    Args:
-        counts: (trial, bin, neuron) spikes per bin.
-
-    Returns:
-        (trial, bin) int64.
-    """
-    return (counts > 0).sum(dim=2)
+def _active_neurons(counts: np.ndarray) -> Tensor:
+    """How many neurons have a spike in each bin, (trial, bin) int64. Here NumPy is several times faster than torch."""
+    found = np.add.reduce((counts > 0).view(np.uint8), axis=2, dtype=np.uint32)
+    return torch.from_numpy(found.astype(np.int64))

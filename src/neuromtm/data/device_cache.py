@@ -1,4 +1,4 @@
-"""Keep the counts of all sessions on a device and gather the batches there: no worker, and no copy of counts a batch."""
+"""Keep the counts of all sessions on a device and gather the batches there, without workers or copies of counts."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from neuromtm.batch import Batch, RegionIndex, SessionGroup
-from neuromtm.data.dataset import SessionDataset, active_neurons
+from neuromtm.data.dataset import SessionDataset
 from neuromtm.data.sampler import BatchPlan, GroupPlan
 
 TRIALS_AT_ONCE = 256
@@ -28,7 +28,7 @@ class _DeviceSession:
     @cached_property
     def n_active(self) -> Tensor:
         """(trial, bin) int64 on the host, see `SessionGroup.n_active`; the device is read once."""
-        return active_neurons(self.counts).cpu()
+        return (self.counts > 0).sum(dim=2).cpu()
 
 
 class DeviceDataset(Dataset[Batch]):
@@ -60,7 +60,10 @@ class DeviceDataset(Dataset[Batch]):
                 behavior[name][start:stop] = trace
         assert counts is not None  # a shard holds at least one trial
         choice = torch.from_numpy(source.choice).to(self.device)
-        return _DeviceSession(counts, choice, behavior, source.region.to(self.device))
+        session = _DeviceSession(counts, choice, behavior, source.region.to(self.device))
+        if self.host.counts_active:
+            _ = session.n_active  # now, because a training step must not wait for the device
+        return session
 
     def _room(self, like: Tensor, n_trials: int) -> Tensor:
         return torch.empty((n_trials, *like.shape[1:]), dtype=like.dtype, device=self.device)
