@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
+import lightning
 import numpy as np
 import torch
 from measuring import arguments, clock_of, quiet, session_sizes, sessions_in, table, time_of, wait
@@ -76,6 +77,8 @@ def main() -> None:
             data = SessionDataModule(**options, cache=cache)
             data.trainer = on_device
             data.setup("fit")
+            # the data module asks its trainer for the device
+            data.trainer = lightning.Trainer(accelerator=given.device.type, devices=1, logger=False)
             ways[f"`cache: {cache}`"] = partial(epoch_of_cache, data, given.device)
         counts = {eid: read_shard(data.path(eid)).counts for eid in data.sessions}
         ways["gather in memory"] = partial(gathered, counts, list(data.train_dataloader().sampler), given.device)

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from small_shards import Session, make_shard
 
 from neuromtm.data import chunks as chunks_module
-from neuromtm.data.chunks import CHECKSUM_BYTES, ShardReader, TrialChunks, fletcher32, room_for
+from neuromtm.data.chunks import CHECKSUM_BYTES, LARGEST_BYTES, ShardReader, TrialChunks, fletcher32, room_for
 from neuromtm.data.shards import write_shard
 from neuromtm.errors import ShardError
 
@@ -54,11 +54,12 @@ def test_the_checksum_is_that_of_hdf5(values):
         np.testing.assert_array_equal(our_sums(values), stored_sums(file))
 
 
-@pytest.mark.parametrize("n_bytes", [1, 2, 3, 511, 512, 513, 1025, 6500, 6501, 67_600, 200_003])
+@pytest.mark.parametrize("n_bytes", [1, 2, 3, 511, 512, 513, 1025, 6500, 6501, 67_600, 200_003, LARGEST_BYTES])
 @pytest.mark.parametrize("largest", [0, 1, 8, 60, 255])
 def test_the_checksum_is_that_of_hdf5_for_long_chunks_and_large_counts(n_bytes, largest):
     rng = np.random.default_rng(n_bytes)
     values = np.stack([rng.integers(0, largest + 1, n_bytes), np.full(n_bytes, largest)]).astype(np.uint8)
+    values = np.concatenate([values, np.eye(2, n_bytes, n_bytes - 2, dtype=np.uint8)])  # its end alone
     with in_hdf5(values) as file:
         np.testing.assert_array_equal(our_sums(values), stored_sums(file))
 
@@ -78,6 +79,11 @@ def test_the_checksum_is_that_of_hdf5_for_long_chunks_and_large_counts(n_bytes, 
 )
 def test_another_layout_is_left_to_hdf5(options):
     with in_hdf5(np.arange(24).reshape(4, 6).astype(np.uint8), **options) as file:
+        assert TrialChunks.of(file["x"]) is None
+
+
+def test_a_very_long_trial_is_left_to_hdf5():
+    with in_hdf5(np.zeros((1, LARGEST_BYTES + 1), np.uint8)) as file:
         assert TrialChunks.of(file["x"]) is None
 
 

@@ -25,6 +25,9 @@ CHECKSUM_BYTES = 4
 BYTES_AT_ONCE = 2**20
 """Trials are read and checked in blocks of so many bytes, which stay in a processor's cache meanwhile."""
 WORDS_IN_A_ROW = 256
+MODULUS = 65535
+LARGEST_BYTES = 2**22
+"""Of a longer trial the sums would not be exact in double precision."""
 UNDEFINED = 2**64 - 1
 """HDF5's address of a chunk that was never written"""
 
@@ -36,9 +39,9 @@ class _Grid(NamedTuple):
     n_bytes: int
     """with the zeros after the end"""
     weights: np.ndarray
-    """(group x column, 2) of the sums over rows: 1, and the words from a row-0 word to the end"""
+    """(group x column, 2) of the sums over rows: 1, and the words from the group's first row to the end, modulo 65535"""
     row_weights: np.ndarray
-    """(row x column) of the sums over groups: the words before the row in its group"""
+    """(row x column) of the sums over groups: the words before the row in its group, modulo 65535"""
 
 
 @cache
@@ -50,8 +53,8 @@ def _grid(n_bytes: int) -> _Grid:
     shape = (-(-n_rows // in_group), in_group, n_columns)
     group, column = np.meshgrid(np.arange(shape[0]), np.arange(n_columns), indexing="ij")
     to_end = n_words - (group * in_group * n_columns + column)
-    weights = np.stack([np.ones(to_end.size), to_end.ravel()], axis=1).astype(np.float64)
-    row_weights = np.repeat(np.arange(in_group) * n_columns, n_columns).astype(np.float64)
+    weights = np.stack([np.ones(to_end.size), to_end.ravel() % MODULUS], axis=1).astype(np.float64)
+    row_weights = np.repeat(np.arange(in_group) * n_columns % MODULUS, n_columns).astype(np.float64)
     return _Grid(shape, 2 * math.prod(shape), weights, row_weights)
 
 
@@ -71,7 +74,7 @@ def fletcher32(chunks: np.ndarray, n_bytes: int) -> np.ndarray:
 
     Args:
         chunks: (chunk, byte) uint8, each followed by zeros up to `room_for(n_bytes)`.
-        n_bytes: bytes of a chunk.
+        n_bytes: bytes of a chunk, at most `LARGEST_BYTES`.
 
     Returns:
         (chunk,) uint32.
@@ -86,11 +89,10 @@ def fletcher32(chunks: np.ndarray, n_bytes: int) -> np.ndarray:
         words = words.reshape(len(chunks), *grid.shape)
         over_rows = np.add.reduce(words, axis=2, dtype=words.dtype).reshape(len(chunks), -1)
         over_groups = np.add.reduce(words, axis=1, dtype=words.dtype).reshape(len(chunks), -1)
-        sums = over_rows.astype(np.float64) @ grid.weights  # below 2^53, so exact
+        sums = over_rows.astype(np.float64) @ grid.weights  # whole numbers below 2^53, so exact
         sums[:, 1] -= over_groups.astype(np.float64) @ grid.row_weights
-    whole = sums.astype(np.int64)
     # 65535 stands for 0, except where all words are 0
-    folded = np.where(whole > 0, (whole - 1) % 0xFFFF + 1, 0).astype(np.uint32)
+    folded = np.where(sums[:, :1] > 0, (sums.astype(np.int64) - 1) % MODULUS + 1, 0).astype(np.uint32)
     swapped = (folded >> 8) | ((folded & 0xFF) << 8)
     return (swapped[:, 1] << 16) | swapped[:, 0]
 
@@ -133,7 +135,7 @@ class TrialChunks:
             if chunk.filter_mask or chunk.size != chunks.n_bytes + CHECKSUM_BYTES or chunk.byte_offset == UNDEFINED:
                 return None
             chunks.offsets[chunk.chunk_offset[0]] = chunk.byte_offset
-        return chunks if (chunks.offsets >= 0).all() and n_trials else None
+        return chunks if (chunks.offsets >= 0).all() and n_trials and chunks.n_bytes <= LARGEST_BYTES else None
 
     def read(self, file: "int | np.ndarray", trials: np.ndarray, columns: np.ndarray | None) -> np.ndarray:
         """Read some trials.

@@ -119,10 +119,7 @@ class StitchedModule(lightning.LightningModule):
         if new and self.model.backbone.wants_averages:
             self.model.start_from_averages({eid: data.trial_average(eid) for eid in new})
         self.begin(data)
-        self._tell_what_batches_hold(data)
-
-    def _tell_what_batches_hold(self, data: SessionDataModule) -> None:
-        data.count_active_neurons(getattr(self.built_model.backbone, "wants_active_counts", False))
+        data.count_active_neurons(self.built_model.backbone.wants_active_counts)
 
     def begin(self, data: SessionDataModule) -> None:
         """Make what a new training needs besides the stitched model. Every session already has its weights."""
@@ -245,7 +242,7 @@ class StitchedModule(lightning.LightningModule):
         if attached:
             record.require_bin_size(self._data().bin_size_s, name=name)
             backbone.require_n_bins(self._data().n_bins)
-            self._tell_what_batches_hold(self._data())
+            self._data().count_active_neurons(backbone.wants_active_counts)
             self._check_sessions()
             if self.trainer.training:
                 self._check_same_training(checkpoint, record, name=name)
