@@ -113,6 +113,8 @@ def sections(programs: tuple[Program, ...], data: Path) -> Iterator[tuple[str, b
         took_s = (datetime.now(UTC) - started).total_seconds()
         command = " ".join(("python", f"benchmarks/{program.words[0]}.py", *program.words[1:]))
         print(f"{text}\n", flush=True)
+        if "| --- |" not in text:  # lines, which Markdown would run together
+            text = f"```text\n{text}\n```"
         yield f"## {program.title}\n\n`{command}`, {took_s:.0f} s\n\n{text}\n", good
 
 
