@@ -26,7 +26,8 @@ class ActivityTasks(lightning.Callback):
 
     Args:
         n_val_neurons: neurons per session that a validation leaves out in turn. They are drawn once, by the model's
-            seed. A test leaves out every neuron. With the default values a validation takes less time than an epoch.
+            seed, from the half of the neurons that fires most: few others would leave sessions without a score. A test
+            leaves out every neuron. With the default values a validation takes about as long as an epoch or less.
         n_val_regions: regions per session that a validation hides in turn, drawn once. A test hides every region.
         prompt: scheme whose prompt and attention are used in every task; by default each task uses its own. It does not
             change what a task hides and scores. The model must have been trained with this scheme.
@@ -106,8 +107,12 @@ class ActivityTasks(lightning.Callback):
         region = session.region_index()
         if every_neuron:
             return Places.of(region).to(module.device)
-        order = torch.randperm(session.n_neurons, generator=generator_for(module.seed, "validation neurons", eid))
-        own = Places.of(region, order[: self.n_val_neurons].sort().values)
+        header = data_of(module.trainer).headers[eid].neurons
+        rate_of = dict(zip(map(str, header.uuid), header.firing_rate_hz, strict=True))
+        rates_hz = torch.tensor([rate_of[uuid] for uuid in session.neurons]).nan_to_num()
+        most_active = rates_hz.argsort(descending=True, stable=True)[: max(-(-len(rates_hz) // 2), self.n_val_neurons)]
+        order = torch.randperm(len(most_active), generator=generator_for(module.seed, "validation neurons", eid))
+        own = Places.of(region, most_active[order[: self.n_val_neurons]].sort().values)
         order = torch.randperm(len(own.members), generator=generator_for(module.seed, "validation regions", eid))
         chosen = sorted(list(own.members)[i] for i in order[: self.n_val_regions].tolist())
         return own._replace(members={one: own.members[one] for one in chosen}).to(module.device)

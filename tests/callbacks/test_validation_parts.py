@@ -1,0 +1,97 @@
+"""A validation does a part of what a test does, and always the same part."""
+
+import lightning
+import numpy as np
+import pytest
+
+from neuromtm.callbacks import behavior, plots
+from neuromtm.callbacks.activity import ActivityTasks
+from neuromtm.callbacks.behavior import BehaviorReadout
+from neuromtm.callbacks.plots import TaskPlots
+from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.evaluation.scores import pooled
+from neuromtm.models.ndt1 import NDT1
+from neuromtm.training.masked_modeling import MaskedModeling
+from tests.running import EIDS
+
+
+class Scored(lightning.Callback):
+    """Keeps which neurons each validation scored."""
+
+    def __init__(self, activity):
+        self.activity, self.scored = activity, []
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        tables = self.activity.scores
+        tasks = ("co_smoothing", "intra_region", "inter_region", "forward_prediction")
+        self.scored.append({task: np.flatnonzero(~np.isnan(pooled(tables, f"{task}_bps"))).tolist() for task in tasks})
+
+
+@pytest.fixture(scope="module")
+def fit(sessions_dir, tmp_path_factory):
+    """What three validations did: (scored neurons of each, decoded sessions and numbers of trials, drawn sessions)."""
+    decoded, drawn = [], []
+
+    def watched(eid, labels, candidates):
+        (rates,) = candidates
+        decoded.append((eid, [len(part) for part in rates.values]))
+        return []
+
+    data = SessionDataModule(root=str(sessions_dir))
+    activity = ActivityTasks(n_val_neurons=2, n_val_regions=1)
+    scored = Scored(activity)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(behavior, "decode", watched)
+        patched.setattr(plots, "N_VAL_NEURONS", 5)
+        patched.setattr(plots, "show_plot", lambda trainer, tag, plot: drawn.append((tag, plot.get_suptitle())))
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            default_root_dir=tmp_path_factory.mktemp("parts"),
+            max_epochs=3,
+            logger=False,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[
+                activity,
+                BehaviorReadout(n_val_sessions=2, n_val_trials=9),
+                TaskPlots(n_val_sessions=2),
+                scored,
+            ],
+        )
+        trainer.fit(MaskedModeling(NDT1(width=16, n_layers=1, n_heads=2, mlp_width=16, max_bins=64)), data)
+    return data, scored.scored, decoded, drawn
+
+
+def test_some_neurons_are_left_out_and_one_region_is_hidden_in_each_session_the_same_every_time(fit):
+    data, scored, _, _ = fit
+    assert scored[0] == scored[1] == scored[2]
+    regions = [(eid, region) for eid, session in data.sessions.items() for region in session.regions]
+    asked = {eid: [n for n in scored[0]["co_smoothing"] if regions[n][0] == eid] for eid in EIDS}
+    assert {len(neurons) for neurons in asked.values()} <= {1, 2}  # one may be silent in the few trials
+    for eid, neurons in asked.items():
+        first = next(i for i, (of, _) in enumerate(regions) if of == eid)
+        rates_hz = data.headers[eid].neurons.firing_rate_hz
+        assert min(rates_hz[n - first] for n in neurons) >= np.median(rates_hz)
+    assert set(scored[0]["intra_region"]) <= set(scored[0]["co_smoothing"])
+    hidden = {regions[n] for n in scored[0]["inter_region"]}
+    assert len(hidden) == len({eid for eid, _ in hidden}) == len(EIDS)
+    assert len(scored[0]["forward_prediction"]) > len(regions) / 2
+
+
+def test_read_outs_are_fitted_in_the_first_sessions_to_some_training_trials_evenly_spread(fit):
+    data, _, decoded, _ = fit
+    n_val = len(data.trials("val")[EIDS[0]])
+    assert decoded == [(eid, [9, n_val, n_val]) for eid in EIDS[:2]] * 3
+    some, all_trials = (data.some_trials(EIDS[0], "train", most) for most in (9, None))
+    assert (some[0], some[-1]) == (all_trials[0], all_trials[-1])
+    assert np.isin(some, all_trials).all()
+    assert (np.diff(some) > 0).all()
+    assert np.array_equal(data.some_trials(EIDS[0], "train", 1000), all_trials)
+
+
+def test_each_validation_draws_the_next_session_with_some_of_its_neurons(fit):
+    data, _, _, drawn = fit
+    assert [tag for tag, _ in drawn] == [f"val/{EIDS[i]}" for i in (0, 1, 0)]
+    assert all(f"5 neurons, of {data.sessions[tag[4:]].n_neurons}, trial" in title for tag, title in drawn)
