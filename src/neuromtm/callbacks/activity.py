@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from neuromtm.batch import Batch, Scheme, SessionGroup
 from neuromtm.callbacks.progress import progress_of
-from neuromtm.data.datamodule import data_of
+from neuromtm.data.datamodule import ResumableLoader, data_of
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.psth import Conditions, task_conditions
 from neuromtm.evaluation.scores import NeuronScores, activity_means, psth_scores
@@ -176,8 +176,9 @@ class ActivityTasks(lightning.Callback):
 def _n_pairs(trainer: lightning.Trainer) -> int:
     """How many pairs of a trial and a neuron this process leaves out in a test."""
     sessions, loader = data_of(trainer).sessions, trainer.test_dataloaders
+    assert isinstance(loader, ResumableLoader)
     n_left_out = {eid: Places.of(session.region_index()).n_left_out for eid, session in sessions.items()}
-    plans = islice(loader.sampler, trainer.num_test_batches[0])
+    plans = islice(loader.sampler, int(trainer.num_test_batches[0]))
     return sum(len(group.trials) * n_left_out[group.eid] for plan in plans for group in plan)
 
 

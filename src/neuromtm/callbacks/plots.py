@@ -94,9 +94,9 @@ class TaskPlots(lightning.Callback):
             behavior={},
         ).to(module.device)
         means = activity_means(next(scores for scores in activity.scores if scores.eid == eid))
-        regions = np.asarray(data.sessions[eid].regions)
-        testing, n_neurons = split == "test", len(regions)
-        chosen = np.arange(n_neurons) if testing else _spread(regions, N_VAL_NEURONS)
+        everywhere, testing = data.sessions[eid].regions, split == "test"
+        n_neurons = len(everywhere)
+        chosen = np.arange(n_neurons) if testing else _spread(everywhere, N_VAL_NEURONS)
         with trainer.precision_plugin.forward_context():
             panels = [
                 TaskPanel(
@@ -110,7 +110,7 @@ class TaskPlots(lightning.Callback):
                 )
                 for task in TASKS
             ]
-        counts, regions = group.counts.numpy()[..., chosen], regions[chosen]
+        counts, regions = group.counts.numpy()[..., chosen], [everywhere[i] for i in chosen]
         return task_plot(
             eid=eid,
             counts=counts[0],
@@ -162,9 +162,9 @@ class TaskPlots(lightning.Callback):
         )
 
 
-def _spread(regions: np.ndarray, most: int) -> np.ndarray:
+def _spread(regions: Sequence[str], most: int) -> np.ndarray:
     """(neuron',) places of at most so many neurons, evenly spread over the regions, in ascending order."""
-    places = np.argsort(regions, kind="stable")
+    places = np.argsort(np.asarray(regions), kind="stable")
     return np.sort(places[np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(np.int64)])
 
 

@@ -38,7 +38,7 @@ class RunProgress(RichProgressBar):
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
         """What the bar shows of a training."""
-        every = trainer.log_every_n_steps  # ty: ignore[unresolved-attribute]
+        every = trainer.log_every_n_steps  # ty: ignore[missing-attribute]  # Lightning sets it
         step = trainer.global_step
         logged = every and step % every == 0 and step != self._read_at
         if logged and LOSS in trainer.callback_metrics:

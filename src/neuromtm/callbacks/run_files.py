@@ -85,7 +85,10 @@ class ActivityResults(lightning.Callback):
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if trainer.is_global_zero:
-            sessions = [SessionScores(eid=neurons.eid, **activity_means(neurons)) for neurons in self.activity.scores]
+            sessions = [
+                SessionScores(eid=neurons.eid, **activity_means(neurons), behavior={})
+                for neurons in self.activity.scores
+            ]
             write_results(Path(trainer.default_root_dir), sessions, self.activity.scores)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import yaml
-from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer import Trainer
@@ -174,8 +174,9 @@ class NeuromtmCLI(LightningCLI):
         except ValueError as error:  # an accelerator, strategy or precision that does not exist
             raise ConfigError(f"trainer: {error}") from error
         if not self._decodes:
-            # metrics.json is there before behaviour is decoded
-            trainer.callbacks.insert(trainer.callbacks.index(behavior), ActivityResults(activity))
+            # metrics.json is there before behaviour is decoded; Lightning's class does not declare its callbacks
+            every: list[Callback] = trainer.callbacks  # ty: ignore[missing-attribute]
+            every.insert(every.index(behavior), ActivityResults(activity))
         if isinstance(trainer.strategy, DDPStrategy):
             # a batch uses only the stitchers of its own sessions and the prompt of its own scheme; StitchedDDP knows
             trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)

@@ -50,9 +50,9 @@ class FixedMasks:
         """
         if session.eid in self._drawn:
             return
-        trials, region = torch.as_tensor(np.asarray(trials)), session.region_index()
+        numbers, region = torch.as_tensor(np.asarray(trials)), session.region_index()
         # only the shape counts: a tensor whose entries are all one and the same byte
-        blank = torch.zeros((), dtype=torch.uint8).expand(len(trials), n_bins, session.n_neurons)
+        blank = torch.zeros((), dtype=torch.uint8).expand(len(numbers), n_bins, session.n_neurons)
         drawn = {}
         for scheme in applicable(self._objective.schemes, [region]):
             generator = generator_for(self._seed, "validation", scheme, session.eid)
@@ -60,8 +60,8 @@ class FixedMasks:
             hidden = _compact(masked.hidden).to(self._device)
             same = masked.target is masked.hidden
             drawn[scheme] = _Drawn(hidden, hidden if same else _compact(masked.target).to(self._device))
-        place = torch.zeros(int(trials.max()) + 1, dtype=torch.int64)
-        place[trials] = torch.arange(len(trials))
+        place = torch.zeros(int(numbers.max()) + 1, dtype=torch.int64)
+        place[numbers] = torch.arange(len(numbers))
         self._drawn[session.eid], self._place[session.eid] = drawn, place.to(self._device)
 
     def of(self, group: SessionGroup) -> Mapping[Scheme, Masked]:
