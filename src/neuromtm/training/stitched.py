@@ -346,8 +346,7 @@ class StitchedModule(lightning.LightningModule):
         """Clip by torch's own functions, as Lightning does, which refuses to with a fused optimiser."""
         if gradient_clip_val:
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            by = "value" if gradient_clip_algorithm == "value" else "norm"
-            clip(parameters, most=gradient_clip_val, by=by)
+            clip(parameters, most=gradient_clip_val, by="value" if gradient_clip_algorithm == "value" else "norm")
 
     def _n_steps(self) -> int:
         """Optimiser steps that the learning rate's schedule is made for."""
