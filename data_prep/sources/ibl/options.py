@@ -86,7 +86,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--min-firing-rate-hz",
         type=float,
         default=default.min_firing_rate_hz,
-        help="lowest mean firing rate of a kept neuron over the windows of the kept trials, in Hz",
+        help="lowest mean firing rate of a kept neuron over the windows of the training trials, in Hz",
     )
     add(
         "--split-fractions",
