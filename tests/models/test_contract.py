@@ -15,6 +15,7 @@ from small_models import BACKBONES, N_BINS, every_pair, make_group, make_model, 
 from neuromtm.masking.masked import mask
 from neuromtm.masking.objective import Objective
 from neuromtm.metrics.spikes import BitsPerSpike, poisson_nll
+from neuromtm.models import ndt2, spike_tokens
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 from neuromtm.training.checkpoint import CheckpointRecord
@@ -115,10 +116,16 @@ def gradients(model: StitchedModel, outputs: Iterable[Output]) -> dict[str, torc
 @architectures
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("mask_input", [False, True])
+@pytest.mark.parametrize("least", [None, 0.0], ids=["passes", "one-pass"])
 @pytest.mark.parametrize(
     "batch", [[("a", 3), ("c", 1), ("b", 2), ("a", 1)], [("c", 2), ("d", 2)], [("a", 2), ("b", 2)]], ids=str
 )
-def test_one_batch_of_sessions_gives_the_results_and_gradients_of_a_loop_over_them(batch, mask_input, scheme, backbone):
+def test_one_batch_of_sessions_gives_the_results_and_gradients_of_a_loop_over_them(
+    batch, least, mask_input, scheme, backbone, monkeypatch
+):
+    if least is not None:  # as on another device, sessions of very different sizes go together
+        monkeypatch.setattr(ndt2, "LEAST_FILLED", least)
+        monkeypatch.setattr(spike_tokens, "LEAST_FILLED", least)
     options = {"mask_input": mask_input} if "mask_input" in BACKBONES[backbone]().options else {}
     model = make_model((*SESSIONS, make_session("d", ["CA1"] * 5)), backbone=backbone, **options)
     groups = [partly_hidden(model, eid, n_trials) for eid, n_trials in batch]
@@ -134,7 +141,9 @@ def test_one_batch_of_sessions_gives_the_results_and_gradients_of_a_loop_over_th
 
 @architectures
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_sessions_of_different_sizes_train_to_finite_gradients(scheme, backbone):
+def test_sessions_of_different_sizes_train_to_finite_gradients(scheme, backbone, monkeypatch):
+    monkeypatch.setattr(ndt2, "LEAST_FILLED", 0.0)
+    monkeypatch.setattr(spike_tokens, "LEAST_FILLED", 0.0)
     model = make_model(SESSIONS, backbone=backbone).train()
     output = model([partly_hidden(model, eid, n_trials) for eid, n_trials in (("a", 3), ("c", 1))], scheme)
     assert all(values.isfinite().all() for values in (*output.log_rates, *output.states))
@@ -251,7 +260,9 @@ def test_leaving_neurons_out_together_equals_one_pass_for_each(backbone, scheme)
 
 @architectures
 @pytest.mark.filterwarnings("error")
-def test_half_precision_gives_finite_rates_and_gradients(backbone):
+def test_half_precision_gives_finite_rates_and_gradients(backbone, monkeypatch):
+    monkeypatch.setattr(ndt2, "LEAST_FILLED", 0.0)
+    monkeypatch.setattr(spike_tokens, "LEAST_FILLED", 0.0)
     model = make_model(SESSIONS, backbone=backbone).float().train()
     with torch.autocast("cpu", torch.bfloat16):
         output = model([shown(model, eid) for eid in "abc"], "causal")

@@ -11,8 +11,9 @@ from neuromtm.masking.masked import mask
 from neuromtm.masking.objective import Objective
 from neuromtm.models import blocks
 from neuromtm.models.blocks import prefix_attention_mask
+from neuromtm.models.group_stitching import in_groups, region_code
 from neuromtm.models.interface import Backbone, SessionInput
-from neuromtm.models.ndt2 import NDT2, in_groups, region_code
+from neuromtm.models.ndt2 import NDT2
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
 SMALL = {"width": 12, "n_layers": 1, "n_heads": 2, "mlp_width": 16, "neurons_per_token": 3, "max_groups": 6}

@@ -4,13 +4,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuromtm.models.padding import by_session, pad_stack, rows_of
+from neuromtm.models.padding import by_session, of_similar_size, pad_stack, rows_of
 
 shapes = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), min_size=1, max_size=5)
 
 
 def numbers(shape, seed):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.sampled_from([0.0, 0.5, 0.75, 1.0]))
+def test_sessions_of_a_pass_are_of_similar_size_and_passes_do_not_become_more_with_more_sessions(sizes, least):
+    passes = of_similar_size(sizes, least=least)
+    assert sorted(session for one in passes for session in one) == list(range(len(sizes)))
+    for one in passes:
+        assert min(sizes[session] for session in one) >= least * max(sizes[session] for session in one)
+    if least == 0:
+        assert len(passes) == 1
+    if least == 1:
+        assert len(passes) == len(set(sizes))
+    assert len(of_similar_size(sizes * 3, least=least)) == len(passes)
 
 
 @given(shapes)

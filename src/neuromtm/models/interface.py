@@ -56,7 +56,7 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
     """Neurons in a token, if a token is a group of neurons; else None. `random_token` must hide whole tokens."""
     wants_active_counts: bool = False
     """Whether the data should count the active neurons of each bin for `SessionInput.n_active`. An architecture that
-    lists the spikes wants them; without them it reads the device once a batch."""
+    lists the spikes wants them; without them it reads the device."""
     uses_every_weight: bool = False
     """Whether every training step uses all shared weights, except `Prompts`, whatever the scheme. Ranks that train
     together then need not search each step for unused ones."""

@@ -6,6 +6,31 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+LEAST_FILLED_ON_A_GPU = 0.5
+"""See `of_similar_size`. On a GPU every pass adds to the time that it takes to launch kernels. From 32 groups down to 1
+there are at most 6 passes."""
+
+
+def of_similar_size(sizes: Sequence[int], *, least: float) -> list[list[int]]:
+    """Split sessions into passes, so that in no pass most of a session is padding. The number of passes depends on how
+    different the sizes are, and not on the number of sessions.
+
+    Args:
+        sizes: of each session, such as its neurons.
+        least: smallest share of the largest size of a pass that a session of the pass may have. With 1 all are of equal
+            size, and with 0 there is one pass.
+
+    Returns:
+        For each pass, the positions of its sessions, the largest first.
+    """
+    passes: list[list[int]] = []
+    for session in sorted(range(len(sizes)), key=lambda session: -sizes[session]):
+        if passes and sizes[session] >= least * sizes[passes[-1][0]]:
+            passes[-1].append(session)
+        else:
+            passes.append([session])
+    return passes
+
 
 class _PadStack(torch.autograd.Function):
     """Copies all tensors by one call; the gradient of each is a view. Padding each by itself would take several kernels

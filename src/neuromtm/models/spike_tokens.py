@@ -19,8 +19,11 @@ from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import Encoder, Prompts, in_passes, require_sizes, rotate
 from neuromtm.models.dropout import Dropout, attend
 from neuromtm.models.interface import Backbone, Output, SessionInput
-from neuromtm.models.padding import pad_stack, rows_of
+from neuromtm.models.padding import LEAST_FILLED_ON_A_GPU, of_similar_size, pad_stack, rows_of
 from neuromtm.models.stitching import read_out_of_all, session_rows
+
+LEAST_FILLED = 0.75
+"""See `of_similar_size`: which sessions' spikes are read together on a CPU."""
 
 
 class Spikes(NamedTuple):
@@ -244,8 +247,14 @@ class SpikeTokens(Backbone[SpikeStitcher]):
     def forward(self, inputs: Sequence[SessionInput[SpikeStitcher]], scheme: Scheme) -> Output:
         n_trials, n_bins = [len(session.visible) for session in inputs], inputs[0].visible.shape[1]
         prefixes = [self.prefix(session.stitcher, scheme) for session in inputs]
-        (read,) = self.read_spikes(inputs, prefixes, scheme)
-        states = self.mix(read, session_rows(prefixes, n_trials), n_bins, scheme)
+        read, on_cpu = {}, inputs[0].visible.device.type == "cpu"
+        n_neurons = [session.visible.shape[2] for session in inputs]
+        for sessions in of_similar_size(n_neurons, least=LEAST_FILLED if on_cpu else LEAST_FILLED_ON_A_GPU):
+            some = [inputs[session] for session in sessions]
+            (own,) = self.read_spikes(some, [prefixes[session] for session in sessions], scheme)
+            read |= zip(sessions, own.split([n_trials[session] for session in sessions]), strict=True)
+        in_order = torch.cat([read[session] for session in range(len(inputs))])
+        states = self.mix(in_order, session_rows(prefixes, n_trials), n_bins, scheme)
         return Output(read_out_of_all(inputs, states), list(states.split(n_trials)))
 
     def prefix(self, stitcher: SpikeStitcher, scheme: Scheme) -> Tensor:
