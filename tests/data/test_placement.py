@@ -67,9 +67,7 @@ def test_what_is_asked_for_is_taken(dataset, free):
 @pytest.mark.parametrize("device", [CPU, GPU])
 def test_a_device_that_is_too_small_is_an_error_with_sizes(dataset, free, device):
     free(host=ON_DEVICE - 1, device=ON_DEVICE - 1)
-    with pytest.raises(
-        ConfigError, match=rf"take 4.8e-07 GB, but only 4.8e-07 GB are free on {device}.*Set data.cache"
-    ):
+    with pytest.raises(ConfigError, match=rf"take 480 bytes, but only 479 bytes are free on {device}.*Set data.cache"):
         place("device", dataset, device, n_workers=0)
 
 
@@ -90,6 +88,14 @@ def test_the_memory_that_is_free_is_the_least_of_all_limits(tmp_path, monkeypatc
     assert placement._cgroup_limits(cgroup) == [20000]
     assert placement._cgroup_limits(tmp_path / "absent") == []
     assert free_host_memory() > 0
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"),
+    [(999, "999 bytes"), (2_500_000, "2.5 MB"), (64 * 10**9, "64.0 GB"), (2 * 10**12, "2,000.0 GB")],
+)
+def test_sizes_are_said_in_units_that_read(n_bytes, text):
+    assert placement._size(n_bytes) == text
 
 
 def test_the_sentence_is_said_once(tmp_path, monkeypatch):

@@ -12,27 +12,30 @@ from tests.models.small_models import BACKBONES
 
 
 class Seen(lightning.Callback):
-    """Keeps the batches and the losses of a training."""
+    """Keeps the batches and the losses of a training, and saves after the second step."""
 
-    def __init__(self):
+    def __init__(self, folder):
+        self.folder = folder
         self.batches: list[Batch] = []
         self.losses: list[float] = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.batches.append(batch)
         self.losses.append(float(outputs["loss"]))
+        if trainer.global_step == 2:
+            trainer.save_checkpoint(self.folder / "two.ckpt")
 
 
-def train(sessions_dir, folder, *, backbone="NDT1", wants_active_counts=None, ckpt_path=None, max_steps=3, **options):
-    """A few steps; gives the callback and the trainer."""
+def train(sessions_dir, folder, *, backbone="NDT1", wants_active_counts=None, ckpt_path=None, **options) -> Seen:
+    """Three steps."""
     lightning.seed_everything(0)
-    module, seen = MaskedModeling(BACKBONES[backbone](), lr=1e-2), Seen()
+    module, seen = MaskedModeling(BACKBONES[backbone](), lr=1e-2), Seen(folder)
     if wants_active_counts is not None:
         module.model.backbone.wants_active_counts = wants_active_counts
     trainer = lightning.Trainer(
         accelerator="cpu",
         default_root_dir=folder,
-        max_steps=max_steps,
+        max_steps=3,
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
@@ -43,13 +46,13 @@ def train(sessions_dir, folder, *, backbone="NDT1", wants_active_counts=None, ck
     )
     data = SessionDataModule(root=str(sessions_dir), batch_size=8, sessions_per_batch=2, **options)
     trainer.fit(module, data, ckpt_path=ckpt_path)
-    return seen, trainer
+    return seen
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("cache", ["device", "memory"])
 def test_a_training_learns_the_same_wherever_the_counts_lie(sessions_dir, tmp_path, cache):
-    losses = [train(sessions_dir, tmp_path, cache=c, n_workers=n)[0].losses for c, n in (("none", 0), (cache, 2))]
+    losses = [train(sessions_dir, tmp_path, cache=c, n_workers=n).losses for c, n in (("none", 0), (cache, 2))]
     assert len(losses[0]) == 3
     assert losses[0] == losses[1]
 
@@ -57,17 +60,10 @@ def test_a_training_learns_the_same_wherever_the_counts_lie(sessions_dir, tmp_pa
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("cache", ["device", "memory", "none"])
 def test_a_model_that_wants_active_neurons_counted_gets_them_also_after_a_resume(sessions_dir, tmp_path, cache):
-    first, trainer = train(sessions_dir, tmp_path, cache=cache, wants_active_counts=True)
-    trainer.save_checkpoint(tmp_path / "three.ckpt")
-    again, _ = train(
-        sessions_dir,
-        tmp_path,
-        cache=cache,
-        wants_active_counts=True,
-        ckpt_path=tmp_path / "three.ckpt",
-        max_steps=5,
-    )
-    assert len(again.batches) == 2
+    options = {"cache": cache, "wants_active_counts": True}
+    first = train(sessions_dir, tmp_path, **options)
+    again = train(sessions_dir, tmp_path, **options, ckpt_path=tmp_path / "two.ckpt")
+    assert len(again.batches) == 1
     for batch in (*first.batches, *again.batches):
         for group in batch.groups:
             np.testing.assert_array_equal(group.n_active, np.count_nonzero(group.counts, axis=2))
@@ -76,7 +72,7 @@ def test_a_model_that_wants_active_neurons_counted_gets_them_also_after_a_resume
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("wants", [None, False])
 def test_for_other_models_nothing_is_counted(sessions_dir, tmp_path, wants):
-    seen, _ = train(sessions_dir, tmp_path, wants_active_counts=wants)
+    seen = train(sessions_dir, tmp_path, wants_active_counts=wants)
     assert all(group.n_active is None for batch in seen.batches for group in batch.groups)
 
 

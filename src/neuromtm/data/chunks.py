@@ -39,7 +39,7 @@ class _Grid(NamedTuple):
     n_bytes: int
     """with the zeros after the end"""
     weights: np.ndarray
-    """(group x column, 2) of the sums over rows: 1, and the words from the group's first row to the end, modulo 65535"""
+    """(group x column, 2) of the sums over rows: 1, and the words from the group's first row on, modulo 65535"""
     row_weights: np.ndarray
     """(row x column) of the sums over groups: the words before the row in its group, modulo 65535"""
 

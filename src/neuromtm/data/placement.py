@@ -65,21 +65,21 @@ def place(cache: Cache, dataset: SessionDataset, device: torch.device, *, n_work
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else host_free
         if cache == "device" and sizes.on_device > free:
             raise ConfigError(
-                f"data.cache device: the counts take {_in_gb(sizes.on_device)}, but only {_in_gb(free)} are free on "
+                f"data.cache device: the counts take {_size(sizes.on_device)}, but only {_size(free)} are free on "
                 f"{device}. Set data.cache to auto or memory."
             )
         if cache == "device" or sizes.on_device <= SHARE * free:
             ignored = f" data.n_workers {n_workers} is not used." if n_workers else ""
             return Placement(
                 "device",
-                f"Data: {_in_gb(sizes.on_device)} of counts are kept on {device}, where {_in_gb(free)} are free"
+                f"Data: {_size(sizes.on_device)} of counts are kept on {device}, where {_size(free)} are free"
                 f"{chosen}.{ignored}",
             )
-    free = f"{_in_gb(host_free)} of memory are free"
+    free = f"{_size(host_free)} of memory are free"
     if cache == "memory" or sizes.in_files <= SHARE * host_free:
         return Placement(
             "memory",
-            f"Data: {_in_gb(sizes.in_files)} of counts are kept in memory, one copy for all processes of a machine; "
+            f"Data: {_size(sizes.in_files)} of counts are kept in memory, one copy for all processes of a machine; "
             f"{free}{chosen}.",
         )
     return Placement("none", f"Data: every batch is read from the files; {free}, too little{chosen}.")
@@ -117,5 +117,8 @@ def _cgroup_limits(own: Path) -> list[int]:
     return limits
 
 
-def _in_gb(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2g} GB" if n_bytes < 1e9 else f"{n_bytes / 1e9:,.1f} GB"
+def _size(n_bytes: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:,.1f} {unit}"
+    return f"{n_bytes:,} bytes"

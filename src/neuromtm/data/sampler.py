@@ -93,6 +93,7 @@ def _divide_until_even(pieces: list[GroupPlan], multiple: int) -> list[GroupPlan
     if not missing:
         return pieces
     # a place is a tuple: its halves take the places (*place, 0) and (*place, 1), so that the order stays
+    largest: list[tuple[int, tuple[int, ...], GroupPlan]]
     largest = [(-len(piece.trials), (number,), piece) for number, piece in enumerate(pieces)]
     heapq.heapify(largest)
     for _ in range(missing):
