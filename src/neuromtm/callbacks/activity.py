@@ -27,7 +27,7 @@ class ActivityTasks(lightning.Callback):
     Args:
         n_val_neurons: neurons per session that a validation leaves out in turn. They are drawn once, by the model's
             seed, from the half of the neurons that fires most: few others would leave sessions without a score. A test
-            leaves out every neuron. With the default values a validation takes about as long as an epoch or less.
+            leaves out every neuron. At the paper's size a validation with the default values takes less than an epoch.
         n_val_regions: regions per session that a validation hides in turn, drawn once. A test hides every region.
         prompt: scheme whose prompt and attention are used in every task; by default each task uses its own. It does not
             change what a task hides and scores. The model must have been trained with this scheme.
