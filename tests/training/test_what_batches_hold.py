@@ -1,5 +1,7 @@
 """What a training asks of its batches, how they come to the device, and that it learns the same wherever they lie."""
 
+import warnings
+
 import lightning
 import numpy as np
 import pytest
@@ -76,9 +78,18 @@ def test_for_other_models_nothing_is_counted(sessions_dir, tmp_path, wants):
     assert all(group.n_active is None for batch in seen.batches for group in batch.groups)
 
 
+def test_the_data_module_moves_the_batches(sessions_dir, tmp_path, monkeypatch):
+    moved, move = [], SessionDataModule.transfer_batch_to_device
+    monkeypatch.setattr(SessionDataModule, "transfer_batch_to_device", lambda *of: moved.append(of[1]) or move(*of))
+    with warnings.catch_warnings(record=True) as said:
+        train(sessions_dir, tmp_path)
+    assert len(moved) == 3
+    assert not [warning for warning in said if "transfer_batch_to_device" in str(warning.message)]
+
+
 @pytest.mark.parametrize(("device", "waits"), [("cpu", True), ("cuda", False)])
 def test_only_a_gpu_gets_its_batches_without_waiting(monkeypatch, device, waits):
     asked = []
     monkeypatch.setattr(Batch, "to", lambda batch, device, non_blocking: asked.append((device.type, non_blocking)))
-    MaskedModeling().transfer_batch_to_device(Batch(()), torch.device(device), 0)
+    SessionDataModule(root="nowhere").transfer_batch_to_device(Batch(()), torch.device(device), 0)
     assert asked == [(device, not waits)]

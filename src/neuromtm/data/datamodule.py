@@ -309,6 +309,10 @@ class SessionDataModule(lightning.LightningDataModule):
     def predict_dataloader(self) -> ResumableLoader:
         return self._loader("test")
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch; the host does not wait for a page-locked one to arrive."""
+        return batch.to(device, non_blocking=device.type == "cuda")
+
     def count_active_neurons(self, wanted: bool) -> None:
         """Say whether batches hold `SessionGroup.n_active`, which few models need."""
         self._opened.counts_active = wanted

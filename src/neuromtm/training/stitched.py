@@ -124,10 +124,6 @@ class StitchedModule(lightning.LightningModule):
     def begin(self, data: SessionDataModule) -> None:
         """Make what a new training needs besides the stitched model. Every session already has its weights."""
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move a batch; the host does not wait for a page-locked one to arrive."""
-        return batch.to(device, non_blocking=device.type == "cuda")
-
     def decoder(self) -> dict[str, Any] | None:
         """What a checkpoint must hold about a decoder, in plain types; None if there is no decoder."""
         return None
