@@ -278,9 +278,10 @@ def test_going_on_with_a_run_in_the_directory_of_another(capsys, root, sessions_
     assert {path.name: path.read_bytes() for path in (other / "checkpoints").iterdir()} == before
 
 
-def test_going_on_to_an_epoch_that_is_past(capsys, root, sessions_dir, pretrained, tmp_path):
-    run_dir = shutil.copytree(pretrained, tmp_path / "run")
-    command = pretrain(root, sessions_dir, "--run_dir", run_dir, "--ckpt_path", "last", "--model.schedule", "constant")
+def test_going_on_to_an_epoch_that_is_past(capsys, root, sessions_dir, tmp_path):
+    command = pretrain(root, sessions_dir, "--run_dir", tmp_path / "run", "--model.schedule", "constant")
+    neuromtm(*command, "--trainer.max_epochs", "2")
+    command = (*command, "--ckpt_path", "last")
     neuromtm(*command, "--trainer.max_epochs", "3")
     assert "max_epochs=1" in refusal(capsys, *command, "--trainer.max_epochs", "1")
 
