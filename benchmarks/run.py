@@ -42,6 +42,7 @@ class Program(NamedTuple):
 CPU = (
     Program("Step", ("step", "--data", "DATA", "--rounds", "2"), 600),
     Program("Loader", ("loader", "--n-sessions", "6"), 60),
+    Program("Reading", ("reading",), 90),
     Program("Fit and validation", ("fit", "--data", "DATA", "--precisions", "PRECISION"), 180),
     Program(
         "Exact co-smoothing",
