@@ -1,6 +1,7 @@
 """The programs of benchmarks/ run, in small. No time is asserted."""
 
 import importlib
+import logging
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -14,18 +15,22 @@ from neuromtm.errors import UserError
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.stitching import StitchedModel
 
+QUIETENED = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+
 
 @pytest.fixture
 def benchmark(root, monkeypatch):
     """Imports a program of benchmarks/ by its name."""
     monkeypatch.syspath_prepend(str(root / "benchmarks"))
-    names = []
+    names, levels = [], {name: logging.getLogger(name).level for name in QUIETENED}
 
     def load(name):
         names.append(name)
         return importlib.import_module(name)
 
     yield load
+    for name, level in levels.items():  # a program keeps Lightning's messages out of its tables
+        logging.getLogger(name).setLevel(level)
     for name in {*names, "measuring", "former"}:
         sys.modules.pop(name, None)
 

@@ -116,6 +116,7 @@ def test_runs_stand_beside_the_ceiling(finetuned, sessions_dir, tmp_path, capsys
 def test_a_run_starts_and_goes_on_by_the_same_command(root, sessions_dir, tmp_path, caplog):
     run_dir = tmp_path / "run"
     command = pretrain(root, sessions_dir, "--run_dir", run_dir, "--ckpt_path", "last", "--behavior.validate", "false")
+    command = (*command, "--model.schedule", "constant")  # another one ends with the epochs it was made for
     with caplog.at_level("INFO"):
         neuromtm(*command, "--trainer.max_epochs", "1")
     assert "training starts at the beginning" in caplog.text
@@ -129,6 +130,7 @@ def test_a_fine_tuning_goes_on_without_the_pretrained_file(root, sessions_dir, p
     checkpoint = tmp_path / "gone.ckpt"
     checkpoint.write_bytes((pretrained / "checkpoints" / "best.ckpt").read_bytes())
     command = finetune(root, sessions_dir, checkpoint, "--run_dir", tmp_path / "run", "--behavior.validate", "false")
+    command = (*command, "--model.schedule", "constant")  # so that it may train longer than it began to
     neuromtm(*command)
     checkpoint.unlink()
     neuromtm(*command, "--ckpt_path", "last", "--trainer.max_epochs", "2")

@@ -24,10 +24,13 @@ def hide(counts, region, options, generator):
     return mask(counts, (torch.arange(counts.shape[1]) % 2 == first)[None, :, None])
 
 
+SCHEME = MaskingScheme(hide=hide, ratio=0.5)
+
+
 @pytest.fixture
 def planted(monkeypatch):
     """One more scheme, as if its file and its name were there."""
-    monkeypatch.setitem(SCHEMES, NEW, MaskingScheme(hide=hide, ratio=0.5))
+    monkeypatch.setitem(SCHEMES, NEW, SCHEME)
 
 
 def best(run_dir):
@@ -59,20 +62,26 @@ def test_a_model_without_the_scheme_is_tested_as_before(pretrained, planted, tmp
 
 
 def test_a_run_from_before_the_scheme_goes_on_to_the_same_weights(
-    root, sessions_dir, pretrained, planted, tmp_path, monkeypatch
+    root, sessions_dir, planted, tmp_path, monkeypatch
 ):
+    def command(run_dir, n_epochs):
+        # under another schedule a run ends with the epochs that it began with
+        more = ("--model.schedule", "constant", "--behavior.validate", "false", "--trainer.max_epochs", n_epochs)
+        return pretrain(root, sessions_dir, "--run_dir", run_dir, "--ckpt_path", "last", *more)
+
     def goes_on(run_dir):
-        shutil.copytree(pretrained, run_dir)
-        more = ("--run_dir", run_dir, "--ckpt_path", "last", "--trainer.max_epochs", "2")
-        neuromtm(*pretrain(root, sessions_dir, *more))
+        shutil.copytree(tmp_path / "begun", run_dir)
+        neuromtm(*command(run_dir, 2))
         return weights(run_dir)
 
-    later = goes_on(tmp_path / "with")
     monkeypatch.delitem(SCHEMES, NEW)
+    neuromtm(*command(tmp_path / "begun", 1))
     before = goes_on(tmp_path / "without")
+    monkeypatch.setitem(SCHEMES, NEW, SCHEME)
+    later = goes_on(tmp_path / "with")
     assert later.keys() == before.keys()
     assert all(torch.equal(later[name], before[name]) for name in before)
-    assert any(not torch.equal(later[name], weights(pretrained)[name]) for name in before)
+    assert any(not torch.equal(later[name], weights(tmp_path / "begun")[name]) for name in before)
 
 
 def test_a_model_from_before_the_scheme_is_fine_tuned_with_it(sessions_dir, pretrained, planted, tmp_path, caplog):
