@@ -61,9 +61,7 @@ def test_a_model_without_the_scheme_is_tested_as_before(pretrained, planted, tmp
         assert (tmp_path / "with" / name).read_bytes() == (tmp_path / "without" / name).read_bytes()
 
 
-def test_a_run_from_before_the_scheme_goes_on_to_the_same_weights(
-    root, sessions_dir, planted, tmp_path, monkeypatch
-):
+def test_a_run_from_before_the_scheme_goes_on_to_the_same_weights(root, sessions_dir, planted, tmp_path, monkeypatch):
     def command(run_dir, n_epochs):
         # under another schedule a run ends with the epochs that it began with
         more = ("--model.schedule", "constant", "--behavior.validate", "false", "--trainer.max_epochs", n_epochs)
