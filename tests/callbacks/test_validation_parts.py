@@ -1,5 +1,7 @@
 """A validation does a part of what a test does, and always the same part."""
 
+import warnings
+
 import lightning
 import numpy as np
 import pytest
@@ -60,7 +62,9 @@ def fit(sessions_dir, tmp_path_factory):
                 scored,
             ],
         )
-        trainer.fit(MaskedModeling(NDT1(width=16, n_layers=1, n_heads=2, mlp_width=16, max_bins=64)), data)
+        with warnings.catch_warnings():  # e.g. of metrics that are computed though nothing was added to them
+            warnings.filterwarnings("error", module="torchmetrics")
+            trainer.fit(MaskedModeling(NDT1(width=16, n_layers=1, n_heads=2, mlp_width=16, max_bins=64)), data)
     return data, scored.scored, decoded, drawn
 
 

@@ -65,10 +65,11 @@ class ActivityTasks(lightning.Callback):
             self._offsets[eid] = total
             total += session.n_neurons
         self._bps = {task: BitsPerSpike(total).to(module.device) for task in TASKS}
-        self._shares = {name: metric.to(module.device) for name, metric in neuron_metrics(total).items()}
+        # a validation shows bits per spike only, and needs no averages
+        self._shares = {name: metric.to(module.device) for name, metric in neuron_metrics(total).items() if testing}
         self.conditions, self.psths, self._averages = {}, {}, {}
         self._places, self._condition = {}, {}
-        if testing:  # a validation needs no averages
+        if testing:
             data = data_of(module.trainer)
             for eid, header in data.headers.items():
                 conditions = task_conditions(header.trials.choice, header.trials.contrast, header.splits["test"])
@@ -90,7 +91,7 @@ class ActivityTasks(lightning.Callback):
                     ):
                         places = held_out.neurons + self._offsets[group.eid]
                         self._bps[task].update(held_out.log_rates, held_out.counts, neurons=places)
-                        if task == "co_smoothing" and every_neuron:  # a validation shows bits per spike only
+                        if task == "co_smoothing":
                             self._update_shares(held_out, places, group)
 
     def _update_shares(self, held_out: HeldOut, places: Tensor, group: SessionGroup) -> None:
