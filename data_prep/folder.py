@@ -13,7 +13,7 @@ from typing import Any, Literal
 from data_prep.options import PrepareOptions
 from data_prep.prepare import in_words, prepare
 from data_prep.recording import Recording
-from neuromtm.data.manifest import ManifestWriter, Role, SessionEntry
+from neuromtm.data.manifest import UPGRADE_JOURNAL, ManifestWriter, Role, SessionEntry
 from neuromtm.data.shards import read_header, shard_name, shard_problems, write_shard
 from neuromtm.errors import ConfigError, ShardError, SourceError
 from neuromtm.files import sha256
@@ -77,6 +77,11 @@ def prepare_sessions(
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; name a folder.")
+    if (out / UPGRADE_JOURNAL).exists():  # some good shards are not listed, and would be taken for damaged ones
+        raise ConfigError(
+            f"--out {out}: an upgrade of this folder goes on or was interrupted. Let it end, by "
+            f"python -m data_prep upgrade {out}, then prepare more sessions."
+        )
     preparation = json.loads(json.dumps(options.as_json() | source_options))
     with ManifestWriter(out) as manifest:
         for job in jobs:

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.folder import Outcome
-from neuromtm.data.manifest import ManifestWriter, SessionEntry, read_manifest
+from neuromtm.data.manifest import (
+    UPGRADE_JOURNAL,
+    ManifestWriter,
+    SessionEntry,
+    read_manifest,
+    upgraded_but_unlisted,
+)
 from neuromtm.data.shards import FORMAT_VERSION, read_header, read_shard, write_shard
 from neuromtm.errors import ShardError
 from neuromtm.files import locked, sha256
-
-JOURNAL = ".upgrade.jsonl"
 
 
 def upgrade_folder(folder: Path) -> Iterator[Outcome]:
@@ -29,8 +33,9 @@ def upgrade_folder(folder: Path) -> Iterator[Outcome]:
     read_manifest(folder)
     with locked(folder):
         entries = read_manifest(folder)
-        journal = folder / JOURNAL
-        known = _journal(journal)
+        journal, known = folder / UPGRADE_JOURNAL, upgraded_but_unlisted(folder)
+        for left_behind in folder.glob(".*.upgrade.tmp*"):  # by a call that was killed
+            left_behind.unlink()
         with ManifestWriter(folder, holds_lock=True) as manifest:
             for entry in entries:
                 yield _upgrade_one(folder / entry.file, entry, journal, known.get(entry.file), manifest)
@@ -78,15 +83,3 @@ def _note(journal: Path, file: str, digest: str) -> None:
         lines.write("\n" + json.dumps({"file": file, "sha256": digest}))
         lines.flush()
         os.fsync(lines.fileno())
-
-
-def _journal(path: Path) -> dict[str, str]:
-    """File name -> checksum of its new shard. A last line that was cut short by a kill is left out."""
-    known = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            note = json.loads(line)
-            known[note["file"]] = note["sha256"]
-        except (ValueError, KeyError, TypeError):
-            continue
-    return known

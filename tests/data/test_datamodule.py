@@ -1,6 +1,8 @@
 """The data module: which sessions and neurons, what a loader gives, and where it goes on."""
 
 import json
+import os
+import shutil
 from itertools import islice, pairwise
 
 import lightning
@@ -18,6 +20,7 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.dataset import SessionDataset
 from neuromtm.data.manifest import add_shard
 from neuromtm.data.shards import write_shard
+from neuromtm.errors import ShardError
 from neuromtm.metrics.spikes import bits_per_spike, poisson_nll
 
 SESSIONS = (
@@ -342,3 +345,15 @@ def test_the_number_of_batches_is_what_every_rank_gets(folder):
     assert data.n_train_batches(1) == len(epoch_of(data.train_dataloader())) == 12
     assert data.n_train_batches(5) == 3
     assert (data.n_bins, data.bin_size_s) == (N_BINS, 0.02)
+
+
+@pytest.mark.parametrize("cache", ["none", "memory", "device"])
+def test_a_shard_replaced_after_its_header_was_read_is_refused(tmp_path, cache):
+    write_folder(tmp_path, Session("a"))
+    data = ready(tmp_path, cache=cache)
+    path = data.path("a")
+    other = path.with_suffix(".new")
+    shutil.copy(path, other)
+    os.replace(other, path)
+    with pytest.raises(ShardError, match=r"file0\.h5: the file has changed since this run opened it"):
+        next(iter(data.groups("a", "train")))

@@ -13,7 +13,13 @@ from format_1 import as_format_1
 from data_prep import upgrade
 from data_prep.__main__ import main
 from data_prep.upgrade import upgrade_folder
-from neuromtm.data.manifest import add_shard, folder_problems, read_manifest
+from neuromtm.data.manifest import (
+    UPGRADE_JOURNAL,
+    add_shard,
+    folder_problems,
+    read_manifest,
+    upgraded_but_unlisted,
+)
 from neuromtm.data.shards import Shard, read_header, read_principal_axes, read_shard
 
 
@@ -135,11 +141,19 @@ def test_an_upgrade_that_was_killed_is_taken_up(folder, simulated, capsys, at, a
     assert killed.returncode == -signal.SIGKILL
     n_done = at if after else at - 1
     assert versions(folder) == [2] * n_done + [1] * (2 - n_done)
+    found = [problem for problems in folder_problems(folder).values() for problem in problems]
+    assert len(found) == n_done
+    assert all("Run python -m data_prep upgrade" in problem for problem in found)
+    assert main(["simulate", "--out", str(folder), "--n-sessions", "2", "--n-heldout", "1"]) == 2
+    assert "upgrade of this folder goes on or was interrupted" in capsys.readouterr().err
+    left_behind = folder / "..sim-0-00.h5.upgrade.tmp.abc.tmp"
+    left_behind.touch()
     assert main(["upgrade", str(folder)]) == 0
+    assert not list(folder.glob(".*.upgrade.tmp*"))
     assert f"{2 - n_done} upgraded, {n_done} already done, 0 skipped" in capsys.readouterr().out
     assert folder_problems(folder) == {}
     assert versions(folder) == [2, 2]
-    assert not (folder / upgrade.JOURNAL).exists()
+    assert not (folder / UPGRADE_JOURNAL).exists()
 
 
 def test_an_interrupted_upgrade_has_listed_what_it_upgraded(folder, monkeypatch):
@@ -156,15 +170,15 @@ def test_an_interrupted_upgrade_has_listed_what_it_upgraded(folder, monkeypatch)
 
 
 def test_a_line_of_the_journal_that_was_cut_short_harms_no_other(tmp_path):
-    journal = tmp_path / "journal"
+    journal = tmp_path / UPGRADE_JOURNAL
     upgrade._note(journal, "a.h5", "1")
     journal.write_text(journal.read_text() + '\n{"file": "b.')
     upgrade._note(journal, "c.h5", "3")
-    assert upgrade._journal(journal) == {"a.h5": "1", "c.h5": "3"}
+    assert upgraded_but_unlisted(tmp_path) == {"a.h5": "1", "c.h5": "3"}
 
 
 def test_a_shard_that_was_replaced_by_another_program_is_not_taken_for_an_upgraded_one(folder):
-    upgrade._note(folder / upgrade.JOURNAL, FILES[0], "of another file")
+    upgrade._note(folder / UPGRADE_JOURNAL, FILES[0], "of another file")
     (folder / FILES[0]).write_bytes((folder / FILES[1]).read_bytes())
     outcome = next(iter(upgrade_folder(folder)))
     assert outcome.status == "skipped"

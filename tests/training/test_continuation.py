@@ -11,8 +11,9 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
 from neuromtm.training.checkpoint import KEY
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
-from neuromtm.training.continuation import changes
+from neuromtm.training.continuation import changes, jump_of_rate
 from neuromtm.training.masked_modeling import MaskedModeling
+from neuromtm.training.optim import learning_rate_factor
 from tests.models.small_models import BACKBONES
 from tests.running import EIDS, HELDOUT, pretrain, refusal
 
@@ -186,3 +187,26 @@ def test_the_command_line_names_its_own_seed_alone(capsys, root, sessions_dir, p
     more = ("--run_dir", run_dir, "--ckpt_path", "last", "--seed_everything", "8")
     line = refusal(capsys, *pretrain(root, sessions_dir, *more))
     assert "but seed_everything was 0 and is now 8. Use" in line
+
+
+def test_the_rate_of_a_checkpoint_that_knows_no_schedule_tells_another_one():
+    factor = learning_rate_factor("one_cycle", n_steps=100, warmup_fraction=0.15)
+    state = {"last_epoch": 40, "_last_lr": [0.01 * factor(40)]}
+    assert jump_of_rate(state, 0.01, factor) == []
+    for other in (
+        learning_rate_factor("one_cycle", n_steps=200, warmup_fraction=0.15),
+        learning_rate_factor("cosine", n_steps=100, warmup_fraction=0.3),
+        learning_rate_factor("constant", n_steps=100, warmup_fraction=0.15),
+    ):
+        assert "learning rate after 40 steps was" in jump_of_rate(state, 0.01, other)[0]
+
+
+def test_an_older_checkpoint_is_not_trained_longer_under_a_falling_rate(sessions_dir, epoch, tmp_path):
+    older = torch.load(epoch / "last.ckpt", weights_only=True)
+    kept = ("seed_everything", "data.batch_size", "data.sessions_per_batch")
+    older[KEY]["batches"] = {name: older[KEY]["batches"][name] for name in kept}
+    torch.save(older, tmp_path / "last.ckpt")
+    train(sessions_dir, tmp_path, from_last=True, max_epochs=2)
+    torch.save(older, tmp_path / "last.ckpt")
+    with pytest.raises(ConfigError, match=r"the learning rate after .* steps was .* and is now"):
+        train(sessions_dir, tmp_path, from_last=True, max_epochs=5)

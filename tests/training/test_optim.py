@@ -93,7 +93,7 @@ def test_weights_of_sessions_added_at_set_up_are_optimised_and_only_matrices_dec
 def test_stitchers_decay_like_shared_matrices_unless_told_otherwise():
     assert MaskedModeling(small(), weight_decay=0.3).stitcher_weight_decay == 0.3
     assert MaskedModeling(small(), weight_decay=0.3, stitcher_weight_decay=0.0).stitcher_weight_decay == 0.0
-    with pytest.raises(ConfigError, match="stitcher_weight_decay is -1, below 0"):
+    with pytest.raises(ConfigError, match="stitcher_weight_decay is -1, not a number from 0"):
         MaskedModeling(small(), stitcher_weight_decay=-1)
 
 

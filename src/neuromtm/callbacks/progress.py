@@ -10,6 +10,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from rich.progress import TaskID
 
 LOSS = "train/loss"
+SHORT_NAMES = {
+    "throughput/trials_per_s": "trials/s",
+    "throughput/model_flops_utilization": "utilization",
+    "throughput/data_wait_share": "data_wait",
+}
+"""what the bar calls a metric whose name would take too much of a line"""
 
 
 class RunProgress(RichProgressBar):
@@ -44,7 +50,8 @@ class RunProgress(RichProgressBar):
         if logged and LOSS in trainer.callback_metrics:
             self._read_at = step  # where gradients are accumulated, several batches have the same step
             self._loss = {LOSS: trainer.callback_metrics[LOSS].item()}
-        return {**super().get_metrics(trainer, pl_module), **self._loss}
+        shown = {**super().get_metrics(trainer, pl_module), **self._loss}
+        return {SHORT_NAMES.get(name, name): value for name, value in shown.items()}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)

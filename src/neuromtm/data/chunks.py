@@ -192,7 +192,11 @@ class TrialChunks:
         return found if columns is None else found.take(columns, axis=-1)
 
 
-def _version(found: os.stat_result) -> tuple[int, int, int]:
+Version = tuple[int, int, int]
+
+
+def version_of(found: os.stat_result) -> Version:
+    """What changes if another file takes the place of this one."""
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
@@ -203,12 +207,17 @@ class ShardReader:
         paths: eid -> shard.
         mapped: map the files into memory. All processes of a machine then share one copy, which the system keeps for as
             long as it has room. Otherwise each read goes to the file.
+        versions: eid -> `version_of` the shard when its header was read; another file in its place is refused. By
+            default that of the first read.
     """
 
-    def __init__(self, paths: Mapping[str, Path], *, mapped: bool = False):
+    def __init__(
+        self, paths: Mapping[str, Path], *, mapped: bool = False, versions: Mapping[str, Version] | None = None
+    ):
         self.paths, self.mapped = dict(paths), mapped
         self._chunks: dict[tuple[str, str], TrialChunks | None] = {}
-        self._versions: dict[str, tuple[int, int, int]] = {}
+        self._versions: dict[str, Version] = dict(versions or {})
+        self._indexed: set[str] = set()
         self._maps: dict[str, np.ndarray] = {}
         self._open: OrderedDict[str, int] = OrderedDict()
         self._slow: OrderedDict[str, h5py.File] = OrderedDict()
@@ -237,11 +246,12 @@ class ShardReader:
             ) from error
 
     def _chunks_of(self, eid: str, name: str) -> TrialChunks | None:
-        if eid not in self._versions:
+        if eid not in self._indexed:
             with open_shard(self.paths[eid]) as file:
                 for found in ("spikes/counts", *(f"behavior/{trace}" for trace in file.get("behavior", ()))):
                     self._chunks[eid, found] = TrialChunks.of(file[found])
-                self._versions[eid] = _version(self.paths[eid].stat())
+                self._require_version(eid, self.paths[eid].stat())
+            self._indexed.add(eid)
         return self._chunks[eid, name]
 
     def _map(self, eid: str) -> np.ndarray:
@@ -263,8 +273,8 @@ class ShardReader:
         return self._open[eid]
 
     def _require_version(self, eid: str, found: os.stat_result) -> None:
-        # the places of the trials are those of the file that was opened first
-        if _version(found) != self._versions[eid]:
+        # the header and the places of the trials are those of the file that was opened first
+        if version_of(found) != self._versions.setdefault(eid, version_of(found)):
             raise ShardError(f"{self.paths[eid]}: the file has changed since this run opened it. Start the run again.")
 
     def _hdf5(self, eid: str) -> h5py.File:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from neuromtm.batch import Batch, SessionGroup, SessionInfo
+from neuromtm.data.chunks import version_of
 from neuromtm.data.dataset import SessionDataset, SessionSource
 from neuromtm.data.device_cache import DeviceDataset
 from neuromtm.data.manifest import SessionEntry, choose_sessions
@@ -159,7 +160,10 @@ class SessionDataModule(lightning.LightningDataModule):
         if self._dataset is not None:
             return
         entries = self._chosen()
-        self.headers = {entry.eid: read_header(self.root / entry.file) for entry in entries}
+        paths = {entry.eid: self.root / entry.file for entry in entries}
+        # before the headers are read: a shard that is replaced afterwards is refused when it is opened
+        versions = {eid: version_of(path.stat()) for eid, path in paths.items() if path.exists()}
+        self.headers = {eid: read_header(path) for eid, path in paths.items()}
         _check_names(self.root, entries, self.headers)
         _check_same_bins(self.headers)
         self._check_regions()
@@ -172,11 +176,12 @@ class SessionDataModule(lightning.LightningDataModule):
             self.sessions[entry.eid] = info
             sources[entry.eid] = SessionSource(
                 info=info,
-                path=self.root / entry.file,
+                path=paths[entry.eid],
                 neurons=neurons,
                 n_in_shard=header.n_neurons,
                 choice=header.trials.choice,
                 behaviors=header.behaviors,
+                version=versions[entry.eid],
             )
         self._dataset = SessionDataset(sources)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from neuromtm.batch import Batch, RegionIndex, SessionGroup, SessionInfo
-from neuromtm.data.chunks import ShardReader
+from neuromtm.data.chunks import ShardReader, Version
 from neuromtm.data.sampler import BatchPlan, GroupPlan
 
 
@@ -30,6 +30,8 @@ class SessionSource:
     """(trial,) int8 choice of all trials of the shard"""
     behaviors: tuple[str, ...]
     """names of the traces to read"""
+    version: Version | None = None
+    """`version_of` the shard when its header was read; None if unknown"""
 
     @cached_property
     def region(self) -> RegionIndex:
@@ -54,7 +56,9 @@ class SessionDataset(Dataset[Batch]):
     def __init__(self, sources: Mapping[str, SessionSource], *, mapped: bool = False, counts_active: bool = False):
         self.sources = dict(sources)
         self.counts_active = counts_active
-        self.reader = ShardReader({eid: source.path for eid, source in self.sources.items()}, mapped=mapped)
+        paths = {eid: source.path for eid, source in self.sources.items()}
+        versions = {eid: source.version for eid, source in self.sources.items() if source.version is not None}
+        self.reader = ShardReader(paths, mapped=mapped, versions=versions)
 
     # torch gives the plan by its position
     def __getitem__(self, plan: BatchPlan) -> Batch:  # ty: ignore[lost-keyword-for-regular-parameter]

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from math import inf
@@ -15,6 +15,8 @@ from neuromtm.errors import DataError, ManifestError, ShardError
 from neuromtm.files import locked, sha256, write_whole
 
 FILE_NAME = "manifest.json"
+UPGRADE_JOURNAL = ".upgrade.jsonl"
+"""names the new shards of an upgrade before the manifest lists them"""
 FORMAT = "neuromtm-manifest"
 FORMAT_VERSION = 1
 MEND = "Delete it and prepare the folder again; good shards are kept."
@@ -330,6 +332,22 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 """field of an entry -> the check of its value, and in words what the value must be"""
 
 
+def upgraded_but_unlisted(folder: Path) -> dict[str, str]:
+    """File name -> checksum of the new shards of an upgrade that was interrupted, or that goes on; empty otherwise.
+
+    Args:
+        folder: of shards. A last line of its journal that a kill cut short is left out.
+    """
+    path, known = Path(folder) / UPGRADE_JOURNAL, {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            note = json.loads(line)
+            known[note["file"]] = note["sha256"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return known
+
+
 def folder_problems(folder: Path) -> dict[str, list[str]]:
     """File name -> all its problems: it is damaged, missing, changed since it was listed, or not in the manifest.
 
@@ -337,7 +355,8 @@ def folder_problems(folder: Path) -> dict[str, list[str]]:
         ManifestError: if there is no readable manifest to check against.
     """
     entries = read_manifest(folder)
-    problems = {entry.file: found for entry in entries if (found := _entry_problems(Path(folder), entry))}
+    new = upgraded_but_unlisted(folder)
+    problems = {entry.file: found for entry in entries if (found := _entry_problems(Path(folder), entry, new))}
     listed = {entry.file for entry in entries}
     for path in sorted(Path(folder).glob("*.h5")):
         if path.name not in listed:
@@ -345,10 +364,16 @@ def folder_problems(folder: Path) -> dict[str, list[str]]:
     return problems
 
 
-def _entry_problems(folder: Path, entry: SessionEntry) -> list[str]:
+def _entry_problems(folder: Path, entry: SessionEntry, upgraded: Mapping[str, str]) -> list[str]:
     path = folder / entry.file
     # the checksum comes first: the HDF5 library can crash on damaged files, so such a file is not even opened
-    if path.exists() and sha256(path) != entry.sha256:
+    digest = sha256(path) if path.exists() else entry.sha256
+    if digest != entry.sha256 and digest == upgraded.get(entry.file):
+        return [
+            f"{path}: a whole new shard of an upgrade that goes on or was interrupted. Run python -m data_prep upgrade "
+            f"{folder} again, which lists it."
+        ]
+    if digest != entry.sha256:
         return [
             f"{path}: its bytes are not the ones the manifest lists; it is damaged, cut short or was replaced. "
             "Delete it and prepare it again."

@@ -1,6 +1,8 @@
 """Whether a stopped run may go on: with which options its trials, steps and learning rates follow as they began."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 Options = Mapping[str, int | float | str]
 """option -> its value"""
@@ -41,6 +43,26 @@ def changes(
     return [
         f"{CALLED.get(option, option)} was {before[option]} and is now {now[option]}" for option in named
     ] + left_out
+
+
+def jump_of_rate(scheduler: Mapping[str, Any], lr: float, factor: Callable[[int], float]) -> list[str]:
+    """What differs between the learning rate of a checkpoint and that of the schedule now; empty if nothing does.
+
+    This tells another schedule, warm-up or number of steps in checkpoints that are too old to know theirs.
+
+    Args:
+        scheduler: the scheduler's state in the checkpoint.
+        lr: highest learning rate.
+        factor: of the schedule now, see `learning_rate_factor`.
+    """
+    step, before = scheduler["last_epoch"], scheduler["_last_lr"][0]
+    now = lr * factor(step)
+    if math.isclose(before, now, rel_tol=1e-6, abs_tol=1e-9 * lr):
+        return []
+    return [
+        f"the learning rate after {step} steps was {before:.4g} and is now {now:.4g}, by another model.schedule, "
+        "model.warmup_fraction or number of steps"
+    ]
 
 
 def _left_out(before: Iterable[str], now: Iterable[str]) -> list[str]:

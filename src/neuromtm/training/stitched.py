@@ -1,5 +1,6 @@
 """The base LightningModule of every training: a stitched model, its sessions, its checkpoints, its optimiser."""
 
+import math
 from typing import Any
 
 import lightning
@@ -23,8 +24,8 @@ from neuromtm.training.checkpoint import (
     load_stitcher,
 )
 from neuromtm.training.compiling import compile_training
-from neuromtm.training.continuation import changes
-from neuromtm.training.optim import Schedule, clip, in_three_groups, make_optimizer
+from neuromtm.training.continuation import changes, jump_of_rate
+from neuromtm.training.optim import Schedule, clip, in_three_groups, learning_rate_factor, make_optimizer
 
 
 class StitchedModule(lightning.LightningModule):
@@ -60,11 +61,13 @@ class StitchedModule(lightning.LightningModule):
         compile: bool,
     ):
         super().__init__()
-        problems = [] if lr > 0 else [f"lr is {lr}, not above 0."]
+        problems = [] if 0 < lr < math.inf else [f"lr is {lr}, not a number above 0."]
         if stitcher_weight_decay is None:
             stitcher_weight_decay = weight_decay
         decays = {"weight_decay": weight_decay, "stitcher_weight_decay": stitcher_weight_decay}
-        problems += [f"{name} is {decay}, below 0." for name, decay in decays.items() if not decay >= 0]
+        problems += [
+            f"{n} is {decay}, not a number from 0." for n, decay in decays.items() if not 0 <= decay < math.inf
+        ]
         problems += [] if 0 <= warmup_fraction <= 1 else [f"warmup_fraction is {warmup_fraction}, not in 0 to 1."]
         if problems:
             raise ConfigError("model: " + " ".join(problems))
@@ -264,6 +267,9 @@ class StitchedModule(lightning.LightningModule):
         }
         differing = changes(before, now, sessions_before=record.trials, sessions_now=self._data().sessions)
         begun = record.batches.get("schedule_steps")
+        if begun is None and not differing:
+            factor = learning_rate_factor(self.schedule, n_steps=self._n_steps(), warmup_fraction=self.warmup_fraction)
+            differing = jump_of_rate(checkpoint["lr_schedulers"][0], self.lr, factor)
         if self.schedule == "constant" and type(begun) is int:
             self._begun_n_steps = begun  # so that the warm-up stays where it was, though training may now be longer
         if differing:
@@ -373,7 +379,7 @@ class StitchedModule(lightning.LightningModule):
         """
         # Lightning sets it, and its class does not say so
         every_n_steps = self.trainer.log_every_n_steps  # ty: ignore[missing-attribute]
-        if self.global_step % every_n_steps:
+        if not every_n_steps or self.global_step % every_n_steps:
             return
         if self.trainer.strategy.reduce_boolean_decision(not loss.isfinite(), all=False):
             eids = ", ".join(dict.fromkeys(group.eid for group in batch.groups))
