@@ -68,6 +68,13 @@ class RegionIndex:
     def n_neurons(self) -> int:
         return len(self.number)
 
+    def with_unknown(self) -> RegionIndex:
+        """The neurons of unknown region as one more region, the last one; the same index if there are none."""
+        n_unknown, unknown = self.n_neurons - sum(self.sizes), len(self.sizes)
+        if n_unknown == 0:
+            return self
+        return RegionIndex(self.number.masked_fill(self.number < 0, unknown), (*self.sizes, n_unknown))
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> RegionIndex:
         return replace(self, number=self.number.to(device, non_blocking=non_blocking))
 

@@ -83,3 +83,40 @@ def test_random_tokens_are_those_of_the_model_unless_another_size_is_given():
     assert Objective().for_tokens(16).neurons_per_token == 16
     assert Objective().for_tokens(None).neurons_per_token == 128
     assert Objective(neurons_per_token=5).for_tokens(16).neurons_per_token == 5
+
+
+def targets(objective, region, *, n_trials=400, scheme="inter_region"):
+    """(trial, neuron) bool, what the loss scores."""
+    counts = torch.ones(n_trials, 2, region.n_neurons, dtype=torch.uint8)
+    return objective.hide(scheme, counts, region, torch.Generator().manual_seed(0)).target[:, 0]
+
+
+@pytest.mark.parametrize("scheme", ["intra_region", "inter_region"])
+def test_a_region_for_each_trial_is_drawn_only_if_the_objective_says_so(scheme):
+    region = RegionIndex.of(torch.tensor([0, 0, 1, 1, 1]))
+    one, each = (targets(Objective(region_per_trial=per_trial), region, scheme=scheme) for per_trial in (False, True))
+    assert not (one[:, :2].any() and one[:, 2:].any())
+    assert each[:, :2].any()
+    assert each[:, 2:].any()
+
+
+@pytest.mark.parametrize("scheme", ["intra_region", "inter_region"])
+def test_neurons_of_unknown_region_are_drawn_like_one_more_region_only_if_the_objective_says_so(scheme):
+    region = RegionIndex.of(torch.tensor([0, 0, 1, 1, -1, -1, -1]))
+    without, drawn = (
+        targets(Objective(region_per_trial=True, draw_unknown=unknown), region, scheme=scheme)
+        for unknown in (False, True)
+    )
+    assert not without[:, 4:].any()
+    share = drawn[:, 4:].any(dim=1).double().mean().item()
+    at_least = 1 / 3 if scheme == "inter_region" else (1 - 0.7**3) / 3
+    assert share == pytest.approx(at_least, abs=5 * (0.25 / 400) ** 0.5)
+    assert region.sizes == (2, 2)  # the session's own regions stay as they are: a test asks for these
+
+
+def test_a_session_of_unknown_neurons_alone_and_one_region_allows_more_schemes_with_them():
+    region = RegionIndex.of(torch.tensor([-1, -1, -1]))
+    assert Objective().applicable([region]) == ["neuron", "causal"]
+    assert Objective(draw_unknown=True).applicable([region]) == ["neuron", "causal", "intra_region"]
+    every = RegionIndex.of(torch.tensor([0, 1]))
+    assert every.with_unknown() is every

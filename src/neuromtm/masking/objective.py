@@ -40,6 +40,10 @@ class Objective:
             nothing to compare it with. With many regions, hiding each at random would seldom leave one alone, and
             scoring one other region at a time would seldom meet a given pair. Drop-out does not apply to a session
             with one known region.
+        region_per_trial: whether the region schemes draw a region for each trial, and not one for all trials of a
+            session in a batch.
+        draw_unknown: whether training draws and scores the neurons of unknown region like one more region. Where many
+            neurons are of unknown region, the region schemes otherwise train on the few others. A test never does it.
         token_ratio: share of the tokens hidden by `random_token`.
         neurons_per_token: neurons in a token of `random_token`. By default as many as in the model's own tokens, or 128
             if the model's tokens are not groups of neurons.
@@ -52,6 +56,8 @@ class Objective:
     intra_region_ratio: float = SCHEMES["intra_region"].ratio
     token_ratio: float = SCHEMES["random_token"].ratio
     region_dropout: float = 0.0
+    region_per_trial: bool = False
+    draw_unknown: bool = False
     neurons_per_token: int | None = None
 
     def __post_init__(self):
@@ -88,13 +94,20 @@ class Objective:
         Raises:
             DataError: if no scheme fits the sessions.
         """
-        allowed = applicable(self.schemes, regions)
+        allowed = self.applicable(regions)
         if not allowed:
             raise DataError(
                 f"None of the schemes {', '.join(self.schemes)} can be used: a session has too few regions. "
                 "Add the scheme neuron or causal, or leave that session out."
             )
         return allowed[int(generator.integers(len(allowed)))]
+
+    def applicable(self, regions: Sequence[RegionIndex]) -> list[Scheme]:
+        """The schemes that all of the sessions allow, given the regions of each session's neurons."""
+        return applicable(self.schemes, [self._drawn_from(region) for region in regions])
+
+    def _drawn_from(self, region: RegionIndex) -> RegionIndex:
+        return region.with_unknown() if self.draw_unknown else region
 
     def hide(
         self,
@@ -103,7 +116,7 @@ class Objective:
         region: RegionIndex,
         generator: torch.Generator,
         *,
-        region_per_trial: bool = False,
+        region_per_trial: bool | None = None,
     ) -> Masked:
         """Apply a scheme to one session's trials.
 
@@ -112,15 +125,16 @@ class Objective:
             counts: (trial, bin, neuron) spikes per bin.
             region: those of the neurons.
             generator: source of every draw, on the device of the counts.
-            region_per_trial: whether each trial has a region drawn for itself, and not all trials the same one.
+            region_per_trial: whether each trial has a region drawn for itself, and not all trials the same one. By
+                default as the objective says.
         """
         options = Options(
             ratio=self.ratio_of(scheme),
             neurons_per_token=self.neurons_per_token or NEURONS_PER_TOKEN,
             region_dropout=self.region_dropout,
-            region_per_trial=region_per_trial,
+            region_per_trial=self.region_per_trial if region_per_trial is None else region_per_trial,
         )
-        return SCHEMES[scheme].hide(counts, region, options, generator)
+        return SCHEMES[scheme].hide(counts, self._drawn_from(region), options, generator)
 
     def ratio_of(self, scheme: Scheme) -> float:
         """The share that a scheme hides; 1 for a scheme that hides all of what it draws."""

@@ -10,7 +10,6 @@ from torch import Tensor
 from neuromtm.batch import Scheme, SessionGroup, SessionInfo
 from neuromtm.masking.masked import Masked
 from neuromtm.masking.objective import Objective
-from neuromtm.masking.schemes import applicable
 from neuromtm.randomness import generator_for
 
 
@@ -54,7 +53,7 @@ class FixedMasks:
         # only the shape counts: a tensor whose entries are all one and the same byte
         blank = torch.zeros((), dtype=torch.uint8).expand(len(numbers), n_bins, session.n_neurons)
         drawn = {}
-        for scheme in applicable(self._objective.schemes, [region]):
+        for scheme in self._objective.applicable([region]):
             generator = generator_for(self._seed, "validation", scheme, session.eid)
             masked = self._objective.hide(scheme, blank, region, generator, region_per_trial=True)
             hidden = _compact(masked.hidden).to(self._device)
