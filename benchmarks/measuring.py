@@ -46,6 +46,45 @@ def session_sizes(n_sessions: int, *, n_neurons: int = N_NEURONS) -> list[int]:
     return [n_neurons, *np.random.default_rng(0).permutation(others).tolist()]
 
 
+def shard_of(
+    eid: str, counts: np.ndarray, behavior: dict[str, np.ndarray] | None = None, *, n_val: int, n_test: int
+) -> Shard:
+    """A session of given counts. Its last trials are those of validation and test; the neurons lie in 8 regions.
+
+    Args:
+        eid: the session.
+        counts: (trial, bin, neuron) spikes per bin.
+        behavior: name -> (trial, bin).
+        n_val: trials of validation.
+        n_test: trials of the test.
+    """
+    n_trials, n_bins, n_neurons = counts.shape
+    behavior, unknown = behavior or {}, np.full(n_neurons, np.nan)
+    train, val, test = np.split(np.arange(n_trials), [n_trials - n_val - n_test, n_trials - n_test])
+    header = ShardHeader(
+        eid=eid,
+        subject=eid,
+        lab="benchmark",
+        source="benchmark",
+        bin_size_s=BIN_SIZE_S,
+        window_s=(0.0, n_bins * BIN_SIZE_S),
+        align_event="stimOn_times",
+        created_by="neuromtm benchmarks",
+        neurons=Neurons(
+            uuid=np.array([f"{eid}-{i}" for i in range(n_neurons)]),
+            region=np.array([f"region-{i * N_REGIONS // n_neurons}" for i in range(n_neurons)]),
+            probe=np.repeat("probe00", n_neurons),
+            firing_rate_hz=counts[train].mean((0, 1)) / BIN_SIZE_S,
+            label=unknown,
+            depth_um=unknown,
+        ),
+        trials=Trials(np.resize([-1, 1], n_trials), *np.zeros((5, n_trials)), index=np.arange(n_trials)),
+        splits={"train": train, "val": val, "test": test},
+        behaviors=tuple(behavior),
+    )
+    return Shard(header, counts, behavior)
+
+
 def write_sessions(
     folder: Path, sizes: Sequence[int], *, n_train: int, n_val: int = 8, n_test: int = 8, n_bins: int = N_BINS
 ) -> None:
@@ -58,35 +97,9 @@ def write_sessions(
         counts = np.empty((n_trials, n_bins, n_neurons), np.uint8)
         for trial in counts:
             trial[:] = rng.random((n_bins, n_neurons), dtype=np.float32) < chance
-        unknown, order = np.full(n_neurons, np.nan), np.arange(n_trials)
-        header = ShardHeader(
-            eid=eid,
-            subject=eid,
-            lab="benchmark",
-            source="benchmark",
-            bin_size_s=BIN_SIZE_S,
-            window_s=(0.0, n_bins * BIN_SIZE_S),
-            align_event="stimOn_times",
-            created_by="benchmarks/measuring.py",
-            neurons=Neurons(
-                uuid=np.array([f"{eid}-{i}" for i in range(n_neurons)]),
-                region=np.array([f"region-{i * N_REGIONS // n_neurons}" for i in range(n_neurons)]),
-                probe=np.repeat("probe00", n_neurons),
-                firing_rate_hz=rates_hz,
-                label=unknown,
-                depth_um=unknown,
-            ),
-            trials=Trials(np.resize([-1, 1], n_trials), *np.zeros((5, n_trials)), index=order),
-            splits={
-                "train": order[:n_train],
-                "val": order[n_train : n_train + n_val],
-                "test": order[n_train + n_val :],
-            },
-            behaviors=("whisker_motion_energy",),
-        )
         behavior = {"whisker_motion_energy": rng.random((n_trials, n_bins), dtype=np.float32)}
         path = folder / f"{eid}.h5"
-        write_shard(path, Shard(header, counts, behavior))
+        write_shard(path, shard_of(eid, counts, behavior, n_val=n_val, n_test=n_test))
         add_shard(path, "pretrain")
 
 

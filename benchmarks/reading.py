@@ -22,50 +22,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import write_sessions
 
 from neuromtm.batch import Batch, SessionGroup
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.dataset import SessionDataset, SessionSource
 from neuromtm.data.device_cache import DeviceDataset
-from neuromtm.data.manifest import add_shard
 from neuromtm.data.sampler import BatchPlan
-from neuromtm.data.shards import (
-    Neurons,
-    Shard,
-    ShardHeader,
-    Trials,
-    open_shard_file,
-    read_shard,
-    read_trials,
-    write_shard,
-)
+from neuromtm.data.shards import open_shard_file, read_shard, read_trials
 
-N_SESSIONS, N_TRIALS, N_BINS = 15, 300, 100
-
-
-def write_sessions(folder: Path, *, n_neurons: int) -> None:
-    """Write sessions of Poisson counts with one trace."""
-    rng, unknown = np.random.default_rng(0), np.full(n_neurons, np.nan)
-    for number in range(N_SESSIONS):
-        header = ShardHeader(
-            **{"eid": f"s{number}", "subject": f"mouse {number}", "lab": "", "source": "benchmark", "created_by": ""},
-            bin_size_s=0.02,
-            window_s=(0.0, 0.02 * N_BINS),
-            align_event="none",
-            neurons=Neurons(
-                uuid=np.array([f"{number}-{i}" for i in range(n_neurons)]),
-                region=np.repeat("CA1", n_neurons),
-                probe=np.repeat("probe", n_neurons),
-                **dict.fromkeys(("firing_rate_hz", "label", "depth_um"), unknown),
-            ),
-            trials=Trials(np.ones(N_TRIALS), *np.zeros((5, N_TRIALS)), index=np.arange(N_TRIALS)),
-            splits={"train": np.arange(N_TRIALS), "val": [], "test": []},
-            behaviors=("trace",),
-        )
-        counts = rng.poisson(0.1, (N_TRIALS, N_BINS, n_neurons)).astype(np.uint8)
-        trace = rng.standard_normal((N_TRIALS, N_BINS)).astype(np.float32)
-        write_shard(folder / f"s{number}.h5", Shard(header, counts, {"trace": trace}))
-        add_shard(folder / f"s{number}.h5", "pretrain")
+N_SESSIONS, N_TRIALS = 15, 300
 
 
 def ways_to_read(data: SessionDataModule) -> dict[str, Callable[[BatchPlan], object]]:
@@ -146,7 +112,7 @@ def main() -> None:
         return
     for n_neurons in (65, 400):
         with tempfile.TemporaryDirectory() as folder:
-            write_sessions(Path(folder), n_neurons=n_neurons)
+            write_sessions(Path(folder), [n_neurons] * N_SESSIONS, n_train=N_TRIALS)
             time_ways(Path(folder), n_batches=given.n_batches, n_rounds=given.n_rounds)
 
 

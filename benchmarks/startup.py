@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from measuring import shard_of
 
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import FILE_NAME, ManifestWriter, add_shard
-from neuromtm.data.shards import SPLITS, TRIAL_NUMBERS, Neurons, Shard, ShardHeader, Trials, write_shard
+from neuromtm.data.shards import Shard, write_shard
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.stitching import StitchedModel
 
@@ -31,37 +32,9 @@ class Size(NamedTuple):
 
 
 def random_shard(eid: str, size: Size) -> Shard:
-    """A session of random counts, regions and choices."""
-    rng = np.random.default_rng(list(eid.encode()))
-    unknown = np.full(size.n_neurons, np.nan)
-    cuts = [int(0.7 * size.n_trials), int(0.8 * size.n_trials)]
-    parts = np.split(rng.permutation(size.n_trials), cuts)
-    header = ShardHeader(
-        eid=eid,
-        subject=eid,
-        lab="random",
-        source="random",
-        bin_size_s=0.02,
-        window_s=(0.0, 0.02 * size.n_bins),
-        align_event="stimOn_times",
-        created_by="benchmarks/startup.py",
-        neurons=Neurons(
-            uuid=np.array([f"{eid}-{n:06d}" for n in range(size.n_neurons)]),
-            region=rng.choice(["CA1", "VISp", "MOs", "LP", "root"], size.n_neurons),
-            probe=np.repeat("probe00", size.n_neurons),
-            firing_rate_hz=unknown,
-            label=unknown,
-            depth_um=unknown,
-        ),
-        trials=Trials(
-            choice=rng.choice([-1, 1], size.n_trials),
-            index=np.arange(size.n_trials),
-            **{name: np.full(size.n_trials, np.nan) for name in TRIAL_NUMBERS},
-        ),
-        splits={name: np.sort(part) for name, part in zip(SPLITS, parts, strict=True)},
-        behaviors=(),
-    )
-    return Shard(header, rng.poisson(0.2, size).astype(np.uint8))
+    """A session of random counts."""
+    counts = np.random.default_rng(list(eid.encode())).poisson(0.2, size).astype(np.uint8)
+    return shard_of(eid, counts, n_val=size.n_trials // 10, n_test=size.n_trials // 5)
 
 
 def seconds(run: Callable[[], object]) -> float:
