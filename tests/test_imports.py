@@ -188,6 +188,24 @@ def test_the_tested_versions_are_the_installed_ones_and_lie_in_the_ranges():
             assert requirement.specifier.contains(version), f"{requirement} does not admit {version}"
 
 
+def test_the_tested_versions_install_on_the_oldest_python_that_is_promised():
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    oldest = settings()["options"]["python_requires"].removeprefix(">=") + ".0"
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    refused = {}
+    for pin in [Requirement(line) for line in lines if line and not line.startswith("#")]:
+        try:
+            found = importlib.metadata.metadata(pin.name)
+        except importlib.metadata.PackageNotFoundError:  # of another platform
+            continue
+        needs = found["Requires-Python"]
+        if found["Version"] in pin.specifier and needs and not SpecifierSet(needs).contains(oldest):
+            refused[str(pin)] = needs
+    assert not refused
+
+
 @pytest.mark.parametrize("command", ["neuromtm", "neuromtm-prep"])
 def test_the_commands_are_installed_and_lead_somewhere(command):
     (found,) = importlib.metadata.entry_points(group="console_scripts", name=command)
