@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:  # torch takes seconds to import, and reading or writing shards does not need it
     import torch
@@ -43,6 +43,17 @@ class SessionInfo:
 
         number = {name: i for i, name in enumerate(self.region_names)}
         return RegionIndex.of(torch.tensor([number.get(name, -1) for name in self.regions], dtype=torch.int64))
+
+
+class NeuronStatistics(NamedTuple):
+    """What a session's training trials say of its neurons."""
+
+    mean: Tensor
+    """(neuron,) float32 mean spikes per bin, above 0"""
+    variance: Tensor
+    """(neuron,) float32 variance of the spikes per bin, over trials and bins"""
+    axes: Tensor
+    """(component, neuron) float32 scaled principal axes, see `neuromtm.data.statistics.principal_axes`"""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.dataset import SessionDataset
 from neuromtm.data.manifest import add_shard
 from neuromtm.data.shards import write_shard
-from neuromtm.errors import ShardError
+from neuromtm.data.statistics import training_statistics
+from neuromtm.errors import ConfigError, ShardError
 from neuromtm.metrics.spikes import bits_per_spike, poisson_nll
 
 SESSIONS = (
@@ -357,3 +358,72 @@ def test_a_shard_replaced_after_its_header_was_read_is_refused(tmp_path, cache):
     os.replace(other, path)
     with pytest.raises(ShardError, match=r"file0\.h5: the file has changed since this run opened it"):
         next(iter(data.groups("a", "train")))
+
+
+# ---- what the training trials say of the neurons, and fewer of them
+
+
+def assert_statistics(found, counts):
+    expected = training_statistics(counts, np.arange(len(counts)))
+    np.testing.assert_allclose(found.mean, counts.mean((0, 1)) + 0.5 / counts[..., 0].size, rtol=1e-6)
+    np.testing.assert_allclose(found.variance, expected.count_variance, rtol=1e-6)
+    np.testing.assert_allclose(found.axes, expected.principal_axes, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"regions": ["CA1"]}, {"n_train_trials": 5}])
+def test_statistics_are_those_of_the_neurons_and_training_trials_that_are_used(written, options):
+    folder, shards = written
+    data = ready(folder, eval_batch_size=3, **options)
+    for eid in data.sessions:
+        shard, regions = shards[eid], options.get("regions")
+        neurons = np.isin(shard.header.neurons.region, regions) if regions else slice(None)
+        train = np.sort(shard.header.splits["train"])[: options.get("n_train_trials")]
+        assert_statistics(data.statistics(eid), shard.counts[train][..., neurons])
+
+
+def test_statistics_of_the_whole_session_are_read_and_not_computed_anew(written, monkeypatch):
+    data = ready(written[0])
+
+    def read(self, plan):
+        raise AssertionError("read")
+
+    monkeypatch.setattr(SessionDataset, "read", read)
+    assert all(data.statistics(eid).axes.shape[1] == session.n_neurons for eid, session in data.sessions.items())
+
+
+def test_statistics_of_a_shard_of_format_1_are_the_same(tmp_path):
+    shards = write_folder(tmp_path, Session("a"))
+    as_format_1(tmp_path / "file0.h5")
+    train = shards["a"].header.splits["train"]
+    assert_statistics(ready(tmp_path).statistics("a"), shards["a"].counts[np.sort(train)])
+
+
+def test_statistics_without_training_trials_have_no_axes(tmp_path):
+    write_shard(tmp_path / "a.h5", without_trials(make_shard(Session("a")), "train"))
+    add_shard(tmp_path / "a.h5", "pretrain")
+    for options in ({}, {"regions": ["CA1"]}):
+        found = ready(tmp_path, **options).statistics("a")
+        assert len(found.axes) == 0
+        assert torch.equal(found.variance, found.mean)
+
+
+def test_fewer_training_trials_are_the_first_in_time_and_leave_the_other_splits(written):
+    folder, shards = written
+    whole, few = ready(folder), ready(folder, n_train_trials=4)
+    for eid in whole.sessions:
+        assert few.trials("train")[eid].tolist() == sorted(shards[eid].header.splits["train"])[:4]
+        assert few.fingerprint(eid) != whole.fingerprint(eid)
+        for split in ("val", "test"):
+            assert few.trials(split)[eid].tolist() == whole.trials(split)[eid].tolist()
+        trained = shards[eid].counts[few.trials("train")[eid]]
+        np.testing.assert_allclose(few.mean_counts(eid), trained.mean((0, 1)) + 0.5 / trained[..., 0].size, rtol=1e-6)
+
+
+def test_a_session_with_no_more_training_trials_than_asked_for_is_whole(written):
+    whole, same = ready(written[0]), ready(written[0], n_train_trials=1000)
+    assert all(same.fingerprint(eid) == whole.fingerprint(eid) for eid in whole.sessions)
+
+
+def test_a_number_of_training_trials_below_1_is_refused(written):
+    with pytest.raises(ConfigError, match="n_train_trials is 0, less than 1"):
+        ready(written[0], n_train_trials=0)

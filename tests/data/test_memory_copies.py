@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from small_shards import Session, ready, write_folder
 
-from neuromtm.data.datamodule import ResumableLoader
 from neuromtm.data.dataset import SessionDataset
+from neuromtm.data.loader import ResumableLoader
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads how much memory is whose from /proc")
 N_BYTES = 80 * 100 * 6000

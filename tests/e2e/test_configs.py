@@ -93,17 +93,21 @@ def test_what_a_recipe_sets_arrives(recipe, tmp_path):
     arrived = {
         "seed_everything": cli.model.seed,
         "run_dir": None,
-        "model.objective.schemes": cli.model.objective and list(cli.model.objective.schemes),
-        "model.objective.region_dropout": cli.model.objective and cli.model.objective.region_dropout,
+        **_objective_of(cli.model.objective),
         "model.target": getattr(cli.model, "target", None),
         "model.lr": cli.model.lr,
         "model.weight_decay": cli.model.weight_decay,
+        "model.stitcher_weight_decay": cli.model.stitcher_weight_decay,
         "model.schedule": cli.model.schedule,
         "model.warmup_fraction": cli.model.warmup_fraction,
         "data.role": cli.datamodule.role,
         "data.batch_size": cli.datamodule.batch_size,
         "data.sessions_per_batch": cli.datamodule.sessions_per_batch,
+        "trainer.accelerator": cli.trainer._accelerator_connector._accelerator_flag,
+        "trainer.devices": cli.trainer.num_devices,
+        "trainer.precision": "auto" if cli.trainer.precision in ("bf16-mixed", "32-true") else cli.trainer.precision,
         "trainer.max_epochs": cli.trainer.max_epochs,
+        "trainer.val_check_interval": cli.trainer.val_check_interval,
         "trainer.max_steps": cli.trainer.max_steps,
         "trainer.check_val_every_n_epoch": cli.trainer.check_val_every_n_epoch,
         "trainer.gradient_clip_val": cli.trainer.gradient_clip_val,
@@ -113,6 +117,14 @@ def test_what_a_recipe_sets_arrives(recipe, tmp_path):
     }
     recipe_options.pop("run_dir")
     assert {name: arrived[name] for name in recipe_options} == recipe_options
+
+
+def _objective_of(objective):
+    if objective is None:
+        return {}
+    return {f"model.objective.{name}": value for name, value in dataclasses.asdict(objective).items()} | {
+        "model.objective.schemes": list(objective.schemes)
+    }
 
 
 def test_a_recipe_and_its_baseline_have_the_same_seed_for_data_and_model(tmp_path):

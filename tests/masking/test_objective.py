@@ -116,7 +116,7 @@ def test_neurons_of_unknown_region_are_drawn_like_one_more_region_only_if_the_ob
 
 def test_a_session_of_unknown_neurons_alone_and_one_region_allows_more_schemes_with_them():
     region = RegionIndex.of(torch.tensor([-1, -1, -1]))
-    assert Objective().applicable([region]) == ["neuron", "causal"]
-    assert Objective(draw_unknown=True).applicable([region]) == ["neuron", "causal", "intra_region"]
+    assert Objective(draw_unknown=False).applicable([region]) == ["neuron", "causal"]
+    assert Objective().applicable([region]) == ["neuron", "causal", "intra_region"]
     every = RegionIndex.of(torch.tensor([0, 1]))
     assert every.with_unknown() is every

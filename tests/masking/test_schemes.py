@@ -12,13 +12,16 @@ from torch import Tensor
 from neuromtm.batch import RegionIndex
 from neuromtm.masking.inter_region import hide_region, show_one_region
 from neuromtm.masking.intra_region import hide_within_region
-from neuromtm.masking.masked import Masked, draw, hide_last_bins
+from neuromtm.masking.masked import Masked, Options, draw, hide_last_bins
 from neuromtm.masking.neuron import hide_neurons
 from neuromtm.masking.objective import Objective
 from neuromtm.masking.random_token import hide_tokens
 from neuromtm.masking.regions import regions_for
 from neuromtm.masking.schemes import SCHEMES, applicable
 from neuromtm.masking.temporal import hide_bins
+
+PLAIN = {"draw_unknown": False, "region_per_trial": False}
+"""one region for all trials of a batch, and always a known one"""
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -192,12 +195,12 @@ def test_region_dropout_shows_one_known_region_or_none_and_scores_the_other_know
     counts, region = session
     if not applicable(["inter_region"], [region]):
         return
-    masked = Objective(region_dropout=1.0).hide("inter_region", counts, region, seeded(seed))
+    masked = Objective(region_dropout=1.0, **PLAIN).hide("inter_region", counts, region, seeded(seed))
     assert torch.equal(masked.visible, counts.masked_fill(masked.hidden, 0))
     number = region.number
     known = set(number.tolist()) - {-1}
     if len(known) == 1:  # nothing would be left to score, or to see
-        plain = Objective().hide("inter_region", counts, region, seeded(seed))
+        plain = Objective(**PLAIN).hide("inter_region", counts, region, seeded(seed))
         assert torch.equal(masked.hidden, plain.hidden)
         return
     shown = set(number[~masked.hidden[0, 0]].tolist())
@@ -212,7 +215,7 @@ def test_region_dropout_draws_each_region_and_none_alike_and_drops_with_its_prob
     region, generator = located([-1] * 9 + [0] * 2 + [1] * 40 + [2] * 3), seeded()
     times = dict.fromkeys([(0,), (1,), (2,), (), (-1, 0, 1), (-1, 0, 2), (-1, 1, 2)], 0)
     for _ in range(2000):
-        hidden = Objective(region_dropout=0.6).hide("inter_region", ones(1, 1, 54), region, generator).hidden
+        hidden = Objective(region_dropout=0.6, **PLAIN).hide("inter_region", ones(1, 1, 54), region, generator).hidden
         times[tuple(region.number[~hidden[0, 0]].unique().tolist())] += 1
     dropped, plain = list(times.values())[:4], list(times.values())[4:]
     assert dropped == pytest.approx([2000 * 0.6 / 4] * 4, abs=5 * (2000 * 0.15 * 0.85) ** 0.5)
@@ -245,7 +248,7 @@ def drawn_regions(scheme: str, region: RegionIndex, n_draws: int) -> Tensor:
     """(region,) how often each was drawn."""
     generator, found = seeded(), []
     for _ in range(n_draws):
-        target = Objective().hide(scheme, ones(1, 1, region.n_neurons), region, generator).target
+        target = Objective(**PLAIN).hide(scheme, ones(1, 1, region.n_neurons), region, generator).target
         of_target = region.number[target[0, 0]].unique()
         assert len(of_target) == 1
         found.append(of_target)
@@ -299,3 +302,44 @@ def test_a_region_drawn_for_each_trial_differs_between_trials_and_each_is_drawn_
     assert ((number == drawn[:, None]) | (number == -1)).all()  # one region a trial
     times = torch.bincount(drawn[drawn >= 0], minlength=3)
     assert ((times - 200).abs() < 5 * (600 * 1 / 3 * 2 / 3) ** 0.5).all()
+
+
+# ---- trailing blocks in causal masking
+
+
+def hidden_bins(share: float, n_trials: int = 4000, n_bins: int = 10) -> Tensor:
+    """(trial, bin) bool."""
+    objective = Objective(trailing_blocks=share)
+    masked = objective.hide("causal", ones(n_trials, n_bins, 3), located([0, 0, 1]), seeded())
+    assert is_constant(masked.hidden, 2)
+    assert torch.equal(masked.hidden, masked.target)
+    return masked.hidden[:, :, 0]
+
+
+def test_trailing_blocks_are_the_last_bins_of_any_length_up_to_half():
+    hidden = hidden_bins(1.0)
+    n_hidden = hidden.sum(1)
+    assert torch.equal(hidden, torch.arange(10) >= 10 - n_hidden[:, None])
+    times = torch.bincount(n_hidden, minlength=11)
+    assert (times > 0).nonzero()[:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert ((times[1:6] - 800).abs() < 5 * (4000 * 0.2 * 0.8) ** 0.5).all()
+
+
+def test_a_share_of_the_trials_has_trailing_blocks_and_the_rest_bins_here_and_there():
+    hidden, scattered = hidden_bins(0.25), hidden_bins(0.0)
+    as_before = (hidden == scattered).all(1)
+    n_blocks = (~as_before).sum().item()
+    assert n_blocks == pytest.approx(1000, abs=5 * (4000 * 0.25 * 0.75) ** 0.5)
+    is_block = (hidden[:, 1:] >= hidden[:, :-1]).all(1) & hidden[:, -1]
+    assert is_block[~as_before].all()
+
+
+def test_without_trailing_blocks_nothing_is_drawn_for_them():
+    assert torch.equal(
+        hidden_bins(0.0),
+        SCHEMES["temporal"].hide(ones(4000, 10, 3), located([0, 0, 1]), Options(0.6, 1, 0.0), seeded()).hidden[:, :, 0],
+    )
+
+
+def test_a_trial_of_one_bin_has_a_target_in_a_trailing_block():
+    assert hidden_bins(1.0, n_trials=3, n_bins=1).all()

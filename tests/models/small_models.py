@@ -12,6 +12,7 @@ from neuromtm.models.lfads import LFADS
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.ndt2 import NDT2
 from neuromtm.models.spike_tokens import SpikeTokens
+from neuromtm.models.standardising import Standardise
 from neuromtm.models.stitching import StitchedModel
 
 REGIONS = ("CA1", "CA1", "CA1", "VISp", "VISp", "root", "MOs")
@@ -26,13 +27,16 @@ _RECURRENT = {
 }
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "NDT1": partial(NDT1, **_TRANSFORMER),
+    "NDT1-as-published": partial(
+        NDT1, **_TRANSFORMER, standardise=False, principal_axes=False, embedding="softsign", bin_vectors=False
+    ),
     "NDT2": partial(NDT2, **_TRANSFORMER, **_GROUPS),
     "NDT2-rope-regions-masks": partial(
-        NDT2, **_TRANSFORMER, **_GROUPS, region_embedding=True, mask_input=True, rope=True
+        NDT2, **_TRANSFORMER, **_GROUPS, region_embedding=True, mask_input=True, rope=True, standardise=False
     ),
     # steps of 3 bins: the last one is longer than what is left of a trial
     "SpikeTokens": partial(SpikeTokens, width=12, n_layers=2, n_heads=2, mlp_width=16, step_bins=3, n_latents=2),
-    "LFADS": partial(LFADS, **_RECURRENT),
+    "LFADS": partial(LFADS, **_RECURRENT, standardise=False),
     "LFADS-posterior-mean": partial(
         LFADS, **_RECURRENT, n_samples=0, pcr=True, mask_input=True, coordinated_dropout=0.3
     ),
@@ -62,11 +66,18 @@ def make_group(session: SessionInfo, n_trials: int = 3, seed: int = 0) -> Sessio
 
 
 def scatter(module: nn.Module, seed: int = 0) -> None:
-    """Give every weight a random value, as training would: a fresh read-out is 0 and hides every leak."""
+    """Give every weight a random value, as training would: a fresh read-out is 0 and hides every leak.
+
+    The statistics that inputs are standardised by become random too.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weights in module.parameters():
             weights.normal_(std=0.3, generator=generator)
+        for part in module.modules():
+            if isinstance(part, Standardise):
+                part.center.uniform_(0.5, 4.0, generator=generator)
+                part.scale.uniform_(0.3, 2.0, generator=generator)
 
 
 def every_pair(n_trials: int, neurons: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:

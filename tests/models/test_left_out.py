@@ -91,7 +91,7 @@ def test_only_pairs_with_a_visible_spike_take_a_pass_of_their_own_where_the_mask
     watched = Watched(model.backbone, monkeypatch)
     model.left_out(group, "neuron", torch.tensor(neurons))
     pairs = {(trial, neuron) for trial in range(5) for neuron in neurons}
-    if model.backbone.options.get("mask_input"):
+    if model.backbone.reads_mask:
         expected, passes = pairs, []
     else:
         expected, passes = {(trial, n) for trial, n in pairs if group.visible[trial, :, n].any()}, [5]
@@ -104,7 +104,8 @@ def test_only_pairs_with_a_visible_spike_take_a_pass_of_their_own_where_the_mask
 @architectures
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_without_any_spike_one_pass_is_enough(backbone, scheme, monkeypatch):
-    options = {"mask_input": False} if "mask_input" in BACKBONES[backbone]().options else {}
+    takes = BACKBONES[backbone]().options
+    options = {name: False for name in ("mask_input", "standardise") if name in takes}
     model = make_model(backbone=backbone, **options)
     silent, neurons = VisibleGroup("a", torch.zeros(3, N_BINS, 7).double()), torch.arange(7)
     plain = one_at_a_time(model, silent, scheme, neurons)
@@ -156,7 +157,7 @@ def test_neurons_left_out_by_several_calls_are_those_left_out_by_one_and_every_p
 
 
 def test_only_trials_with_a_silent_pair_take_the_pass_that_serves_silent_neurons(monkeypatch):
-    model, group = make_model(backbone="NDT1"), sparse_group()
+    model, group = make_model(backbone="NDT1-as-published"), sparse_group()
     watched = Watched(model.backbone, monkeypatch)
     model.left_out(group, "neuron", torch.tensor([0]))  # silent in trial 2 alone
     assert (watched.n_trials, sorted(watched.pairs)) == ([1], [(0, 0), (1, 0), (3, 0), (4, 0)])

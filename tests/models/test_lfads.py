@@ -189,7 +189,7 @@ def test_the_prompt_and_the_mask_input_change_what_is_predicted():
         model = make_lfads(prompt=on)
         temporal, neuron = (model([SHOWN], scheme).log_rates[0] for scheme in ("temporal", "neuron"))
         assert torch.equal(temporal, neuron) != on
-        model, hidden = make_lfads(mask_input=on), torch.zeros_like(GROUP.counts, dtype=torch.bool)
+        model, hidden = make_lfads(mask_input=on, standardise=False), torch.zeros_like(GROUP.counts, dtype=torch.bool)
         hidden[..., 3] = True
         told = model([VisibleGroup("a", GROUP.counts, hidden)], "neuron").log_rates[0]
         assert torch.equal(told, model([SHOWN], "neuron").log_rates[0]) != on
@@ -268,7 +268,7 @@ def test_leaving_neurons_out_together_equals_one_pass_for_each(options, bins_per
 
 
 def test_coordinated_dropout_hides_shown_entries_in_training_and_scales_up_the_rest():
-    model = make_lfads(coordinated_dropout=0.4)
+    model = make_lfads(coordinated_dropout=0.4, standardise=False)
     session = SessionInput(model.stitchers["session:a"], GROUP.counts, torch.zeros_like(GROUP.counts).bool())
     assert model.backbone._shown(session) is session
     torch.manual_seed(0)
@@ -345,7 +345,10 @@ def test_sessions_start_aligned_and_one_that_comes_later_is_aligned_with_them():
     def drives(model):
         counts = {"a": first, "b": second}
         stitchers = {eid: model.stitchers[f"session:{eid}"] for eid in counts}
-        return [stitchers[eid].drive(counts[eid][None], None)[0, :, :2] for eid in counts]
+        return [
+            stitchers[eid].drive(counts[eid][None], torch.zeros_like(counts[eid][None]).bool())[0, :, :2]
+            for eid in counts
+        ]
 
     torch.manual_seed(0)
     model = StitchedModel(LFADS(**SMALL | {"pcr": True})).double()

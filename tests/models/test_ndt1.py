@@ -129,14 +129,15 @@ def test_a_class_made_again_from_its_options_is_the_same_architecture(options):
     shapes, shapes_again = ({k: v.shape for k, v in b.state_dict().items()} for b in (backbone, again))
     assert shapes == shapes_again
     again.load_state_dict(backbone.state_dict())
-    assert all(isinstance(value, bool | int | float) for value in backbone.options.values())
+    assert all(isinstance(value, bool | int | float | str) for value in backbone.options.values())
     assert backbone.class_path == "neuromtm.models.ndt1.NDT1"
 
 
 def test_the_longest_trial_is_that_of_the_learned_positions():
     assert NDT1(**SMALL, max_bins=7).max_n_bins == 7
-    assert NDT1(**SMALL, rope=True, max_bins=7).max_n_bins is None
-    model, group = make_model(rope=True, max_bins=2), make_group(make_session("a"))
+    assert NDT1(**SMALL, rope=True, max_bins=7).max_n_bins == 7
+    assert NDT1(**SMALL, rope=True, bin_vectors=False, max_bins=7).max_n_bins is None
+    model, group = make_model(rope=True, bin_vectors=False, max_bins=2), make_group(make_session("a"))
     assert model([VisibleGroup("a", group.counts)], "neuron").log_rates[0].shape[1] == N_BINS
 
 
@@ -164,7 +165,7 @@ def test_with_mask_input_a_hidden_entry_differs_from_a_bin_without_a_spike():
     hidden = torch.zeros_like(silent, dtype=torch.bool)
     hidden[..., 3] = True
     for mask_input in (True, False):
-        model = make_model(mask_input=mask_input)
+        model = make_model(mask_input=mask_input, standardise=False)
         shown, masked = (model([VisibleGroup("a", silent, h)], "neuron").log_rates[0] for h in (None, hidden))
         assert torch.equal(shown, masked) != mask_input
 

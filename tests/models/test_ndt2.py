@@ -61,7 +61,9 @@ def test_the_weights_of_padding_have_no_influence_and_get_no_gradient():
 
 def test_a_padded_neuron_is_one_that_is_silent():
     """A session that ends within a group gets what it would get with silent neurons in the empty places."""
-    model = make_model([make_session("a", ["CA1"] * 7), make_session("b", ["CA1"] * 9)], backbone="NDT2")
+    model = make_model(
+        [make_session("a", ["CA1"] * 7), make_session("b", ["CA1"] * 9)], backbone="NDT2", standardise=False
+    )
     short, full = (model.stitchers[f"session:{eid}"] for eid in "ab")
     full.load_state_dict(short.state_dict() | {"bias_out": full.bias_out})
     counts = make_group(model.sessions["a"]).counts
@@ -194,6 +196,8 @@ def test_positions_of_groups_tell_them_apart():
         for weight in (stitcher.weight_in, stitcher.weight_out):  # of two groups of 3, which are then alike
             weight[1] = weight[0]
         stitcher.bias_out.zero_()
+        for values in stitcher.standardise.buffers():
+            values[3:] = values[:3]
         swapped = counts.roll(3, dims=-1)
         assert not torch.allclose(rates_of(model, "a", swapped), rates_of(model, "a", counts).roll(3, dims=-1))
         model.backbone.space.weight.zero_()
@@ -226,14 +230,15 @@ def test_with_mask_input_a_hidden_entry_differs_from_a_bin_without_a_spike():
     silent = torch.zeros(3, N_BINS, 7).double()
     hidden = mask(silent, torch.arange(7) == 3).hidden
     for mask_input in (True, False):
-        model = make_model(backbone="NDT2", mask_input=mask_input)
+        model = make_model(backbone="NDT2", mask_input=mask_input, standardise=False)
         shown, masked = (model([VisibleGroup("a", silent, h)], "neuron").log_rates[0] for h in (None, hidden))
         assert torch.equal(shown, masked) != mask_input
 
 
 def test_the_longest_trial_is_that_of_the_learned_positions():
     assert NDT2(**SMALL, max_bins=7).max_n_bins == 7
-    assert NDT2(**SMALL, rope=True, max_bins=7).max_n_bins is None
+    assert NDT2(**SMALL, rope=True, max_bins=7).max_n_bins == 7
+    assert NDT2(**SMALL, rope=True, bin_vectors=False, max_bins=7).max_n_bins is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from neuromtm.data.manifest import read_manifest
 from neuromtm.data.shards import read_header
 from neuromtm.errors import CheckpointError
 from neuromtm.models.ndt1 import NDT1
-from neuromtm.models.stitching import module_key
+from neuromtm.models.stitching import VisibleGroup, module_key
 from neuromtm.training.checkpoint import (
     KEY,
     CheckpointRecord,
@@ -22,7 +22,8 @@ from neuromtm.training.checkpoint import (
 )
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.masked_modeling import MaskedModeling
-from tests.running import EIDS, HELDOUT, finetune, neuromtm
+from tests.conftest import ROOT
+from tests.running import EIDS, HELDOUT, SHORT, finetune, neuromtm
 
 
 @pytest.fixture
@@ -261,3 +262,44 @@ def test_a_new_session_starts_at_its_mean_rates(finetuned, sessions_dir):
     prefix = f"model.stitchers.{module_key(HELDOUT)}.read_out"
     torch.testing.assert_close(weights[f"{prefix}.bias"], data.mean_counts(HELDOUT).log())
     assert weights[f"{prefix}.weight"].abs().max() < 1e-20
+
+
+def test_a_checkpoint_from_before_options_were_there_keeps_what_the_model_did_without_them(tmp_path, sessions_dir):
+    """Neither its architecture nor its objective may take today's defaults."""
+    former = {"standardise": False, "principal_axes": False, "embedding": "softsign", "bin_vectors": False}
+    objective = {"region_per_trial": False, "draw_unknown": False}
+    run_dir, root = tmp_path / "run", ("--data.root", sessions_dir)
+    options = [f"--model.backbone.init_args.{name}={value}" for name, value in former.items()]
+    options += [f"--model.objective.{name}={value}" for name, value in objective.items()]
+    recipes = [f"--config={ROOT / 'conf' / name}" for name in ("pretrain.yaml", "model/tiny.yaml")]
+    neuromtm("fit", *recipes, *SHORT, *root, "--run_dir", run_dir, *options)
+    checkpoint = load_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    before = MaskedModeling.load_from_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    for name in former:
+        del checkpoint[KEY]["backbone"]["init_args"][name]
+    for name in (*objective, "trailing_blocks"):
+        del checkpoint[KEY]["objective"][name]
+    torch.save(checkpoint, old := tmp_path / "old.ckpt")
+    module = MaskedModeling.load_from_checkpoint(old)
+    assert {name: getattr(module.model.backbone, name) for name in former} == former
+    assert module.objective == before.objective
+    assert not module.objective.draw_unknown
+    counts = torch.ones(2, 20, module.model.sessions[EIDS[0]].n_neurons)
+    with torch.no_grad():
+        found, expected = (
+            m.eval().model([VisibleGroup(EIDS[0], counts)], "neuron").log_rates[0] for m in (module, before)
+        )
+    assert torch.equal(found, expected)
+    tuned = tmp_path / "tuned"
+    neuromtm(
+        "fit",
+        f"--config={ROOT / 'conf' / 'finetune.yaml'}",
+        *SHORT,
+        *root,
+        "--run_dir",
+        tuned,
+        f"--model.pretrained={old}",
+    )
+    record = CheckpointRecord.from_checkpoint(load_checkpoint(tuned / "checkpoints" / "last.ckpt"), name="tuned")
+    assert record.options.items() >= former.items()
+    assert not record.objective.draw_unknown

@@ -10,7 +10,8 @@ from torchmetrics import Metric
 
 from neuromtm.batch import Batch, Scheme, SessionGroup
 from neuromtm.callbacks.progress import progress_of
-from neuromtm.data.datamodule import ResumableLoader, data_of
+from neuromtm.data.datamodule import data_of
+from neuromtm.data.loader import ResumableLoader
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.psth import Conditions, task_conditions
 from neuromtm.evaluation.scores import NeuronScores, activity_means, psth_scores

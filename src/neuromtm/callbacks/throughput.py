@@ -8,7 +8,8 @@ import lightning
 import torch
 
 from neuromtm.batch import Batch
-from neuromtm.data.datamodule import ResumableLoader, data_of
+from neuromtm.data.datamodule import data_of
+from neuromtm.data.loader import ResumableLoader
 from neuromtm.training.flops import TrialFlops, matrix_rate, precision_of
 from neuromtm.training.masked_modeling import MaskedModeling
 

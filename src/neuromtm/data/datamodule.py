@@ -1,77 +1,32 @@
 """Streams sessions from a folder of shards to any number of ranks."""
 
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import lightning
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from neuromtm.batch import Batch, SessionGroup, SessionInfo
+from neuromtm.batch import Batch, NeuronStatistics, SessionGroup, SessionInfo
 from neuromtm.data.chunks import version_of
 from neuromtm.data.dataset import SessionDataset, SessionSource
 from neuromtm.data.device_cache import DeviceDataset
+from neuromtm.data.loader import ResumableLoader
 from neuromtm.data.manifest import SessionEntry, choose_sessions
 from neuromtm.data.placement import Cache, Placement, place
 from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
-from neuromtm.data.shards import ShardHeader, open_shard, read_header
-from neuromtm.errors import ConfigError, DataError, ManifestError, UserError
+from neuromtm.data.shards import ShardHeader, open_shard, read_header, read_principal_axes
+from neuromtm.data.splits import with_first_train_trials
+from neuromtm.data.statistics import training_statistics
+from neuromtm.errors import ConfigError, DataError, ManifestError
 from neuromtm.files import hash_of
 from neuromtm.randomness import numpy_generator_for
 
 Split = Literal["train", "val", "test"]
-
-
-class ResumableLoader(DataLoader[Batch]):
-    """A loader that can start an epoch at a later batch: Lightning keeps its state in the checkpoint."""
-
-    def __init__(self, dataset: SessionDataset | DeviceDataset, sampler: SessionBatchSampler, **options):
-        super().__init__(dataset, batch_size=None, sampler=sampler, **options)
-        self._given = 0
-        self.waited_s = 0.0
-        """how long all batches so far were waited for"""
-
-    @property
-    def _plans(self) -> SessionBatchSampler:
-        return cast(SessionBatchSampler, self.sampler)  # torch's own type is that of any sampler
-
-    # torch's own type is that of its private iterators
-    def __iter__(self) -> Iterator[Batch]:  # ty: ignore[incompatible-method-override]
-        self._given = self._plans.first_batch
-        try:
-            for batch in self._timed(super().__iter__()):
-                self._given += 1
-                yield batch
-        except UserError as error:
-            # a worker's error comes as a traceback, whose last line is "class: sentence"
-            last = str(error).strip().splitlines()[-1]
-            raise type(error)(last.partition("Error: ")[2] or last) from error
-
-    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        while True:
-            started_s = time.perf_counter()
-            batch = next(batches, None)
-            self.waited_s += time.perf_counter() - started_s
-            if batch is None:
-                return
-            yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        """The epoch, and how many of its batches have been given out."""
-        return {"epoch": self._plans.epoch, "given": self._given}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue after those batches; if they were the whole epoch, with the next epoch."""
-        self._given = state["given"]
-        self._plans.set_epoch(state["epoch"])
-        if state["given"] < len(self._plans):
-            self._plans.resume(epoch=state["epoch"], first_batch=state["given"])
 
 
 class SessionDataModule(lightning.LightningDataModule):
@@ -87,6 +42,7 @@ class SessionDataModule(lightning.LightningDataModule):
         eval_batch_size: trials in a batch in validation, test and prediction, all of one session.
         min_firing_rate_hz: leaves out neurons that fire less.
         regions: keeps only neurons of these regions (Beryl acronyms); by default all.
+        n_train_trials: use only so many training trials of each session, the first ones in time; by default all.
         cache: where the counts lie. `device`: all on the device of each rank, where batches are gathered without
             workers. `memory`: the files are mapped into memory, one copy for all processes of a machine, and each
             trial is checked when a process first reads it. `none`: every trial is read from its file and checked every
@@ -108,6 +64,7 @@ class SessionDataModule(lightning.LightningDataModule):
         eval_batch_size: int = 64,
         min_firing_rate_hz: float = 0.0,
         regions: list[str] | None = None,
+        n_train_trials: int | None = None,
         cache: Cache = "auto",
         n_workers: int = 0,
         pin_memory: bool = False,
@@ -119,8 +76,8 @@ class SessionDataModule(lightning.LightningDataModule):
             problems.append(f"batch_size {batch_size} is not a multiple of sessions_per_batch {sessions_per_batch}.")
         if eval_batch_size < 1:
             problems.append(f"eval_batch_size is {eval_batch_size}, less than 1.")
-        if n_sessions is not None and n_sessions < 1:
-            problems.append(f"n_sessions is {n_sessions}, less than 1.")
+        for name, most in (("n_sessions", n_sessions), ("n_train_trials", n_train_trials)):
+            problems += [f"{name} is {most}, less than 1."] if most is not None and most < 1 else []
         if not min_firing_rate_hz >= 0:
             problems.append(f"min_firing_rate_hz is {min_firing_rate_hz}, less than 0.")
         if n_workers < 0:
@@ -131,7 +88,7 @@ class SessionDataModule(lightning.LightningDataModule):
         self.eids, self.n_sessions, self.role = sessions, n_sessions, role
         self.batch_size, self.sessions_per_batch = batch_size, sessions_per_batch
         self.eval_batch_size, self.min_firing_rate_hz = eval_batch_size, min_firing_rate_hz
-        self.regions, self.cache, self.n_workers = regions, cache, n_workers
+        self.regions, self.n_train_trials, self.cache, self.n_workers = regions, n_train_trials, cache, n_workers
         self.pin_memory, self.seed = pin_memory, seed
         self.headers: dict[str, ShardHeader] = {}
         self.sessions: dict[str, SessionInfo] = {}
@@ -163,7 +120,8 @@ class SessionDataModule(lightning.LightningDataModule):
         paths = {entry.eid: self.root / entry.file for entry in entries}
         # before the headers are read: a shard that is replaced afterwards is refused when it is opened
         versions = {eid: version_of(path.stat()) for eid, path in paths.items() if path.exists()}
-        self.headers = {eid: read_header(path) for eid, path in paths.items()}
+        headers = {eid: read_header(path) for eid, path in paths.items()}
+        self.headers = {eid: with_first_train_trials(own, self.n_train_trials) for eid, own in headers.items()}
         _check_names(self.root, entries, self.headers)
         _check_same_bins(self.headers)
         self._check_regions()
@@ -242,7 +200,7 @@ class SessionDataModule(lightning.LightningDataModule):
     def mean_counts(self, eid: str) -> Tensor:
         """(neuron,) mean spikes per bin over the training trials; half a spike is added, so that no mean is 0.
 
-        They come from the shard's header. Only a shard of format 1 is read through.
+        They come from the shard's header, unless it is of format 1 or not all of its training trials are used.
         """
         mean, n_entries = self.headers[eid].neurons.mean_count, len(self.headers[eid].splits["train"]) * self.n_bins
         if mean is None:
@@ -260,6 +218,24 @@ class SessionDataModule(lightning.LightningDataModule):
             total += group.counts.sum((0, 1), dtype=torch.float64)
             n_entries += group.counts.shape[0] * group.counts.shape[1]
         return ((total + 0.5) / max(n_entries, 1)).to(torch.float32)
+
+    def statistics(self, eid: str) -> NeuronStatistics:
+        """What the training trials say of a session's neurons.
+
+        The shard has them of all its neurons and training trials. If some are left out, they are computed anew.
+        """
+        mean, own = self.mean_counts(eid), self._opened.sources[eid]
+        variance, axes = self.headers[eid].neurons.count_variance, None
+        if variance is not None and len(own.neurons) == own.n_in_shard:
+            axes = read_principal_axes(own.path)
+        if axes is None:
+            n_trials = len(self.headers[eid].splits["train"])
+            counts = [group.counts.numpy() for group in self.groups(eid, "train")]
+            counts = np.concatenate(counts) if counts else np.zeros((0, self.n_bins, own.info.n_neurons), np.uint8)
+            _, variance, axes = training_statistics(counts, np.arange(n_trials))
+        # without trials the variance is unknown: that of a Poisson count is its mean
+        variance = torch.from_numpy(np.asarray(variance)).to(torch.float32)
+        return NeuronStatistics(mean, torch.where(variance.isnan(), mean, variance), torch.from_numpy(axes))
 
     def trial_average(self, eid: str) -> Tensor:
         """(bin, neuron) mean spikes per bin over the training trials."""

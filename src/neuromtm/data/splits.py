@@ -1,8 +1,10 @@
-"""Which split each trial belongs to: a pure function."""
+"""Which split each trial belongs to: pure functions."""
+
+from dataclasses import replace
 
 import numpy as np
 
-from neuromtm.data.shards import SPLITS
+from neuromtm.data.shards import SPLITS, ShardHeader
 from neuromtm.randomness import numpy_generator_for
 
 
@@ -24,3 +26,21 @@ def split_trials(n_trials: int, *, fractions: tuple[float, float, float], seed: 
     order = numpy_generator_for(seed, "split", eid).permutation(n_trials).astype(np.int32)
     parts = np.split(order, [n_trials - n_val - n_test, n_trials - n_test])
     return {name: np.sort(part) for name, part in zip(SPLITS, parts, strict=True)}
+
+
+def with_first_train_trials(header: ShardHeader, most: int | None) -> ShardHeader:
+    """A session of which only the first training trials are used, in the order of time.
+
+    Args:
+        header: of the whole session.
+        most: how many; None for all.
+
+    Returns:
+        The same header if the session has no more than these. Otherwise the header knows no statistics of the training
+        trials, for those in the shard are of all of them.
+    """
+    train = header.splits["train"]
+    if most is None or len(train) <= most:
+        return header
+    neurons = replace(header.neurons, mean_count=None, count_variance=None)
+    return replace(header, splits={**header.splits, "train": np.sort(train)[:most]}, neurons=neurons)

@@ -1,7 +1,8 @@
 """Multi-task masking: draw a scheme for each batch and apply it to each session."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from neuromtm.masking.schemes import MTM, SCHEMES, applicable
 
 NEURONS_PER_TOKEN = 128
 """as in the paper's NDT2"""
+FORMER_OPTIONS: Mapping[str, Any] = {"region_per_trial": False, "draw_unknown": False, "trailing_blocks": 0.0}
+"""what an objective did before it had these options: for the records of older checkpoints"""
 RATIO_OPTIONS: dict[Scheme, str] = {
     "temporal": "temporal_ratio",
     "neuron": "neuron_ratio",
@@ -41,9 +44,11 @@ class Objective:
             scoring one other region at a time would seldom meet a given pair. Drop-out does not apply to a session
             with one known region.
         region_per_trial: whether the region schemes draw a region for each trial, and not one for all trials of a
-            session in a batch.
+            session in a batch. With one for all, a batch is one sample of a noisy gradient.
         draw_unknown: whether training draws and scores the neurons of unknown region like one more region. Where many
             neurons are of unknown region, the region schemes otherwise train on the few others. A test never does it.
+        trailing_blocks: share of the trials in which `causal` hides the last bins in one block, of any length up to
+            half of the trial, as the test of forward prediction does, and not bins here and there.
         token_ratio: share of the tokens hidden by `random_token`.
         neurons_per_token: neurons in a token of `random_token`. By default as many as in the model's own tokens, or 128
             if the model's tokens are not groups of neurons.
@@ -56,8 +61,9 @@ class Objective:
     intra_region_ratio: float = SCHEMES["intra_region"].ratio
     token_ratio: float = SCHEMES["random_token"].ratio
     region_dropout: float = 0.0
-    region_per_trial: bool = False
-    draw_unknown: bool = False
+    region_per_trial: bool = True
+    draw_unknown: bool = True
+    trailing_blocks: float = 0.0
     neurons_per_token: int | None = None
 
     def __post_init__(self):
@@ -71,8 +77,11 @@ class Objective:
             for name in RATIO_OPTIONS.values()
             if not 0 < getattr(self, name) < 1
         ]
-        if not 0 <= self.region_dropout <= 1:
-            problems.append(f"region_dropout is {self.region_dropout}, not in 0 to 1.")
+        problems += [
+            f"{name} is {getattr(self, name)}, not in 0 to 1."
+            for name in ("region_dropout", "trailing_blocks")
+            if not 0 <= getattr(self, name) <= 1
+        ]
         if self.neurons_per_token is not None and self.neurons_per_token < 1:
             problems.append(f"neurons_per_token is {self.neurons_per_token}, less than 1.")
         if problems:
@@ -132,6 +141,7 @@ class Objective:
             ratio=self.ratio_of(scheme),
             neurons_per_token=self.neurons_per_token or NEURONS_PER_TOKEN,
             region_dropout=self.region_dropout,
+            trailing_blocks=self.trailing_blocks,
             region_per_trial=self.region_per_trial if region_per_trial is None else region_per_trial,
         )
         return SCHEMES[scheme].hide(counts, self._drawn_from(region), options, generator)

@@ -1,10 +1,13 @@
 """Pieces that transformers share: attention with optional rotary positions, pre-norm blocks."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Literal
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
+from torch.nn import functional
 
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import SCHEMES
@@ -15,6 +18,13 @@ TOKENS_PER_PASS = 2**13
 """Leaving neurons out in turn works on so many tokens at once, to fit in a CPU's cache."""
 GPU_PASS = 8
 """On a GPU, so many times as many tokens, to keep it busy."""
+FORMER_OPTIONS = MappingProxyType(
+    {"bin_vectors": False, "standardise": False, "principal_axes": False, "embedding": "softsign"}
+)
+"""what NDT1 and NDT2 did before they had these options"""
+
+Embedding = Literal["skip", "softsign"]
+"""how what was read in becomes a token, see `embedded`"""
 
 
 def require_sizes(
@@ -41,6 +51,19 @@ def require_sizes(
         )
     if problems:
         raise ConfigError("model.backbone: " + " ".join(problems))
+
+
+def embedded(drive: Tensor, embed: nn.Linear, embedding: Embedding) -> Tensor:
+    """Make tokens of what stitchers read in.
+
+    Args:
+        drive: (..., width).
+        embed: linear map of a token to its own width.
+        embedding: `skip` adds the map to the token itself. `softsign` maps its softsign, scaled up as in the paper.
+    """
+    if embedding == "softsign":
+        return embed(functional.softsign(drive) * drive.shape[-1] ** 0.5)
+    return embed(drive) + drive
 
 
 class Prompts(nn.ParameterDict):

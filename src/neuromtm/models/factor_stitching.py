@@ -29,15 +29,19 @@ class FactorStitcher(LinearStitcher):
         n_factors: numbers per bin that they are read out from.
         mean_counts: (neuron,) mean spikes per bin.
         mask_input: see `LinearStitcher`.
+        standardise: see `LinearStitcher`. If not, the first weights do so.
     """
 
-    def __init__(self, *, width: int, n_factors: int, mean_counts: Tensor, mask_input: bool):
-        super().__init__(width=width, mean_counts=mean_counts, mask_input=mask_input)
+    def __init__(self, *, width: int, n_factors: int, mean_counts: Tensor, mask_input: bool, standardise: bool = False):
+        super().__init__(width=width, mean_counts=mean_counts, mask_input=mask_input, standardise=standardise)
         del self.token  # the read-in's bias already is a vector of the session's own
         bias = self.read_out.bias
         self.read_out = nn.Linear(n_factors, len(mean_counts))
         self.read_out.bias = bias
         nn.init.zeros_(self.read_out.weight)
+        if standardise:
+            nn.init.zeros_(self.read_in.bias)
+            return
         with torch.no_grad():
             self.read_in.weight /= mean_counts.sqrt()
             self.read_in.bias.copy_(-self.read_in.weight @ mean_counts.to(self.read_in.weight))
@@ -53,8 +57,12 @@ class FactorStitcher(LinearStitcher):
         """
         maps, n = stitching_maps(average, components), components.shape[1]
         with torch.no_grad():
-            self.read_in.weight[:n] = maps.read_in.to(self.read_in.weight)
-            self.read_in.bias[:n] = -(self.read_in.weight[:n] @ average.mean(dim=0).to(self.read_in.weight))
+            weight, mean = maps.read_in.to(self.read_in.weight), average.mean(dim=0).to(self.read_in.weight)
+            if self.standardise is not None:  # the map is of counts, and what it reads is (count - center) * scale
+                center, scale = self.standardise.center, self.standardise.scale
+                weight, mean = weight / scale, (mean - center) * scale
+            self.read_in.weight[:n] = weight
+            self.read_in.bias[:n] = -(weight @ mean)
             self.read_out.weight[:, :n] = maps.read_out.to(self.read_out.weight)
 
 

@@ -8,9 +8,10 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neuromtm.batch import UNKNOWN_REGIONS
+from neuromtm.batch import UNKNOWN_REGIONS, NeuronStatistics
 from neuromtm.models.interface import SessionInput
 from neuromtm.models.padding import by_session, pad_stack, rows_of
+from neuromtm.models.standardising import EXTRA_VARIANCE, Standardise, along_principal_axes
 from neuromtm.models.stitching import session_rows
 
 REGION_BITS = 256
@@ -45,6 +46,7 @@ class GroupStitcher(nn.Module):
             as bias, so that training starts at zero bits per spike.
         mask_input: whether the stitcher also reads which entries are hidden, by weights of their own.
         region_codes: (group, 256) mean region code of each group's neurons; None without a region embedding.
+        standardise: whether counts are standardised before they are read in, see `Standardise`.
     """
 
     region_codes: Tensor | None
@@ -57,8 +59,10 @@ class GroupStitcher(nn.Module):
         mean_counts: Tensor,
         mask_input: bool,
         region_codes: Tensor | None,
+        standardise: bool = False,
     ):
         super().__init__()
+        self.standardise = Standardise(len(mean_counts)) if standardise else None
         self.neurons_per_token = neurons_per_token
         shape = (-(-len(mean_counts) // neurons_per_token), neurons_per_token, width)
         bound = neurons_per_token**-0.5  # as in nn.Linear
@@ -75,6 +79,32 @@ class GroupStitcher(nn.Module):
     def n_groups(self) -> int:
         return len(self.weight_in)
 
+    def start_from_statistics(self, statistics: NeuronStatistics, *, principal_axes: bool) -> None:
+        """Take over what the session's training trials say of its neurons.
+
+        A group's token reads only its own neurons' part of each axis. To make up for the others, the parts are scaled
+        by the root of the number of groups.
+
+        Args:
+            statistics: of the training trials.
+            principal_axes: whether the read-in starts along the principal axes, see `along_principal_axes`.
+        """
+        if self.standardise is not None:
+            self.standardise.measure(statistics)
+        weight = along_principal_axes(statistics, self.weight_in.shape[-1]) if principal_axes else None
+        if weight is None:
+            return
+        weight = weight * self.n_groups**0.5
+        with torch.no_grad():
+            if self.standardise is None:  # it multiplies counts, so that it also divides them by their deviation
+                weight = weight * (statistics.variance + EXTRA_VARIANCE).rsqrt()[:, None]
+            grouped = in_groups(weight.T, self.neurons_per_token)
+            self.weight_in.copy_(rearrange(grouped, "width group member -> group member width"))
+
+    def shown(self, visible: Tensor, hidden: Tensor) -> Tensor:
+        """(trial, bin, neuron) what the read-in's weights multiply; arguments as in `drive`."""
+        return visible if self.standardise is None else self.standardise(visible, hidden)
+
     def drive(self, visible: Tensor, hidden: Tensor) -> Tensor:
         """Map counts to the tokens' width.
 
@@ -86,7 +116,8 @@ class GroupStitcher(nn.Module):
             (trial, bin, group, width).
         """
         pattern = "trial bin group member, group member width -> trial bin group width"
-        drive = einsum(in_groups(visible, self.neurons_per_token), self.weight_in, pattern) + self.bias_in
+        shown = in_groups(self.shown(visible, hidden), self.neurons_per_token)
+        drive = einsum(shown, self.weight_in, pattern) + self.bias_in
         if self.mask_in is None:
             return drive
         return drive + einsum(in_groups(hidden.to(visible.dtype), self.neurons_per_token), self.mask_in, pattern)
@@ -103,7 +134,8 @@ class GroupStitcher(nn.Module):
             (row, bin, width).
         """
         pattern = "row bin, row width -> row bin width"
-        share = einsum(visible, by_neuron(self.weight_in)[neurons], pattern)
+        shown = visible if self.standardise is None else self.standardise(visible, hidden, neurons)
+        share = einsum(shown, by_neuron(self.weight_in)[neurons], pattern)
         if self.mask_in is None:
             return share
         return share - einsum((~hidden).to(visible.dtype), by_neuron(self.mask_in)[neurons], pattern)
@@ -144,8 +176,8 @@ def drive_of_groups(inputs: Sequence[SessionInput[GroupStitcher]]) -> Tensor:
     stitchers, n_trials = [one.stitcher for one in inputs], [len(one.visible) for one in inputs]
     size = stitchers[0].neurons_per_token
     pattern = "session trial bin group member, session group member width -> session trial bin group width"
-    visible = in_groups(pad_stack([one.visible for one in inputs]), size)
-    drive = einsum(visible, pad_stack([s.weight_in for s in stitchers]), pattern)
+    shown = in_groups(pad_stack([one.stitcher.shown(one.visible, one.hidden) for one in inputs]), size)
+    drive = einsum(shown, pad_stack([s.weight_in for s in stitchers]), pattern)
     drive = drive + rearrange([s.bias_in for s in stitchers], "session width -> session 1 1 1 width")
     if stitchers[0].mask_in is not None:
         hidden = in_groups(pad_stack([one.hidden.to(one.visible.dtype) for one in inputs]), size)

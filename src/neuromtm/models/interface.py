@@ -5,12 +5,12 @@ A new architecture is one file with a subclass of `Backbone`; `model.backbone.cl
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
-from neuromtm.batch import Scheme
+from neuromtm.batch import NeuronStatistics, Scheme
 from neuromtm.errors import ConfigError
 
 Stitcher = TypeVar("Stitcher", bound=nn.Module)
@@ -57,6 +57,9 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
     wants_active_counts: bool = False
     """Whether the data should count the active neurons of each bin for `SessionInput.n_active`. An architecture that
     lists the spikes wants them; without them it reads the device."""
+    former_options: ClassVar[Mapping[str, Any]] = {}
+    """Options that the class was given later, with the values that it had without them. A checkpoint from before is
+    made with these, whatever the defaults are now."""
     uses_every_weight: bool = False
     """Whether every training step uses all shared weights, except `Prompts`, whatever the scheme. Ranks that train
     together then need not search each step for unused ones."""
@@ -104,6 +107,20 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
                 f"The data have {n_bins} bins a trial, but the model takes at most {self.max_n_bins}. Train a model "
                 "with a larger model.backbone.max_bins, or prepare shorter trials."
             )
+
+    @property
+    def wants_statistics(self) -> bool:
+        """Whether new sessions' stitchers need `start_from_statistics`."""
+        return False
+
+    def start_from_statistics(self, stitcher: Stitcher, statistics: NeuronStatistics) -> None:
+        """Give a new session's stitcher what its training trials say of its neurons.
+
+        Args:
+            stitcher: as `make_stitcher` made it.
+            statistics: of the session's training trials.
+        """
+        raise NotImplementedError(f"{type(self).__name__} wants no statistics.")
 
     @property
     def wants_averages(self) -> bool:

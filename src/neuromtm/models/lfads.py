@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
 
-from neuromtm.batch import Scheme
+from neuromtm.batch import NeuronStatistics, Scheme
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import Prompts
@@ -90,6 +91,10 @@ class LFADS(Backbone[FactorStitcher]):
         pcr: whether stitchers start from a principal-component regression.
         prompt: whether a learned vector of the masking scheme is added to what is read in.
         mask_input: whether the model also reads which entries are hidden.
+        standardise: whether counts are standardised by the session's training trials before they are read in; a hidden
+            entry then looks like the neuron's mean and not like silence.
+        principal_axes: whether a new session's read-in starts along its principal axes, and not at random. With `pcr`
+            this is so beyond the shared components.
 
     Raises:
         ConfigError: if an option is out of its range.
@@ -98,6 +103,7 @@ class LFADS(Backbone[FactorStitcher]):
     components: Tensor
     n_component_bins: Tensor
     n_steps: Tensor
+    former_options = MappingProxyType({"standardise": False, "principal_axes": False})
 
     def __init__(
         self,
@@ -119,6 +125,8 @@ class LFADS(Backbone[FactorStitcher]):
         pcr: bool = False,
         prompt: bool = True,
         mask_input: bool = False,
+        standardise: bool = True,
+        principal_axes: bool = True,
     ):
         super().__init__()
         sizes = {
@@ -144,6 +152,7 @@ class LFADS(Backbone[FactorStitcher]):
         self.dropout, self.coordinated_dropout = dropout, coordinated_dropout
         self.kl_initial, self.kl_inputs, self.kl_warmup_steps = kl_initial, kl_inputs, kl_warmup_steps
         self.n_samples, self.pcr, self.prompt, self.mask_input = n_samples, pcr, prompt, mask_input
+        self.standardise, self.principal_axes = standardise, principal_axes
         self.drop = Dropout(dropout)
         self.initial_encoder = Bidirectional(width, initial_encoder_size)
         self.to_initial = PosteriorHead(2 * initial_encoder_size, initial_size, variance=INITIAL_VARIANCE)
@@ -169,7 +178,7 @@ class LFADS(Backbone[FactorStitcher]):
 
     @property
     def reads_mask(self) -> bool:
-        return self.mask_input
+        return self.mask_input or self.standardise
 
     @property
     def state_size(self) -> int:
@@ -177,8 +186,19 @@ class LFADS(Backbone[FactorStitcher]):
 
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> FactorStitcher:
         return FactorStitcher(
-            width=self.width, n_factors=self.n_factors, mean_counts=mean_counts, mask_input=self.mask_input
+            width=self.width,
+            n_factors=self.n_factors,
+            mean_counts=mean_counts,
+            mask_input=self.mask_input,
+            standardise=self.standardise,
         )
+
+    @property
+    def wants_statistics(self) -> bool:
+        return self.standardise or self.principal_axes
+
+    def start_from_statistics(self, stitcher: FactorStitcher, statistics: NeuronStatistics) -> None:
+        stitcher.start_from_statistics(statistics, principal_axes=self.principal_axes)
 
     @property
     def wants_averages(self) -> bool:
@@ -224,7 +244,11 @@ class LFADS(Backbone[FactorStitcher]):
             return session
         # from the global stream, like dropout; the training step seeds it
         kept = draw_kept(session.visible, self.coordinated_dropout)
-        visible, hidden = session.visible * kept.mask / kept.share, session.hidden | (kept.mask == 0)
+        hidden, visible = session.hidden | (kept.mask == 0), session.visible
+        # what is kept is scaled up as the read-in sees it: standardised counts from their mean on
+        standardise = session.stitcher.standardise
+        rest = 0.0 if standardise is None else standardise.center
+        visible = (rest + (visible - rest) * (kept.mask / kept.share)).masked_fill(hidden, 0)
         return session._replace(visible=visible, hidden=hidden)
 
     def _warmth(self) -> Tensor:

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import torch
 from einops import einsum
 from torch import Tensor, nn
-from torch.nn import functional
 
-from neuromtm.batch import Scheme
+from neuromtm.batch import NeuronStatistics, Scheme
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import (
+    FORMER_OPTIONS,
+    Embedding,
     Encoder,
     Prompts,
+    embedded,
     in_passes,
     prefix_attention_mask,
     prepend,
@@ -36,15 +38,23 @@ class NDT1(Backbone[LinearStitcher]):
         prompt: whether a learned token of the masking scheme is prepended.
         session_token: whether a learned token of the session is prepended.
         rope: whether positions are rotary instead of learned.
+        bin_vectors: with `rope`, whether a learned vector of each bin is added to its token all the same. Rotary
+            positions tell the distance of two bins, but not where in the trial a bin is.
         mask_input: whether the model also reads which entries are hidden. Otherwise a hidden entry and one without a
             spike look the same to it.
-        max_bins: number of learned positions, in bins; a trial may be shorter. Not used with `rope`.
+        max_bins: number of learned positions, in bins; a trial may be shorter. Used unless there are none.
+        standardise: whether counts are standardised by the session's training trials before they are read in; a hidden
+            entry then looks like the neuron's mean and not like silence.
+        principal_axes: whether a new session's read-in starts along its principal axes, and not at random.
+        embedding: how a bin that was read in becomes a token. `skip`: a linear map beside an identity path.
+            `softsign`: a linear map of its softsign, as in the paper.
 
     Raises:
         ConfigError: if an option is out of its range or the sizes do not fit together.
     """
 
     uses_every_weight = True
+    former_options = FORMER_OPTIONS
 
     def __init__(
         self,
@@ -60,6 +70,10 @@ class NDT1(Backbone[LinearStitcher]):
         rope: bool = False,
         mask_input: bool = False,
         max_bins: int = 128,
+        bin_vectors: bool = True,
+        standardise: bool = True,
+        principal_axes: bool = True,
+        embedding: Embedding = "skip",
     ):
         super().__init__()
         require_sizes(
@@ -78,11 +92,12 @@ class NDT1(Backbone[LinearStitcher]):
         self.width, self.n_layers, self.n_heads, self.mlp_width = width, n_layers, n_heads, mlp_width
         self.dropout, self.embedding_dropout = dropout, embedding_dropout
         self.prompt, self.session_token, self.rope, self.max_bins = prompt, session_token, rope, max_bins
-        self.mask_input = mask_input
+        self.mask_input, self.bin_vectors = mask_input, bin_vectors
+        self.standardise, self.principal_axes, self.embedding = standardise, principal_axes, embedding
         self.embed = nn.Linear(width, width)
         self.embed_dropout = Dropout(embedding_dropout)
         self.encoder = Encoder(width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout)
-        if not rope:
+        if self.has_positions:
             self.position = nn.Embedding(max_bins, width)
             nn.init.normal_(self.position.weight, std=0.02)
         if prompt:
@@ -90,18 +105,32 @@ class NDT1(Backbone[LinearStitcher]):
 
     @property
     def max_n_bins(self) -> int | None:
-        return None if self.rope else self.max_bins
+        return self.max_bins if self.has_positions else None
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether there are learned positions."""
+        return self.bin_vectors or not self.rope
 
     @property
     def reads_mask(self) -> bool:
-        return self.mask_input
+        return self.mask_input or self.standardise
 
     @property
     def state_size(self) -> int:
         return self.width
 
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> LinearStitcher:
-        return LinearStitcher(width=self.width, mean_counts=mean_counts, mask_input=self.mask_input)
+        return LinearStitcher(
+            width=self.width, mean_counts=mean_counts, mask_input=self.mask_input, standardise=self.standardise
+        )
+
+    @property
+    def wants_statistics(self) -> bool:
+        return self.standardise or self.principal_axes
+
+    def start_from_statistics(self, stitcher: LinearStitcher, statistics: NeuronStatistics) -> None:
+        stitcher.start_from_statistics(statistics, principal_axes=self.principal_axes)
 
     def forward(self, inputs: Sequence[SessionInput[LinearStitcher]], scheme: Scheme) -> Output:
         n_trials = [len(session.visible) for session in inputs]
@@ -121,8 +150,8 @@ class NDT1(Backbone[LinearStitcher]):
             (trial, bin, width).
         """
         n_bins = drive.shape[1]
-        x = self.embed(functional.softsign(drive) * self.width**0.5)
-        if not self.rope:
+        x = embedded(drive, self.embed, self.embedding)
+        if self.has_positions:
             x = x + self.position.weight[:n_bins]
         x = self.embed_dropout(x)
         prefix: list[Tensor] = [self.prompts[scheme]] if self.prompt else []

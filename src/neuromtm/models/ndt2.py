@@ -7,12 +7,15 @@ from einops import einsum, rearrange, reduce
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neuromtm.batch import Scheme
+from neuromtm.batch import NeuronStatistics, Scheme
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import (
+    FORMER_OPTIONS,
+    Embedding,
     Encoder,
     Prompts,
+    embedded,
     in_passes,
     prefix_attention_mask,
     prepend,
@@ -64,16 +67,23 @@ class NDT2(Backbone[GroupStitcher]):
         prompt: whether a learned token of the masking scheme is prepended.
         session_token: whether a learned token of the session is prepended.
         rope: whether positions in time are rotary instead of learned; positions of groups are always learned.
+        bin_vectors: with `rope`, whether a learned vector of each bin is added to its tokens all the same.
         mask_input: whether the model also reads which entries are hidden. Otherwise a hidden entry and one without a
             spike look the same to it.
-        max_bins: number of learned positions in time, in bins; a trial may be shorter. Not used with `rope`.
+        max_bins: number of learned positions in time, in bins; a trial may be shorter. Used unless there are none.
         max_groups: number of learned positions of groups; a session may have fewer.
+        standardise: whether counts are standardised by the session's training trials before they are read in; a hidden
+            entry then looks like the neuron's mean and not like silence.
+        principal_axes: whether a new session's read-in starts along its principal axes, and not at random.
+        embedding: how a group that was read in becomes a token. `skip`: a linear map beside an identity path.
+            `softsign`: a linear map of its softsign.
 
     Raises:
         ConfigError: if an option is out of its range or the sizes do not fit together.
     """
 
     uses_every_weight = True
+    former_options = FORMER_OPTIONS
     neurons_per_token: int  # ty: ignore[incompatible-mutable-override]  # never None here, and nobody changes it
 
     def __init__(
@@ -93,6 +103,10 @@ class NDT2(Backbone[GroupStitcher]):
         mask_input: bool = False,
         max_bins: int = 128,
         max_groups: int = 32,
+        bin_vectors: bool = True,
+        standardise: bool = True,
+        principal_axes: bool = True,
+        embedding: Embedding = "skip",
     ):
         super().__init__()
         require_sizes(
@@ -114,14 +128,15 @@ class NDT2(Backbone[GroupStitcher]):
         self.dropout, self.embedding_dropout = dropout, embedding_dropout
         self.neurons_per_token, self.region_embedding = neurons_per_token, region_embedding
         self.prompt, self.session_token, self.rope, self.mask_input = prompt, session_token, rope, mask_input
-        self.max_bins, self.max_groups = max_bins, max_groups
+        self.max_bins, self.max_groups, self.bin_vectors = max_bins, max_groups, bin_vectors
+        self.standardise, self.principal_axes, self.embedding = standardise, principal_axes, embedding
         self.region = nn.Linear(REGION_BITS, width, bias=False) if region_embedding else None
         self.embed = nn.Linear(width, width)
         self.embed_dropout = Dropout(embedding_dropout)
         self.encoder = Encoder(width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout)
         self.space = nn.Embedding(max_groups, width)
         nn.init.normal_(self.space.weight, std=0.02)
-        if not rope:
+        if self.has_positions:
             self.time = nn.Embedding(max_bins, width)
             nn.init.normal_(self.time.weight, std=0.02)
         if prompt:
@@ -129,11 +144,16 @@ class NDT2(Backbone[GroupStitcher]):
 
     @property
     def max_n_bins(self) -> int | None:
-        return None if self.rope else self.max_bins
+        return self.max_bins if self.has_positions else None
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether there are learned positions in time."""
+        return self.bin_vectors or not self.rope
 
     @property
     def reads_mask(self) -> bool:
-        return self.mask_input
+        return self.mask_input or self.standardise
 
     @property
     def state_size(self) -> int:
@@ -157,7 +177,15 @@ class NDT2(Backbone[GroupStitcher]):
             mean_counts=mean_counts,
             mask_input=self.mask_input,
             region_codes=codes,
+            standardise=self.standardise,
         )
+
+    @property
+    def wants_statistics(self) -> bool:
+        return self.standardise or self.principal_axes
+
+    def start_from_statistics(self, stitcher: GroupStitcher, statistics: NeuronStatistics) -> None:
+        stitcher.start_from_statistics(statistics, principal_axes=self.principal_axes)
 
     def forward(self, inputs: Sequence[SessionInput[GroupStitcher]], scheme: Scheme) -> Output:
         of_session, on_cpu = {}, inputs[0].visible.device.type == "cpu"
@@ -195,11 +223,11 @@ class NDT2(Backbone[GroupStitcher]):
             (trial, bin, group, width).
         """
         n_bins, n_groups = drive.shape[1:3]
-        x = self.embed(functional.softsign(drive) * self.width**0.5) + self.space.weight[:n_groups]
+        x = embedded(drive, self.embed, self.embedding) + self.space.weight[:n_groups]
         if self.region is not None:
             regions = self.region(pad_stack([s.region_codes for s in stitchers if s.region_codes is not None]))
             x = x + rearrange(session_rows(regions.unbind(0), n_trials), "trial group width -> trial 1 group width")
-        if not self.rope:
+        if self.has_positions:
             x = x + rearrange(self.time.weight[:n_bins], "bin width -> bin 1 width")
         tokens = rearrange(self.embed_dropout(x), "trial bin group width -> trial (bin group) width")
         prefix: list[Tensor] = [self.prompts[scheme]] if self.prompt else []

@@ -7,6 +7,7 @@ of spikes, and causal attention can be exact.
 """
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -14,16 +15,21 @@ from einops import einsum, rearrange, reduce, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neuromtm.batch import Scheme
+from neuromtm.batch import NeuronStatistics, Scheme
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import Encoder, Prompts, in_passes, require_sizes, rotate
 from neuromtm.models.dropout import Dropout, attend
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.padding import LEAST_FILLED_ON_A_GPU, of_similar_size, pad_stack, rows_of
+from neuromtm.models.standardising import along_principal_axes
 from neuromtm.models.stitching import read_out_of_all, session_rows
 
 LEAST_FILLED = 0.75
 """See `of_similar_size`: which sessions' spikes are read together on a CPU."""
+
+
+NEURON_STD = 0.02
+"""standard deviation of the entries of a neuron's vector, before training"""
 
 
 class Spikes(NamedTuple):
@@ -161,7 +167,7 @@ class SpikeStitcher(nn.Module):
         self.neurons = nn.Embedding(len(mean_counts), width)
         self.read_out = nn.Linear(width, len(mean_counts))
         self.token = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
-        nn.init.normal_(self.neurons.weight, std=0.02)
+        nn.init.normal_(self.neurons.weight, std=NEURON_STD)
         nn.init.zeros_(self.read_out.weight)
         with torch.no_grad():
             self.read_out.bias.copy_(mean_counts.log())
@@ -171,8 +177,8 @@ class SpikeTokens(Backbone[SpikeStitcher]):
     """A transformer over latents. Each time step has a few latents, which read the spikes of that step.
 
     Every visible spike is a token: the vector of its neuron, at the position of its bin. A hidden entry has no token.
-    A learned token, the prompt and the session's token are always visible, so that there is something to read where
-    no neuron fires. Each bin also reads first the spikes of its step and then the latents. The read-out reads the bins.
+    A learned token, the prompt and the session's token are always visible: something to read in silence. Each bin also
+    reads first the spikes of its step and then the latents. The read-out reads the bins.
 
     Under causal attention a latent belongs to the end of its step: apart from latents of the same step, only the
     step's last bin and later steps see it. A bin reads the spikes of its own step up to itself.
@@ -187,14 +193,16 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         n_latents: latents per time step.
         prompt: whether a learned token of the masking scheme is seen.
         session_token: whether a learned token of the session is seen.
+        principal_axes: whether the vectors of a new session's neurons start along its principal axes, not at random.
 
     Raises:
-        ConfigError: if an option is out of its range or the sizes do not fit together.
+        ConfigError: if an option is out of its range or the sizes do not fit.
     """
 
     no_decay = ("latents",)  # by `training.optim`
     wants_active_counts = True
     uses_every_weight = True
+    former_options = MappingProxyType({"principal_axes": False})
 
     def __init__(
         self,
@@ -208,6 +216,7 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         n_latents: int = 5,
         prompt: bool = True,
         session_token: bool = True,
+        principal_axes: bool = True,
     ):
         super().__init__()
         sizes = {"width": width, "n_layers": n_layers, "n_heads": n_heads, "mlp_width": mlp_width}
@@ -215,7 +224,7 @@ class SpikeTokens(Backbone[SpikeStitcher]):
         require_sizes(sizes=sizes, shares={"dropout": dropout}, width=width, n_heads=n_heads, rope=True)
         self.width, self.n_layers, self.n_heads, self.mlp_width = width, n_layers, n_heads, mlp_width
         self.dropout, self.step_bins, self.n_latents = dropout, step_bins, n_latents
-        self.prompt, self.session_token = prompt, session_token
+        self.prompt, self.session_token, self.principal_axes = prompt, session_token, principal_axes
         self.latents = nn.Parameter(nn.init.normal_(torch.empty(n_latents, width), std=0.02))
         self.bin = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
         self.silence = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
@@ -243,6 +252,15 @@ class SpikeTokens(Backbone[SpikeStitcher]):
 
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> SpikeStitcher:
         return SpikeStitcher(width=self.width, mean_counts=mean_counts)
+
+    @property
+    def wants_statistics(self) -> bool:
+        return self.principal_axes
+
+    def start_from_statistics(self, stitcher: SpikeStitcher, statistics: NeuronStatistics) -> None:
+        weight = along_principal_axes(statistics, self.width)
+        if weight is not None:  # of the length that random vectors have; a norm follows in any case
+            stitcher.neurons.weight.data.copy_(functional.normalize(weight, dim=1) * (NEURON_STD * self.width**0.5))
 
     def forward(self, inputs: Sequence[SessionInput[SpikeStitcher]], scheme: Scheme) -> Output:
         n_trials, n_bins = [len(session.visible) for session in inputs], inputs[0].visible.shape[1]

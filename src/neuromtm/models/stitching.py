@@ -7,9 +7,10 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from neuromtm.batch import Scheme, SessionInfo
+from neuromtm.batch import NeuronStatistics, Scheme, SessionInfo
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.padding import by_session, pad_stack, rows_of
+from neuromtm.models.standardising import EXTRA_VARIANCE, Standardise, along_principal_axes
 from neuromtm.randomness import seed_from
 
 PAIRS_AT_ONCE = 2**10
@@ -31,11 +32,13 @@ class LinearStitcher(nn.Module):
         mean_counts: (neuron,) mean spikes per bin. The read-out starts with zero weights and the logarithm of
             these as bias, so that training starts at zero bits per spike.
         mask_input: whether the stitcher also reads which entries are hidden, by weights of their own.
+        standardise: whether counts are standardised before they are read in, see `Standardise`.
     """
 
-    def __init__(self, *, width: int, mean_counts: Tensor, mask_input: bool = False):
+    def __init__(self, *, width: int, mean_counts: Tensor, mask_input: bool = False, standardise: bool = False):
         super().__init__()
         n_neurons = len(mean_counts)
+        self.standardise = Standardise(n_neurons) if standardise else None
         self.read_in = nn.Linear(n_neurons, width)
         self.mask_in = nn.Linear(n_neurons, width, bias=False) if mask_input else None
         self.read_out = nn.Linear(width, n_neurons)
@@ -43,6 +46,30 @@ class LinearStitcher(nn.Module):
         nn.init.zeros_(self.read_out.weight)
         with torch.no_grad():
             self.read_out.bias.copy_(mean_counts.log())
+
+    def start_from_statistics(self, statistics: NeuronStatistics, *, principal_axes: bool) -> None:
+        """Take over what the session's training trials say of its neurons.
+
+        Args:
+            statistics: of the training trials.
+            principal_axes: whether the read-in starts along the principal axes, see `along_principal_axes`.
+        """
+        if self.standardise is not None:
+            self.standardise.measure(statistics)
+        weight = along_principal_axes(statistics, self.read_in.out_features) if principal_axes else None
+        if weight is None:
+            return
+        with torch.no_grad():
+            self.read_in.weight.copy_(weight.T)
+            if self.standardise is None:  # counts less their mean, over their standard deviation
+                self.read_in.weight *= (statistics.variance + EXTRA_VARIANCE).rsqrt()
+                self.read_in.bias.copy_(-self.read_in.weight @ statistics.mean)
+            else:
+                nn.init.zeros_(self.read_in.bias)
+
+    def shown(self, visible: Tensor, hidden: Tensor) -> Tensor:
+        """(trial, bin, neuron) what the read-in's weights multiply; arguments as in `drive`."""
+        return visible if self.standardise is None else self.standardise(visible, hidden)
 
     def drive(self, visible: Tensor, hidden: Tensor) -> Tensor:
         """Map counts to the model's width.
@@ -54,7 +81,7 @@ class LinearStitcher(nn.Module):
         Returns:
             (trial, bin, width).
         """
-        drive = self.read_in(visible)
+        drive = self.read_in(self.shown(visible, hidden))
         return drive if self.mask_in is None else drive + self.mask_in(hidden.to(visible.dtype))
 
     def share(self, visible: Tensor, hidden: Tensor, neurons: Tensor) -> Tensor:
@@ -69,7 +96,8 @@ class LinearStitcher(nn.Module):
             (row, bin, width).
         """
         pattern = "row bin, width row -> row bin width"
-        share = einsum(visible, self.read_in.weight[:, neurons], pattern)
+        shown = visible if self.standardise is None else self.standardise(visible, hidden, neurons)
+        share = einsum(shown, self.read_in.weight[:, neurons], pattern)
         if self.mask_in is None:
             return share
         return share - einsum((~hidden).to(visible.dtype), self.mask_in.weight[:, neurons], pattern)
@@ -88,7 +116,7 @@ def drive_of_all(inputs: Sequence[SessionInput]) -> Tensor:
         return inputs[0].stitcher.drive(inputs[0].visible, inputs[0].hidden)
     stitchers, n_trials = [one.stitcher for one in inputs], [len(one.visible) for one in inputs]
     drive = _product(
-        pad_stack([one.visible for one in inputs]),
+        pad_stack([one.stitcher.shown(one.visible, one.hidden) for one in inputs]),
         pad_stack([s.read_in.weight for s in stitchers]),
         torch.stack([s.read_in.bias for s in stitchers]),
     )
@@ -174,6 +202,14 @@ class StitchedModel(nn.Module):
             torch.manual_seed(seed_from(torch.initial_seed(), "stitcher", session.eid))
             self.stitchers[module_key(session.eid)] = self.backbone.make_stitcher(mean_counts, session.regions)
         self.sessions[session.eid] = session
+
+    def start_from_statistics(self, statistics: Mapping[str, NeuronStatistics]) -> None:
+        """Give stitchers what their sessions' training trials say of the neurons: eid -> statistics.
+
+        See `Backbone.start_from_statistics`.
+        """
+        for eid, own in statistics.items():
+            self.backbone.start_from_statistics(self.stitchers[module_key(eid)], own)
 
     def start_from_averages(self, averages: Mapping[str, Tensor]) -> None:
         """Set the first weights of stitchers from their sessions' trial averages: eid -> (bin, neuron).

@@ -19,7 +19,7 @@ def make_backbone(class_path: str, options: Mapping[str, Any], *, name: str) -> 
 
     Args:
         class_path: full name of the class.
-        options: its constructor's arguments.
+        options: its constructor's arguments. Those that it did not have yet are as in `Backbone.former_options`.
         name: name of the file, for messages.
 
     Raises:
@@ -30,7 +30,7 @@ def make_backbone(class_path: str, options: Mapping[str, Any], *, name: str) -> 
     if not (isinstance(cls, type) and issubclass(cls, Backbone)):
         raise CheckpointError(f"{name}: its architecture {class_path} is no Backbone.")
     try:
-        return cls(**options)
+        return cls(**{**cls.former_options, **options})
     except TypeError as error:
         raise CheckpointError(
             f"{name}: its architecture {class_path} takes other options now ({error}). Use the version of neuromtm "

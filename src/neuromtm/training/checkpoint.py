@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from neuromtm.batch import SessionInfo
 from neuromtm.errors import CheckpointError, ConfigError
-from neuromtm.masking.objective import Objective
+from neuromtm.masking.objective import FORMER_OPTIONS, Objective
 from neuromtm.models.blocks import Prompts
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, module_key
@@ -119,7 +119,7 @@ class CheckpointRecord:
         if problems := record_problems(plain):
             raise CheckpointError(f"{name}: its entry {KEY!r} is not whole: {'; '.join(problems)}. Use another one.")
         try:
-            objective = Objective(**plain["objective"])
+            objective = Objective(**{**FORMER_OPTIONS, **plain["objective"]})
         except (TypeError, ConfigError) as error:
             raise CheckpointError(f"{name}: its entry {KEY!r} is not whole ({error}). Use another one.") from error
         return cls(
@@ -181,11 +181,11 @@ class CheckpointRecord:
                 f"{name}: holds a model of another class, {self.class_path}, but model.backbone is "
                 f"{backbone.class_path}. Leave model.backbone out to take the checkpoint's."
             )
-        mine = backbone.options
+        mine, theirs = backbone.options, {**backbone.former_options, **self.options}
         differing = [
-            f"{option} {self.options.get(option)!r} there and {mine.get(option)!r} here"
-            for option in sorted(set(mine) | set(self.options))
-            if self.options.get(option) != mine.get(option)
+            f"{option} {theirs.get(option)!r} there and {mine.get(option)!r} here"
+            for option in sorted(set(mine) | set(theirs))
+            if theirs.get(option) != mine.get(option)
         ]
         if differing:
             raise CheckpointError(

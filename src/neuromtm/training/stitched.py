@@ -25,6 +25,7 @@ from neuromtm.training.checkpoint import (
 )
 from neuromtm.training.compiling import compile_training
 from neuromtm.training.continuation import changes, jump_of_rate
+from neuromtm.training.first_weights import add_new_sessions
 from neuromtm.training.optim import Schedule, clip, in_three_groups, learning_rate_factor, make_optimizer
 
 
@@ -116,11 +117,7 @@ class StitchedModule(lightning.LightningModule):
         self.model.backbone.require_n_bins(data.n_bins)
         self.objective = self.objective.for_tokens(self.model.backbone.neurons_per_token)
         _check_tokens(self.model.backbone, self.objective)
-        new = [eid for eid in data.sessions if eid not in self.model.sessions]
-        for eid in new:
-            self.model.add_session(data.sessions[eid], data.mean_counts(eid))
-        if new and self.model.backbone.wants_averages:
-            self.model.start_from_averages({eid: data.trial_average(eid) for eid in new})
+        add_new_sessions(self.model, data)
         self.begin(data)
         data.count_active_neurons(self.built_model.backbone.wants_active_counts)
 
