@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -199,6 +200,24 @@ def test_the_neurons_are_those_of_a_test_with_the_same_filter(tmp_path):
     rows = list(csv.DictReader((tmp_path / "psth" / "neurons.csv").open()))
     assert [row["uuid"] for row in rows] == list(data.sessions["one"].neurons)
     assert len(rows) == 5
+
+
+def test_a_baseline_of_fewer_training_trials_knows_the_first_ones_only(tmp_path):
+    """The later ones may be anything: what they hold changes nothing."""
+    shard = make_shard(Session("one", n_trials=40, regions=REGIONS))
+    counts, train = shard.counts.copy(), np.sort(shard.header.splits["train"])
+    counts[train[9:]] = 7
+    for name, written in (("as_it_is", shard), ("changed", replace(shard, counts=counts))):
+        (tmp_path / name).mkdir()
+        write_shard(tmp_path / name / "one.h5", written)
+        add_shard(tmp_path / name / "one.h5", "heldout")
+        command = ("baseline", "--data", tmp_path / name, "--kind", "psth", "--out", tmp_path / name / "run")
+        neuromtm(*command, "--n_train_trials", 9)
+    few, same = ((tmp_path / name / "run" / "neurons.csv").read_text() for name in ("as_it_is", "changed"))
+    assert few == same
+    assert json.loads((tmp_path / "changed" / "run" / "baseline.json").read_text())["n_train_trials"] == 9
+    neuromtm(*command[:-1], tmp_path / "all")
+    assert (tmp_path / "all" / "neurons.csv").read_text() != few
 
 
 def test_a_new_kind_is_one_line_of_the_registry(tmp_path, monkeypatch):

@@ -231,6 +231,8 @@ def test_without_a_baseline_one_line_says_how_to_make_one(run_dir):
     (run_dir / "config.test.yaml").write_text("data:\n  sessions: [s0, s1]\n  root: other\n  min_firing_rate_hz: 0.5\n")
     start = "neuromtm baseline --data other --kind ridge --sessions s0 s1 --min_firing_rate_hz 0.5 --out "
     assert page_of(run_dir).hint.startswith(start)
+    (run_dir / "config.test.yaml").write_text("data:\n  root: other\n  n_train_trials: 20\n")
+    assert "--n_train_trials 20 --out " in page_of(run_dir).hint
 
 
 def test_connectivity_is_shown_where_there_is_one_and_is_not_missed_elsewhere(run_dir):

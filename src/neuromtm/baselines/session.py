@@ -143,6 +143,7 @@ def baseline_text(kind: str, data: SessionDataModule, scores: Sequence[BaselineS
         "data": str(data.root),
         "min_firing_rate_hz": data.min_firing_rate_hz,
         "regions": data.regions,
+        "n_train_trials": data.n_train_trials,
         "chosen": {one.session.eid: one.chosen for one in scores},
         "absent": {one.session.eid: one.absent for one in scores},
     }

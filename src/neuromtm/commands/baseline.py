@@ -49,6 +49,12 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="keep only neurons of these regions; take data.regions of that model (default: all)",
     )
+    parser.add_argument(
+        "--n_train_trials",
+        metavar="N",
+        type=int,
+        help="fit to the first N training trials of each session, as data.n_train_trials does (default: all)",
+    )
     options = parser.parse_args(arguments)
     data = SessionDataModule(
         root=str(options.data),
@@ -56,6 +62,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         role=options.role,
         min_firing_rate_hz=options.min_firing_rate_hz,
         regions=options.regions,
+        n_train_trials=options.n_train_trials,
     )
     scores = []
     for one in score_baseline(data, options.kind):

@@ -76,6 +76,8 @@ def baseline_command(folder: RunFolder, eids: Sequence[str]) -> str:
         command += ["--min_firing_rate_hz", str(lowest_hz)]
     if isinstance(regions := folder.option("data", "regions"), list):
         command += ["--regions", *map(str, regions)]
+    if n_train_trials := folder.option("data", "n_train_trials"):
+        command += ["--n_train_trials", str(n_train_trials)]
     command += ["--out", str(out)]
     return f"{shlex.join(command)} && {shlex.join(['neuromtm', 'report', str(folder.path), '--baseline', str(out)])}"
 
