@@ -5,6 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from neuromtm.models.dropout import Dropout, attend, draw_kept, dropout
+from neuromtm.models.ndt1 import NDT1
 
 RATES = [0.1, 0.2, 0.4, 1 / 3, 0.003]
 
@@ -175,3 +176,13 @@ def test_the_compiler_traces_it_as_one_graph_and_draws_the_same():
     torch.testing.assert_close(compiled, plain)
     torch.testing.assert_close(gradient, plain_gradient)
     assert not torch.equal(compiled[0], compiled[1])  # equal calls were not taken for one
+
+
+def test_inner_dropout_is_that_of_attention_weights_and_hidden_units_alone():
+    def rates(**options):
+        block = NDT1(width=12, n_layers=1, n_heads=2, mlp_width=16, **options).encoder.blocks[0]
+        return block.attention.dropout, block.mlp[2].p, block.dropout.p
+
+    assert rates(dropout=0.3) == (0.3, 0.3, 0.3)
+    assert rates(dropout=0.3, inner_dropout=0.0) == (0.0, 0.0, 0.3)
+    assert rates(dropout=0.0, inner_dropout=0.2) == (0.2, 0.2, 0.0)

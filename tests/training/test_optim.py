@@ -77,9 +77,10 @@ def fit(data_dir, folder, *, module=None, data=None, callbacks=(), max_steps=2, 
 
 
 def test_weights_of_sessions_added_at_set_up_are_optimised_and_only_matrices_decay(sessions_dir, tmp_path):
-    module = MaskedModeling(small(), weight_decay=0.3, stitcher_weight_decay=0.2)
+    module = MaskedModeling(small(), weight_decay=0.3, stitcher_weight_decay=0.2, beta2=0.9)
     fit(sessions_dir, tmp_path, module=module, max_steps=1)
     (optimizer,) = module.trainer.optimizers
+    assert all(group["betas"] == (0.9, 0.9) for group in optimizer.param_groups)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     named = dict(module.model.named_parameters())
     assert {id(p) for p in named.values()} == set(decay)
@@ -95,6 +96,8 @@ def test_stitchers_decay_like_shared_matrices_unless_told_otherwise():
     assert MaskedModeling(small(), weight_decay=0.3, stitcher_weight_decay=0.0).stitcher_weight_decay == 0.0
     with pytest.raises(ConfigError, match="stitcher_weight_decay is -1, not a number from 0"):
         MaskedModeling(small(), stitcher_weight_decay=-1)
+    with pytest.raises(ConfigError, match="beta2 is 1, not from 0 to below 1"):
+        MaskedModeling(small(), beta2=1)
 
 
 ENCODER = [
@@ -117,6 +120,7 @@ CROSS = [
 ]
 DECAYING: dict[str, tuple[list[str], list[str]]] = {
     "NDT1": (["backbone.embed.weight", *ENCODER], ["read_in.weight", "read_out.weight"]),
+    "NDT1-as-published": (["backbone.embed.weight", *ENCODER], ["read_in.weight", "read_out.weight"]),
     "NDT2": (["backbone.embed.weight", *ENCODER], ["weight_in", "weight_out"]),
     "NDT2-rope-regions-masks": (
         ["backbone.region.weight", "backbone.embed.weight", *ENCODER],

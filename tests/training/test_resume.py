@@ -62,6 +62,7 @@ def train(
     backbone="NDT1",
     weight_decay=0.01,
     stitcher_weight_decay=None,
+    beta2=0.999,
     **options,
 ):
     """Train a small model; gives the trace and the weights."""
@@ -71,6 +72,7 @@ def train(
         lr=lr,
         weight_decay=weight_decay,
         stitcher_weight_decay=stitcher_weight_decay,
+        beta2=beta2,
         schedule=schedule,
         warmup_fraction=0.15 if schedule == "one_cycle" else 0.0,
     )
@@ -174,6 +176,12 @@ def test_another_weight_decay_of_stitchers_on_resuming_is_refused(sessions_dir, 
     train(sessions_dir, tmp_path, max_epochs=1)
     with pytest.raises(ConfigError, match=r"model.stitcher_weight_decay was 0.01 and is now 0.5"):
         train(sessions_dir, tmp_path, from_last=True, max_epochs=2, stitcher_weight_decay=0.5)
+
+
+def test_another_memory_of_the_second_moment_on_resuming_is_refused(sessions_dir, tmp_path):
+    train(sessions_dir, tmp_path, max_epochs=1)
+    with pytest.raises(ConfigError, match=r"model.beta2 was 0.999 and is now 0.98"):
+        train(sessions_dir, tmp_path, from_last=True, max_epochs=2, beta2=0.98)
 
 
 def two_groups(model, *, weight_decay, stitcher_weight_decay):

@@ -19,7 +19,13 @@ TOKENS_PER_PASS = 2**13
 GPU_PASS = 8
 """On a GPU, so many times as many tokens, to keep it busy."""
 FORMER_OPTIONS = MappingProxyType(
-    {"bin_vectors": False, "standardise": False, "principal_axes": False, "embedding": "softsign"}
+    {
+        "bin_vectors": False,
+        "standardise": False,
+        "principal_axes": False,
+        "embedding": "softsign",
+        "inner_dropout": None,
+    }
 )
 """what NDT1 and NDT2 did before they had these options"""
 
@@ -168,12 +174,14 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention and a two-layer perceptron, each with a LayerNorm before it and a residual path around it."""
 
-    def __init__(self, *, width: int, n_heads: int, mlp_width: int, dropout: float):
+    def __init__(self, *, width: int, n_heads: int, mlp_width: int, dropout: float, inner_dropout: float):
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width=width, n_heads=n_heads, dropout=dropout)
+        self.attention = Attention(width=width, n_heads=n_heads, dropout=inner_dropout)
         self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, mlp_width), nn.GELU(), Dropout(dropout), nn.Linear(mlp_width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, mlp_width), nn.GELU(), Dropout(inner_dropout), nn.Linear(mlp_width, width)
+        )
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, sees: Tensor | None, position: Tensor | None) -> Tensor:
@@ -183,13 +191,32 @@ class Block(nn.Module):
 
 
 class Encoder(Compilable):
-    """A stack of blocks and a LayerNorm after them."""
+    """A stack of blocks and a LayerNorm after them.
 
-    def __init__(self, *, width: int, n_layers: int, n_heads: int, mlp_width: int, dropout: float):
+    Args:
+        width: size of a token.
+        n_layers: number of blocks.
+        n_heads: attention heads in each block.
+        mlp_width: hidden size of each block's perceptron.
+        dropout: dropout probability on what attention and perceptron add to a token.
+        inner_dropout: dropout probability on the attention weights and on the perceptron's hidden units; by default
+            the same.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        n_layers: int,
+        n_heads: int,
+        mlp_width: int,
+        dropout: float,
+        inner_dropout: float | None = None,
+    ):
         super().__init__()
-        self.blocks = nn.ModuleList(
-            Block(width=width, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout) for _ in range(n_layers)
-        )
+        sizes = {"width": width, "n_heads": n_heads, "mlp_width": mlp_width}
+        inner = dropout if inner_dropout is None else inner_dropout
+        self.blocks = nn.ModuleList(Block(**sizes, dropout=dropout, inner_dropout=inner) for _ in range(n_layers))
         self.norm = nn.LayerNorm(width)
 
     # with the arguments that the callers give

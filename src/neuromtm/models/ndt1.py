@@ -48,6 +48,8 @@ class NDT1(Backbone[LinearStitcher]):
         principal_axes: whether a new session's read-in starts along its principal axes, and not at random.
         embedding: how a bin that was read in becomes a token. `skip`: a linear map beside an identity path.
             `softsign`: a linear map of its softsign, as in the paper.
+        inner_dropout: dropout probability on the attention weights and on the perceptrons' hidden units, where it is to
+            differ from `dropout`.
 
     Raises:
         ConfigError: if an option is out of its range or the sizes do not fit together.
@@ -74,6 +76,7 @@ class NDT1(Backbone[LinearStitcher]):
         standardise: bool = True,
         principal_axes: bool = True,
         embedding: Embedding = "skip",
+        inner_dropout: float | None = None,
     ):
         super().__init__()
         require_sizes(
@@ -84,7 +87,11 @@ class NDT1(Backbone[LinearStitcher]):
                 "mlp_width": mlp_width,
                 "max_bins": max_bins,
             },
-            shares={"dropout": dropout, "embedding_dropout": embedding_dropout},
+            shares={
+                "dropout": dropout,
+                "embedding_dropout": embedding_dropout,
+                "inner_dropout": inner_dropout or 0.0,
+            },
             width=width,
             n_heads=n_heads,
             rope=rope,
@@ -94,9 +101,17 @@ class NDT1(Backbone[LinearStitcher]):
         self.prompt, self.session_token, self.rope, self.max_bins = prompt, session_token, rope, max_bins
         self.mask_input, self.bin_vectors = mask_input, bin_vectors
         self.standardise, self.principal_axes, self.embedding = standardise, principal_axes, embedding
+        self.inner_dropout = inner_dropout
         self.embed = nn.Linear(width, width)
         self.embed_dropout = Dropout(embedding_dropout)
-        self.encoder = Encoder(width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout)
+        self.encoder = Encoder(
+            width=width,
+            n_layers=n_layers,
+            n_heads=n_heads,
+            mlp_width=mlp_width,
+            dropout=dropout,
+            inner_dropout=inner_dropout,
+        )
         if self.has_positions:
             self.position = nn.Embedding(max_bins, width)
             nn.init.normal_(self.position.weight, std=0.02)

@@ -77,6 +77,8 @@ class NDT2(Backbone[GroupStitcher]):
         principal_axes: whether a new session's read-in starts along its principal axes, and not at random.
         embedding: how a group that was read in becomes a token. `skip`: a linear map beside an identity path.
             `softsign`: a linear map of its softsign.
+        inner_dropout: dropout probability on the attention weights and on the perceptrons' hidden units, where it is to
+            differ from `dropout`.
 
     Raises:
         ConfigError: if an option is out of its range or the sizes do not fit together.
@@ -107,6 +109,7 @@ class NDT2(Backbone[GroupStitcher]):
         standardise: bool = True,
         principal_axes: bool = True,
         embedding: Embedding = "skip",
+        inner_dropout: float | None = None,
     ):
         super().__init__()
         require_sizes(
@@ -119,7 +122,11 @@ class NDT2(Backbone[GroupStitcher]):
                 "max_bins": max_bins,
                 "max_groups": max_groups,
             },
-            shares={"dropout": dropout, "embedding_dropout": embedding_dropout},
+            shares={
+                "dropout": dropout,
+                "embedding_dropout": embedding_dropout,
+                "inner_dropout": inner_dropout or 0.0,
+            },
             width=width,
             n_heads=n_heads,
             rope=rope,
@@ -130,10 +137,18 @@ class NDT2(Backbone[GroupStitcher]):
         self.prompt, self.session_token, self.rope, self.mask_input = prompt, session_token, rope, mask_input
         self.max_bins, self.max_groups, self.bin_vectors = max_bins, max_groups, bin_vectors
         self.standardise, self.principal_axes, self.embedding = standardise, principal_axes, embedding
+        self.inner_dropout = inner_dropout
         self.region = nn.Linear(REGION_BITS, width, bias=False) if region_embedding else None
         self.embed = nn.Linear(width, width)
         self.embed_dropout = Dropout(embedding_dropout)
-        self.encoder = Encoder(width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=mlp_width, dropout=dropout)
+        self.encoder = Encoder(
+            width=width,
+            n_layers=n_layers,
+            n_heads=n_heads,
+            mlp_width=mlp_width,
+            dropout=dropout,
+            inner_dropout=inner_dropout,
+        )
         self.space = nn.Embedding(max_groups, width)
         nn.init.normal_(self.space.weight, std=0.02)
         if self.has_positions:

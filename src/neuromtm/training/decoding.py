@@ -57,6 +57,7 @@ class BehaviorDecoding(StitchedModule):
         lr: highest learning rate.
         weight_decay: weight decay of shared matrices and of heads.
         stitcher_weight_decay: weight decay of the sessions' own matrices; by default that of the shared ones.
+        beta2: memory of AdamW's second moment. The usual 0.999 remembers more steps than a short training has.
         schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
         seed: seed of dropout.
@@ -76,6 +77,7 @@ class BehaviorDecoding(StitchedModule):
         lr: float = 1e-4,
         weight_decay: float = 0.01,
         stitcher_weight_decay: float | None = None,
+        beta2: float = 0.999,
         schedule: Schedule = "one_cycle",
         warmup_fraction: float = 0.15,
         seed: int = 0,
@@ -88,6 +90,7 @@ class BehaviorDecoding(StitchedModule):
             lr=lr,
             weight_decay=weight_decay,
             stitcher_weight_decay=stitcher_weight_decay,
+            beta2=beta2,
             schedule=schedule,
             warmup_fraction=warmup_fraction,
             seed=seed,

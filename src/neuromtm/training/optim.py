@@ -128,6 +128,7 @@ def make_optimizer(
     lr: float,
     weight_decay: float,
     stitcher_weight_decay: float,
+    beta2: float = 0.999,
     schedule: Schedule,
     n_steps: int,
     warmup_fraction: float,
@@ -138,7 +139,7 @@ def make_optimizer(
     Parameters that a step gave no gradient do not move, neither by decay nor by their moments.
     """
     groups = parameter_groups(model, weight_decay=weight_decay, stitcher_weight_decay=stitcher_weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=lr, fused=fused)
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, beta2), fused=fused)
     factor = learning_rate_factor(schedule, n_steps=n_steps, warmup_fraction=warmup_fraction)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -41,6 +41,7 @@ class StitchedModule(lightning.LightningModule):
         lr: highest learning rate.
         weight_decay: weight decay of shared matrices.
         stitcher_weight_decay: weight decay of the sessions' own matrices; by default that of the shared ones.
+        beta2: memory of AdamW's second moment.
         schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
         seed: seed of every draw in training.
@@ -56,6 +57,7 @@ class StitchedModule(lightning.LightningModule):
         lr: float,
         weight_decay: float,
         stitcher_weight_decay: float | None,
+        beta2: float,
         schedule: Schedule,
         warmup_fraction: float,
         seed: int,
@@ -70,6 +72,7 @@ class StitchedModule(lightning.LightningModule):
             f"{n} is {decay}, not a number from 0." for n, decay in decays.items() if not 0 <= decay < math.inf
         ]
         problems += [] if 0 <= warmup_fraction <= 1 else [f"warmup_fraction is {warmup_fraction}, not in 0 to 1."]
+        problems += [] if 0 <= beta2 < 1 else [f"beta2 is {beta2}, not from 0 to below 1."]
         if problems:
             raise ConfigError("model: " + " ".join(problems))
         self.objective, self.pretrained = objective, pretrained
@@ -79,7 +82,7 @@ class StitchedModule(lightning.LightningModule):
         self._subjects: dict[str, str] = {}  # and of whose sessions it has learned
         self.lr, self.weight_decay, self.stitcher_weight_decay = lr, weight_decay, stitcher_weight_decay
         self._begun_n_steps: int | None = None  # steps that the schedule of a resumed run was made for
-        self.schedule, self.warmup_fraction, self.seed = schedule, warmup_fraction, seed
+        self.beta2, self.schedule, self.warmup_fraction, self.seed = beta2, schedule, warmup_fraction, seed
         self.compiles = compile
         self.model = StitchedModel(backbone) if backbone is not None else None
 
@@ -97,8 +100,8 @@ class StitchedModule(lightning.LightningModule):
 
     def occasional_parts(self) -> list[nn.Module]:
         """The modules whose weights a step may leave out, because they belong to one session or one scheme."""
-        model = self.built_model
-        return [model.stitchers, *(part for part in model.backbone.modules() if isinstance(part, Prompts))]
+        prompts = [part for part in self.built_model.backbone.modules() if isinstance(part, Prompts)]
+        return [self.built_model.stitchers, *prompts]
 
     # ---- sessions and checkpoints
 
@@ -248,18 +251,19 @@ class StitchedModule(lightning.LightningModule):
         # the optimiser's state brings its own values, so other values would be ignored in silence; another batch size
         # or seed would change the remaining batches of an epoch
         in_three_groups(checkpoint, self)
-        groups = checkpoint["optimizer_states"][0]["param_groups"]
-        shared, stitchers, _ = groups
+        shared, stitchers, _ = groups = checkpoint["optimizer_states"][0]["param_groups"]
         before = {
             "model.lr": shared["initial_lr"],
             "model.weight_decay": shared["weight_decay"],
             "model.stitcher_weight_decay": stitchers["weight_decay"],
+            "model.beta2": shared["betas"][1],
             **record.batches,
         }
         now = {
             "model.lr": self.lr,
             "model.weight_decay": self.weight_decay,
             "model.stitcher_weight_decay": self.stitcher_weight_decay,
+            "model.beta2": self.beta2,
             **self._batches(),
         }
         differing = changes(before, now, sessions_before=record.trials, sessions_now=self._data().sessions)
@@ -314,8 +318,7 @@ class StitchedModule(lightning.LightningModule):
     def on_test_start(self) -> None:
         self._check_sessions()
 
-    def on_predict_start(self) -> None:
-        self._check_sessions()
+    on_predict_start = on_test_start
 
     # ---- optimiser
 
@@ -326,6 +329,7 @@ class StitchedModule(lightning.LightningModule):
             lr=self.lr,
             weight_decay=self.weight_decay,
             stitcher_weight_decay=self.stitcher_weight_decay,
+            beta2=self.beta2,
             schedule=self.schedule,
             n_steps=self._n_steps(),
             warmup_fraction=self.warmup_fraction,
@@ -367,8 +371,8 @@ class StitchedModule(lightning.LightningModule):
         """Stop a training that diverged. Only logged steps are checked, because each check makes a GPU wait.
 
         Args:
-            loss: loss of this step.
-            batch: trials of this step.
+            loss: of this step.
+            batch: its trials.
             doing: what is learned from them, for the message.
 
         Raises:

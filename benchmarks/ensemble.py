@@ -1,0 +1,70 @@
+"""Is there room above a model? The average of its rates and those of a baseline of one session, on test trials.
+
+    python benchmarks/ensemble.py --run runs/small_finetune --data data/steinmetz --role heldout
+
+Where the average scores more than both, each knows something that the other does not: the difference is a practical
+lower bound of what a better model could gain. Nothing is fitted to the test trials; both have the same weight.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neuromtm.api.loading import load
+from neuromtm.baselines.choice import KINDS, fit_baseline
+from neuromtm.baselines.kind import SessionCounts
+from neuromtm.baselines.prediction import Predictor
+from neuromtm.data.datamodule import SessionDataModule, Split
+from neuromtm.evaluation.tasks import TASKS, hidden_rates, n_forward_bins
+from neuromtm.metrics.spikes import BitsPerSpike
+
+
+def counts_of(data: SessionDataModule, eid: str, split: Split) -> np.ndarray:
+    """(trial, bin, neuron) float32 spikes per bin."""
+    return np.concatenate([group.counts.numpy() for group in data.groups(eid, split)]).astype(np.float32)
+
+
+def score(rates: torch.Tensor, counts: np.ndarray) -> float:
+    """Mean bits per spike over the neurons that are predicted, from (trial, bin', neuron) rates, NaN elsewhere."""
+    predicted = (~rates.isnan().any(dim=1).any(dim=0)).nonzero()[:, 0]
+    metric = BitsPerSpike(rates.shape[2])
+    observed = torch.from_numpy(counts)[..., predicted]
+    metric.update(rates[..., predicted].log(), observed, neurons=predicted)
+    return metric.compute().nanmean().item()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="run of a model that knows the sessions")
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--role", default="heldout", help="of the sessions (default: heldout)")
+    parser.add_argument("--kind", choices=tuple(KINDS), default="factor_analysis", help="which baseline")
+    options = parser.parse_args()
+    model, data = load(options.run), SessionDataModule(root=str(options.data), role=options.role)
+    data.setup()
+    rows: dict[str, list[tuple[float, ...]]] = {task: [] for task in TASKS}
+    for eid, info in data.sessions.items():
+        train, val, test = (counts_of(data, eid, split) for split in ("train", "val", "test"))
+        fitted = fit_baseline(options.kind, SessionCounts(info, train, val, data.bin_size_s))
+        for task in TASKS:
+            bins = slice(test.shape[1] - n_forward_bins(test.shape[1]) if task == "forward_prediction" else 0, None)
+            with torch.no_grad():
+                groups = data.groups(eid, "test")
+                own = [hidden_rates(task, model.stitched, model.record.objective, group)[:, bins] for group in groups]
+            mine, others = torch.cat(own).double(), torch.full_like(torch.cat(own), torch.nan).double()
+            predictor = fitted[task]
+            assert isinstance(predictor, Predictor), f"{options.kind} does not predict {task}"
+            for held_out in predictor.predict(test):
+                others[..., held_out.neurons] = held_out.log_rates.double().exp()
+            both = [score(rates, test[:, bins]) for rates in (mine, others, (mine + others) / 2)]
+            rows[task].append((*both, both[2] - max(both[:2])))
+            print(eid, task, *(f"{value:.3f}" for value in both), flush=True)
+    print(f"\n| task | model | {options.kind} | average of both | gain over the better one |\n|{' --- |' * 5}")
+    for task, found in rows.items():
+        print(f"| {task} |", " | ".join(f"{value:.3f}" for value in np.mean(found, axis=0)), "|")
+
+
+if __name__ == "__main__":
+    main()
