@@ -377,7 +377,9 @@ def test_statistics_are_those_of_the_neurons_and_training_trials_that_are_used(w
     for eid in data.sessions:
         shard, regions = shards[eid], options.get("regions")
         neurons = np.isin(shard.header.neurons.region, regions) if regions else slice(None)
-        train = np.sort(shard.header.splits["train"])[: options.get("n_train_trials")]
+        train = np.sort(shard.header.splits["train"])
+        if most := options.get("n_train_trials"):
+            train = train[np.linspace(0, len(train) - 1, most).round().astype(int)]
         assert_statistics(data.statistics(eid), shard.counts[train][..., neurons])
 
 
@@ -407,11 +409,14 @@ def test_statistics_without_training_trials_have_no_axes(tmp_path):
         assert torch.equal(found.variance, found.mean)
 
 
-def test_fewer_training_trials_are_the_first_in_time_and_leave_the_other_splits(written):
+def test_fewer_training_trials_are_spread_over_the_session_and_leave_the_other_splits(written):
     folder, shards = written
     whole, few = ready(folder), ready(folder, n_train_trials=4)
     for eid in whole.sessions:
-        assert few.trials("train")[eid].tolist() == sorted(shards[eid].header.splits["train"])[:4]
+        every, chosen = sorted(shards[eid].header.splits["train"]), few.trials("train")[eid].tolist()
+        places = [every.index(trial) for trial in chosen]
+        assert (places[0], places[-1], len(places)) == (0, len(every) - 1, 4)
+        assert max(np.diff(places)) - min(np.diff(places)) <= 1
         assert few.fingerprint(eid) != whole.fingerprint(eid)
         for split in ("val", "test"):
             assert few.trials(split)[eid].tolist() == whole.trials(split)[eid].tolist()

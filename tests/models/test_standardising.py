@@ -127,7 +127,8 @@ def test_the_first_axis_of_every_session_starts_on_the_same_direction_whatever_t
         torch.manual_seed(seed)
         weight = along_principal_axes(statistics, WIDTH)
         # the weights that the axis itself is read with, as one vector of the model's width
-        directions.append(torch.nn.functional.normalize(statistics.axes[0] @ weight, dim=0))
+        sign = statistics.axes[0].pow(3).sum().sign()
+        directions.append(torch.nn.functional.normalize(sign * statistics.axes[0] @ weight, dim=0))
     torch.testing.assert_close(*directions, rtol=1e-4, atol=1e-5)
 
 
@@ -173,3 +174,9 @@ def test_coordinated_dropout_scales_up_what_is_kept_from_the_mean_on():
     kept = ~shown.hidden
     torch.testing.assert_close(after[kept], before[kept] / (1 - round(0.3 * 65536) / 65536), rtol=1e-5, atol=1e-6)
     assert not after[shown.hidden].any()
+
+
+def test_the_sign_of_an_axis_does_not_matter():
+    statistics = statistics_of(counts_of())
+    flipped = statistics._replace(axes=-statistics.axes)
+    torch.testing.assert_close(along_principal_axes(flipped, WIDTH), along_principal_axes(statistics, WIDTH))

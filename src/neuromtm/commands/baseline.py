@@ -53,7 +53,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         "--n_train_trials",
         metavar="N",
         type=int,
-        help="fit to the first N training trials of each session, as data.n_train_trials does (default: all)",
+        help="fit to N training trials of each session, as data.n_train_trials does (default: all)",
     )
     options = parser.parse_args(arguments)
     data = SessionDataModule(

@@ -20,7 +20,7 @@ from neuromtm.data.manifest import SessionEntry, choose_sessions
 from neuromtm.data.placement import Cache, Placement, place
 from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
 from neuromtm.data.shards import ShardHeader, open_shard, read_header, read_principal_axes
-from neuromtm.data.splits import with_first_train_trials
+from neuromtm.data.splits import evenly_spread, with_fewer_train_trials
 from neuromtm.data.statistics import training_statistics
 from neuromtm.errors import ConfigError, DataError, ManifestError
 from neuromtm.files import hash_of
@@ -42,7 +42,7 @@ class SessionDataModule(lightning.LightningDataModule):
         eval_batch_size: trials in a batch in validation, test and prediction, all of one session.
         min_firing_rate_hz: leaves out neurons that fire less.
         regions: keeps only neurons of these regions (Beryl acronyms); by default all.
-        n_train_trials: use only so many training trials of each session, the first ones in time; by default all.
+        n_train_trials: use only so many training trials of each session, evenly spread in time; by default all.
         cache: where the counts lie. `device`: all on the device of each rank, where batches are gathered without
             workers. `memory`: the files are mapped into memory, one copy for all processes of a machine, and each
             trial is checked when a process first reads it. `none`: every trial is read from its file and checked every
@@ -121,7 +121,7 @@ class SessionDataModule(lightning.LightningDataModule):
         # before the headers are read: a shard that is replaced afterwards is refused when it is opened
         versions = {eid: version_of(path.stat()) for eid, path in paths.items() if path.exists()}
         headers = {eid: read_header(path) for eid, path in paths.items()}
-        self.headers = {eid: with_first_train_trials(own, self.n_train_trials) for eid, own in headers.items()}
+        self.headers = {eid: with_fewer_train_trials(own, self.n_train_trials) for eid, own in headers.items()}
         _check_names(self.root, entries, self.headers)
         _check_same_bins(self.headers)
         self._check_regions()
@@ -247,10 +247,7 @@ class SessionDataModule(lightning.LightningDataModule):
 
     def some_trials(self, eid: str, split: Split, most: int | None = None) -> np.ndarray:
         """(trial,) numbers in the shard of a split's trials, in order; at most so many of them, evenly spread."""
-        trials = self.headers[eid].splits[split]
-        if most is None or len(trials) <= most:
-            return trials
-        return trials[np.linspace(0, len(trials) - 1, most).round().astype(np.int64)]
+        return evenly_spread(self.headers[eid].splits[split], most)
 
     def groups(self, eid: str, split: Split, most: int | None = None) -> Iterator[SessionGroup]:
         """A session's trials (see `some_trials`), `eval_batch_size` at a time, read in this process."""

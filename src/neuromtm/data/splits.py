@@ -28,8 +28,18 @@ def split_trials(n_trials: int, *, fractions: tuple[float, float, float], seed: 
     return {name: np.sort(part) for name, part in zip(SPLITS, parts, strict=True)}
 
 
-def with_first_train_trials(header: ShardHeader, most: int | None) -> ShardHeader:
-    """A session of which only the first training trials are used, in the order of time.
+def evenly_spread(trials: np.ndarray, most: int | None) -> np.ndarray:
+    """At most so many of some trials, evenly spread over them, in their order; None for all."""
+    if most is None or len(trials) <= most:
+        return trials
+    return trials[np.linspace(0, len(trials) - 1, most).round().astype(np.int64)]
+
+
+def with_fewer_train_trials(header: ShardHeader, most: int | None) -> ShardHeader:
+    """A session of which only some training trials are used, evenly spread over the session.
+
+    The first trials alone would ask another question too: firing rates drift, and the test trials lie in the whole
+    session.
 
     Args:
         header: of the whole session.
@@ -43,4 +53,4 @@ def with_first_train_trials(header: ShardHeader, most: int | None) -> ShardHeade
     if most is None or len(train) <= most:
         return header
     neurons = replace(header.neurons, mean_count=None, count_variance=None)
-    return replace(header, splits={**header.splits, "train": np.sort(train)[:most]}, neurons=neurons)
+    return replace(header, splits={**header.splits, "train": evenly_spread(np.sort(train), most)}, neurons=neurons)

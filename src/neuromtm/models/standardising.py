@@ -58,7 +58,8 @@ def along_principal_axes(statistics: NeuronStatistics, width: int) -> Tensor | N
     """First weights of a read-in of standardised counts: along the session's principal axes, through a fixed rotation.
 
     The rotation is the same for all sessions, of any run. The first axis of every session thus starts on the same
-    direction of the model, the second on the next, and so on. Smoothed training trials have variance 1 along each
+    direction of the model, the second on the next, and so on, each with the side up that has the larger weights (the
+    sum of their cubes is positive). Smoothed training trials have variance 1 along each
     axis.
 
     Args:
@@ -69,6 +70,8 @@ def along_principal_axes(statistics: NeuronStatistics, width: int) -> Tensor | N
         (neuron, width); None if there are no axes, because there are no training trials.
     """
     axes = statistics.axes[:width]
+    # the sign of an axis means nothing; more or stronger neurons on the positive side is alike in all sessions
+    axes = axes * axes.pow(3).sum(dim=1, keepdim=True).sign()
     return axes.T @ _rotation(width)[: len(axes)] if len(axes) else None
 
 
