@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from small_models import BACKBONES, N_BINS, make_group, make_model, make_session
+from small_models import BACKBONES, N_BINS, every_pair, make_group, make_model, make_session
 from torch import Tensor, nn
 
 from neuromtm.batch import Scheme
 from neuromtm.models import stitching
+from neuromtm.models.group_stitching import GroupStitcher
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.stitching import LinearStitcher, StitchedModel, VisibleGroup
 
@@ -143,6 +144,57 @@ def test_half_precision_gives_the_precision_of_the_weights_whoever_is_silent(bac
             log_rates = model.left_out(group, "neuron", neurons)
             assert log_rates.dtype == torch.float32
             assert (log_rates - exact[..., neurons]).abs().max() < 0.1 * exact.std()
+
+
+@architectures
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_half_precision_rounds_a_neuron_left_out_as_the_plain_way_rounds_it(backbone, scheme):
+    model, session, rows = _in_single_precision(backbone)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = Backbone.left_out(model.backbone, session, scheme, *rows)
+        quick = model.backbone.left_out(session, scheme, *rows)
+    # products of the read-out are below 2, where half precision has steps of 2**-7; a sum with the bias, of -5 or -6,
+    # would be rounded in steps of 2**-5
+    assert (quick - plain).abs().max() < 1.5 * 2**-7
+
+
+@architectures
+def test_the_bias_is_not_rounded_in_half_precision_wherever_it_is_added(backbone):
+    model, session, (trials, neurons) = _in_single_precision(backbone, weights=0.0)
+    expected = _bias(session.stitcher)
+    with torch.autocast("cpu", torch.bfloat16):
+        quick = model.backbone.left_out(session, "neuron", trials, neurons)
+        plain = Backbone.left_out(model.backbone, session, "neuron", trials, neurons)
+        alone = model([VisibleGroup("a", session.visible, session.hidden)], "neuron").log_rates[0]
+        both = model([VisibleGroup("a", session.visible, session.hidden), VisibleGroup("b", session.visible)], "neuron")
+    assert (expected != expected.bfloat16().float()).all()
+    for log_rates in (alone, both.log_rates[0]):
+        assert log_rates.dtype == torch.float32
+        torch.testing.assert_close(log_rates, expected.expand_as(log_rates), rtol=0, atol=1e-4)
+    for log_rates in (quick, plain):
+        torch.testing.assert_close(log_rates, expected[neurons, None].expand_as(log_rates), rtol=0, atol=1e-4)
+
+
+def _bias(stitcher: nn.Module) -> Tensor:
+    """(neuron,) the bias of the read-out."""
+    return (stitcher.bias_out if isinstance(stitcher, GroupStitcher) else stitcher.read_out.bias).detach()
+
+
+@torch.no_grad()
+def _in_single_precision(backbone: str, *, weights: float = 1.0) -> tuple[StitchedModel, SessionInput, Sequence[Tensor]]:
+    """A model with large biases that half precision rounds, a session, and rows to leave out.
+
+    Args:
+        backbone: name of the architecture.
+        weights: factor of the weights of the read-out.
+    """
+    model, group = make_model(backbone=backbone).float(), sparse_group()
+    for stitcher in model.stitchers.values():
+        of_read_out = stitcher.weight_out if isinstance(stitcher, GroupStitcher) else stitcher.read_out.weight
+        of_read_out *= weights
+        _bias(stitcher).copy_(torch.linspace(-6.011, -5.037, 7))
+    session = SessionInput(model.stitchers["session:a"], group.visible.float(), group.hidden)
+    return model, session, every_pair(5, range(7))
 
 
 @architectures

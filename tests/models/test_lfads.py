@@ -28,8 +28,12 @@ SMALL = {
     "n_factors": 4,
     "n_samples": 3,
     "dropout": 0.0,
+    "kl_inputs": 1.0,
     "kl_warmup_steps": 0,
 }
+
+
+SHARE = {"kl_warmup_steps": None}
 
 
 def make_lfads(sessions=None, **options) -> StitchedModel:
@@ -107,15 +111,20 @@ def own_loss(model, scheme="neuron", groups=(SHOWN,)):
 
 
 def test_own_loss_is_the_cost_of_a_trial_divided_by_its_bins_and_neurons(monkeypatch):
-    model = make_lfads(make_sessions := [make_session("a"), make_session("b", ["CA1"] * 3)]).train()
-    few = make_group(make_sessions[1], n_trials=2, seed=1)
+    sessions = [make_session("a"), make_session("b", ["CA1"] * 3)]
+    model = make_lfads(sessions, kl_initial=2.0, kl_inputs=0.5, kl_warmup_steps=4).train()
+    few = make_group(sessions[1], n_trials=2, seed=1)
     costs = []
     unroll = LFADS.unroll
-    monkeypatch.setattr(LFADS, "unroll", lambda *args: costs.append(unroll(*args)) or costs[-1])
-    loss = own_loss(model, groups=(SHOWN, VisibleGroup("b", few.counts)))
-    assert costs[0].kl.shape == (5,)
-    assert (costs[0].kl > 0).all()
-    torch.testing.assert_close(loss, costs[0].kl.sum() / (3 * N_BINS * 7 + 2 * N_BINS * 3), rtol=1e-6, atol=0)
+    monkeypatch.setattr(LFADS, "unroll", lambda *args, **named: costs.append(unroll(*args, **named)) or costs[-1])
+    torch.manual_seed(0)
+    output = model([SHOWN, VisibleGroup("b", few.counts)], "neuron")
+    assert list(costs[0].kl) == ["initial", "inputs"]
+    assert all(kl.shape == (5,) and (kl > 0).all() for kl in costs[0].kl.values())
+    terms = [kl.sum() / (3 * N_BINS * 7 + 2 * N_BINS * 3) for kl in costs[0].kl.values()]
+    torch.testing.assert_close(output.own_loss, 0.25 * (2.0 * terms[0] + 0.5 * terms[1]), rtol=1e-6, atol=0)
+    assert list(output.own_terms) == ["kl/initial", "kl/inputs"]
+    torch.testing.assert_close(list(output.own_terms.values()), terms, rtol=1e-12, atol=0)
 
 
 def test_weights_scale_their_own_cost():
@@ -130,7 +139,9 @@ def test_weights_scale_their_own_cost():
 
 def test_an_evaluation_has_no_loss_of_its_own_and_counts_no_step():
     model = make_lfads()
-    assert model([SHOWN], "neuron").own_loss is None
+    output = model([SHOWN], "neuron")
+    assert output.own_loss is None
+    assert output.own_terms is None
     assert model.backbone.n_steps == 0
 
 
@@ -144,9 +155,48 @@ def test_the_cost_rises_over_the_warm_up_and_goes_on_where_a_checkpoint_was():
     torch.testing.assert_close(torch.stack(rising) / full, torch.tensor([0.25, 0.5, 0.75, 1, 1, 1]).double())
 
 
+def test_the_warm_up_is_a_share_of_the_training_and_goes_on_where_a_checkpoint_was():
+    model = make_lfads(**SHARE, kl_warmup_fraction=0.5).train()
+    full = own_loss(make_lfads().train())
+    model.backbone.begin_training(8)
+    rising = [own_loss(model) for _ in range(3)]
+    again = make_lfads(**SHARE, kl_warmup_fraction=0.5).train()
+    again.load_state_dict(copy.deepcopy(model.state_dict()))
+    again.backbone.begin_training(1000)  # a longer fine-tuning does not warm up once more
+    rising += [own_loss(again) for _ in range(3)]
+    torch.testing.assert_close(torch.stack(rising) / full, torch.tensor([0.25, 0.5, 0.75, 1, 1, 1]).double())
+
+
+@pytest.mark.parametrize(("fraction", "n_batches"), [(0.0, 100), (0.5, None)])
+def test_without_a_warm_up_or_a_training_the_whole_weights_apply(fraction, n_batches):
+    model = make_lfads(**SHARE, kl_warmup_fraction=fraction).train()
+    if n_batches:
+        model.backbone.begin_training(n_batches)
+    torch.testing.assert_close(own_loss(model), own_loss(make_lfads().train()))
+
+
+def test_a_number_of_warm_up_steps_stands_whatever_the_training_is_and_has_no_new_weights():
+    """Checkpoints of older versions have such a number, and these weights and options."""
+    model = make_lfads(kl_warmup_steps=4).train()
+    model.backbone.begin_training(1000)
+    torch.testing.assert_close(own_loss(model), 0.25 * own_loss(make_lfads().train()))
+    assert "n_warmup_steps" not in model.backbone.state_dict()
+    assert "kl_warmup_fraction" not in model.backbone.options
+    assert model.backbone.options["kl_warmup_steps"] == 4
+
+
 def test_nothing_costs_anything_under_the_causal_scheme_without_inputs():
     assert own_loss(make_lfads(n_inputs=0).train(), "causal") == 0
     assert own_loss(make_lfads(n_inputs=0).train(), "neuron") > 0
+
+
+def test_terms_that_a_scheme_or_a_model_lacks_are_not_named():
+    def terms(scheme, **options):
+        return list(make_lfads(**options).train()([SHOWN], scheme).own_terms)
+
+    assert terms("causal") == ["kl/inputs"]
+    assert terms("neuron", n_inputs=0) == ["kl/initial"]
+    assert terms("causal", n_inputs=0) == []
 
 
 # ---- what a bin sees
@@ -229,14 +279,27 @@ def test_a_training_step_draws_anew():
     assert not torch.equal(one, other)
 
 
-def test_what_is_averaged_is_rates_and_factors_not_log_rates():
+def test_what_is_averaged_is_rates_not_log_rates():
     model, (visible, hidden) = make_lfads(), (GROUP.counts, torch.zeros_like(GROUP.counts, dtype=torch.bool))
     stitcher = model.stitchers["session:a"]
     factors, _ = model.backbone.unroll(stitcher.drive(visible, hidden), "neuron")
     output = model([SHOWN], "neuron")
+    assert len(factors) == 3
     assert factors.std(dim=0).min() > 0
     torch.testing.assert_close(output.log_rates[0].exp(), stitcher.read_out(factors).exp().mean(0))
-    torch.testing.assert_close(output.states[0], factors.mean(0))
+
+
+@pytest.mark.parametrize("options", [{}, {"n_inputs": 0}, {"n_samples": 1}])
+@pytest.mark.parametrize("scheme", ["neuron", "causal"])
+def test_the_states_of_an_evaluation_are_those_of_the_posterior_s_mean_whatever_is_drawn(scheme, options, monkeypatch):
+    model, mean = make_lfads(**options), make_lfads(**options | {"n_samples": 0})
+    drawn = model([SHOWN], scheme)
+    expected = mean([SHOWN], scheme)
+    torch.testing.assert_close(drawn.states[0], expected.states[0], rtol=1e-12, atol=1e-14)
+    if scheme == "neuron" or "n_inputs" not in options:
+        assert (drawn.log_rates[0] - expected.log_rates[0]).abs().max() > 1e-3
+    monkeypatch.setattr(lfads, "generator_for", lambda *_: torch.Generator().manual_seed(5))
+    assert torch.equal(model([SHOWN], scheme).states[0], drawn.states[0])
 
 
 def test_the_average_of_many_draws_is_nearer_to_the_posterior_s_than_one_draw():
@@ -418,6 +481,8 @@ def test_a_class_made_again_from_its_options_is_the_same_architecture():
         ({"kl_initial": -0.5}, "kl_initial is -0.5"),
         ({"kl_inputs": float("nan")}, "kl_inputs is nan"),
         ({"kl_warmup_steps": -1}, "kl_warmup_steps is -1"),
+        ({"kl_warmup_fraction": 1.5}, "kl_warmup_fraction is 1.5"),
+        ({"kl_warmup_fraction": float("nan")}, "kl_warmup_fraction is nan"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"coordinated_dropout": -0.1}, "coordinated_dropout is -0.1"),
     ],

@@ -37,9 +37,12 @@ class Output(NamedTuple):
     log_rates: list[Tensor]
     """for each input, (trial, bin, neuron) log of the expected spikes per bin"""
     states: list[Tensor]
-    """for each input, (trial, bin, state_size) the model's description of each bin, which the read-out reads"""
+    """for each input, (trial, bin, state_size) the model's description of each bin, which the read-out reads. In
+    evaluation they are the same in every call, and not drawn at random."""
     own_loss: Tensor | None = None
     """a scalar that the architecture adds to the reconstruction loss (a KL term), if it has one"""
+    own_terms: Mapping[str, Tensor] | None = None
+    """name -> scalar, the parts of `own_loss` without their weights; a training logs them as `train/<name>`"""
 
 
 class Backbone(nn.Module, ABC, Generic[Stitcher]):
@@ -135,6 +138,13 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
             averages: for each stitcher, (bin, neuron) mean spikes per bin over the training trials.
         """
         raise NotImplementedError(f"{type(self).__name__} wants no averages.")
+
+    def begin_training(self, n_batches: int) -> None:
+        """Learn how long a training will be, before its first step. A training that goes on says it again.
+
+        Args:
+            n_batches: training batches of the whole training, on each rank.
+        """
 
     @property
     def reads_mask(self) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
+from torch.nn import functional
 
 from neuromtm.batch import NeuronStatistics, Scheme
 from neuromtm.errors import ConfigError
@@ -35,8 +36,9 @@ class Unrolled(NamedTuple):
 
     factors: Tensor
     """(sample, trial, bin, factor)"""
-    kl: Tensor | None
-    """(trial,) weighted cost of the posteriors in nats while training; else None"""
+    kl: dict[str, Tensor]
+    """posterior -> (trial,) its KL from the prior in nats, without weight; empty in evaluation. "initial" is absent
+    under a causal scheme, and "inputs" without inputs."""
 
 
 class LFADS(Backbone[FactorStitcher]):
@@ -69,7 +71,8 @@ class LFADS(Backbone[FactorStitcher]):
     trials must have the same number of bins.
 
     **Evaluation** averages the rates over draws of the posterior. The draws are the same for each trial and each
-    call, so that no result depends on what else is in the batch.
+    call, so that no result depends on what else is in the batch. The states are the factors of the posterior's mean:
+    behaviour is decoded from what the model infers, not from draws.
 
     Args:
         width: numbers per bin that a session's neurons are read into.
@@ -83,10 +86,12 @@ class LFADS(Backbone[FactorStitcher]):
         dropout: dropout probability on the inputs and outputs of the encoders, and on the states of controller and
             generator that are read out.
         coordinated_dropout: share of the shown entries that is hidden in addition while training.
-        kl_initial: weight of the initial condition's KL; 1 gives the evidence lower bound.
-        kl_inputs: weight of the inputs' KL.
-        kl_warmup_steps: training steps over which both weights rise from 0. The checkpoint keeps their count, so that
-            fine-tuning continues where the pretraining ended.
+        kl_initial: weight of the initial condition's KL; 1 for both gives the evidence lower bound.
+        kl_inputs: weight of the inputs' KL. With 1 the inputs, and with them nearly everything that the counts say of
+            a trial, vanish from a training with multi-task masking.
+        kl_warmup_fraction: share of the training over which both weights rise from 0. The checkpoint keeps how far
+            they are, so that fine-tuning continues where the pretraining ended.
+        kl_warmup_steps: a number of training batches instead of that share. Checkpoints of older versions have it.
         n_samples: posterior draws that are averaged in evaluation; 0 uses the posterior's mean instead.
         pcr: whether stitchers start from a principal-component regression.
         prompt: whether a learned vector of the masking scheme is added to what is read in.
@@ -104,6 +109,7 @@ class LFADS(Backbone[FactorStitcher]):
     n_component_bins: Tensor
     n_steps: Tensor
     former_options = MappingProxyType({"standardise": False, "principal_axes": False})
+    n_warmup_steps: Tensor
 
     def __init__(
         self,
@@ -119,8 +125,9 @@ class LFADS(Backbone[FactorStitcher]):
         dropout: float = 0.05,
         coordinated_dropout: float = 0.0,
         kl_initial: float = 1.0,
-        kl_inputs: float = 1.0,
-        kl_warmup_steps: int = 1000,
+        kl_inputs: float = 0.01,
+        kl_warmup_fraction: float = 0.25,
+        kl_warmup_steps: int | None = None,
         n_samples: int = 8,
         pcr: bool = False,
         prompt: bool = True,
@@ -138,19 +145,22 @@ class LFADS(Backbone[FactorStitcher]):
             "initial_size": initial_size,
             "n_factors": n_factors,
         }
-        counts = {"n_inputs": n_inputs, "kl_warmup_steps": kl_warmup_steps, "n_samples": n_samples}
+        counts = {"n_inputs": n_inputs, "kl_warmup_steps": kl_warmup_steps or 0, "n_samples": n_samples}
         weights = {"kl_initial": kl_initial, "kl_inputs": kl_inputs}
         shares = {"dropout": dropout, "coordinated_dropout": coordinated_dropout}
         problems = [f"{name} is {size}, less than 1." for name, size in sizes.items() if size < 1]
         problems += [f"{name} is {value}, less than 0." for name, value in (counts | weights).items() if not value >= 0]
         problems += [f"{name} is {s}, not from 0 to below 1." for name, s in shares.items() if not 0 <= s < 1]
+        if not 0 <= kl_warmup_fraction <= 1:
+            problems.append(f"kl_warmup_fraction is {kl_warmup_fraction}, not from 0 to 1.")
         if problems:
             raise ConfigError("model.backbone: " + " ".join(problems))
         self.width, self.n_factors, self.n_inputs, self.initial_size = width, n_factors, n_inputs, initial_size
         self.initial_encoder_size, self.input_encoder_size = initial_encoder_size, input_encoder_size
         self.controller_size, self.generator_size = controller_size, generator_size
         self.dropout, self.coordinated_dropout = dropout, coordinated_dropout
-        self.kl_initial, self.kl_inputs, self.kl_warmup_steps = kl_initial, kl_inputs, kl_warmup_steps
+        self.kl_initial, self.kl_inputs = kl_initial, kl_inputs
+        self.kl_warmup_fraction, self.kl_warmup_steps = kl_warmup_fraction, kl_warmup_steps
         self.n_samples, self.pcr, self.prompt, self.mask_input = n_samples, pcr, prompt, mask_input
         self.standardise, self.principal_axes = standardise, principal_axes
         self.drop = Dropout(dropout)
@@ -175,6 +185,18 @@ class LFADS(Backbone[FactorStitcher]):
         if prompt:
             self.prompts = Prompts(width)
         self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
+        if kl_warmup_steps is None:
+            self.register_buffer("n_warmup_steps", torch.zeros((), dtype=torch.int64))  # 0 until a training begins
+
+    @property
+    def options(self) -> dict[str, object]:
+        # of the two ways to give the warm-up the one that applies, as in checkpoints from before there were two
+        unused = "kl_warmup_steps" if self.kl_warmup_steps is None else "kl_warmup_fraction"
+        return {name: value for name, value in super().options.items() if name != unused}
+
+    def begin_training(self, n_batches: int) -> None:
+        if self.kl_warmup_steps is None and self.n_warmup_steps == 0:
+            self.n_warmup_steps.fill_(max(1, round(self.kl_warmup_fraction * n_batches)))
 
     @property
     def reads_mask(self) -> bool:
@@ -225,18 +247,21 @@ class LFADS(Backbone[FactorStitcher]):
         # no autocast: a recurrence adds up the rounding of all bins, and its steps are too small to become faster
         with _full_precision(inputs[0].visible):
             drive = drive_of_all([self._shown(session) for session in inputs])
-            factors, kl = self.unroll(drive, scheme)
-            by_trial = rearrange(factors, "sample trial bin factor -> trial (sample bin) factor")
+            factors, kl = self.unroll(drive, scheme, mean_first=not self.training)
+            drawn = factors[1:] if len(factors) > 1 else factors
+            by_trial = rearrange(drawn, "sample trial bin factor -> trial (sample bin) factor")
             of_sample = "trial (sample bin) neuron -> sample trial bin neuron"
             log_rates = [
-                _log_of_mean(rearrange(own, of_sample, sample=len(factors)))
-                for own in read_out_of_all(inputs, by_trial)
+                _log_of_mean(rearrange(own, of_sample, sample=len(drawn))) for own in read_out_of_all(inputs, by_trial)
             ]
-        own_loss = None
-        if kl is not None:
-            own_loss = self._warmth() * kl.sum() / sum(session.visible.numel() for session in inputs)
-            self.n_steps += 1
-        return Output(log_rates, list(factors.mean(dim=0).split(n_trials)), own_loss)
+        states = list(factors[0].split(n_trials))
+        if not self.training:
+            return Output(log_rates, states)
+        n_entries, weights = sum(session.visible.numel() for session in inputs), self._kl_weights()
+        terms = {f"kl/{name}": of_trial.sum() / n_entries for name, of_trial in kl.items()}
+        own_loss = sum((weights[name] * term for name, term in terms.items()), start=drive.new_zeros(()))
+        self.n_steps += 1
+        return Output(log_rates, states, own_loss, terms)
 
     def _shown(self, session: SessionInput[FactorStitcher]) -> SessionInput[FactorStitcher]:
         """What coordinated dropout leaves to see."""
@@ -251,31 +276,35 @@ class LFADS(Backbone[FactorStitcher]):
         visible = (rest + (visible - rest) * (kept.mask / kept.share)).masked_fill(hidden, 0)
         return session._replace(visible=visible, hidden=hidden)
 
-    def _warmth(self) -> Tensor:
-        """The share of the KL's weights that applies at this training step."""
-        return ((self.n_steps + 1).to(torch.float32) / max(1, self.kl_warmup_steps)).clamp(max=1.0)
+    def _kl_weights(self) -> dict[str, Tensor]:
+        """The weights that apply at this training step, by the terms' names."""
+        own = self.kl_warmup_steps
+        n_warmup = self.n_warmup_steps.clamp(min=1) if own is None else max(1, own)
+        warmth = ((self.n_steps + 1).to(torch.float32) / n_warmup).clamp(max=1.0)
+        return {"kl/initial": warmth * self.kl_initial, "kl/inputs": warmth * self.kl_inputs}
 
-    def unroll(self, drive: Tensor, scheme: Scheme) -> Unrolled:
+    def unroll(self, drive: Tensor, scheme: Scheme, *, mean_first: bool = False) -> Unrolled:
         """Compute the factors.
 
         Args:
             drive: (trial, bin, width) from the stitchers' `drive`.
             scheme: selects the prompt and whether only the past is read.
+            mean_first: whether the first sample is the posterior's mean, before the draws.
         """
         n_trials, n_bins, _ = drive.shape
         causal = attends_causally(scheme)
         if self.prompt:
             drive = drive + self.prompts[scheme]
         drive = self.drop(drive)
-        start_noise, input_noise = self._noise(drive)
+        start_noise, input_noise = self._noise(drive, mean_first=mean_first)
         n_rows = len(start_noise) * n_trials
-        kl = drive.new_zeros(n_trials, dtype=torch.promote_types(drive.dtype, torch.float32))
+        kl: dict[str, Tensor] = {}
         if causal:
             start = drive.new_zeros(n_rows, self.initial_size)
         else:
             posterior = self.to_initial(self.drop(self.initial_encoder.ends(drive)))
             start = rearrange(posterior.draw(start_noise), "sample trial latent -> (sample trial) latent")
-            kl = kl + self.kl_initial * gaussian_kl(posterior, 0.0, 1.0)
+            kl["initial"] = gaussian_kl(posterior, 0.0, 1.0)
         state = self.to_generator(start)
         if self.n_inputs:
             factor = self.to_factors(state)
@@ -299,27 +328,27 @@ class LFADS(Backbone[FactorStitcher]):
         factors = self.to_factors(torch.stack(states, dim=1))
         factors = rearrange(factors, "(sample trial) bin factor -> sample trial bin factor", trial=n_trials)
         if not self.training:
-            return Unrolled(factors, None)
+            return Unrolled(factors, {})
         if self.n_inputs:
             posterior = Posterior(torch.stack(means, dim=1), torch.stack(variances, dim=1))
-            kl = kl + self.kl_inputs * self.input_prior.kl(posterior, torch.stack(drawn, dim=1))
+            kl["inputs"] = self.input_prior.kl(posterior, torch.stack(drawn, dim=1))
         return Unrolled(factors, kl)
 
-    def _noise(self, drive: Tensor) -> tuple[Tensor, Tensor]:
+    def _noise(self, drive: Tensor, *, mean_first: bool) -> tuple[Tensor, Tensor]:
         """Standard normal noise of the initial condition (sample, trial, latent) and of the inputs (bin, row, latent).
 
-        Rows are in the order of "(sample trial)".
+        Rows are in the order of "(sample trial)". The posterior's mean is the sample without noise.
         """
         n_trials, n_bins, _ = drive.shape
         if self.training:  # from the global stream, like dropout
             return drive.new_empty(1, n_trials, self.initial_size).normal_(), drive.new_empty(
                 n_bins, n_trials, self.n_inputs
             ).normal_()
-        if self.n_samples == 0:
-            return drive.new_zeros(1, 1, self.initial_size), drive.new_zeros(n_bins, 1, self.n_inputs)
+        n_means = 1 if mean_first or self.n_samples == 0 else 0
         generator = generator_for("posterior draws")
         start = torch.randn(self.n_samples, 1, self.initial_size, generator=generator).to(drive)
         inputs = torch.randn(n_bins, self.n_samples, self.n_inputs, generator=generator).to(drive)
+        start, inputs = functional.pad(start, (0, 0, 0, 0, n_means, 0)), functional.pad(inputs, (0, 0, n_means, 0))
         return start, repeat(inputs, "bin sample latent -> bin (sample trial) latent", trial=n_trials)
 
     def left_out(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
+from torch.nn import functional
 
 from neuromtm.batch import NeuronStatistics, Scheme, SessionInfo
 from neuromtm.models.interface import Backbone, Output, SessionInput
@@ -129,6 +130,9 @@ def drive_of_all(inputs: Sequence[SessionInput]) -> Tensor:
 def read_out_of_all(inputs: Sequence[SessionInput], states: Tensor) -> list[Tensor]:
     """Read out the rates of all sessions, by one product for all of them.
 
+    The bias is added in the precision of the weights, also under autocast: it holds the mean rates, and in half
+    precision they would be wrong by a percent or more.
+
     Args:
         inputs: sessions whose stitcher has a linear `read_out`.
         states: (trial, bin, state), the trials of all sessions one after the other.
@@ -137,12 +141,15 @@ def read_out_of_all(inputs: Sequence[SessionInput], states: Tensor) -> list[Tens
         For each session, (trial, bin, neuron) log-rates.
     """
     if len(inputs) == 1:
-        return [inputs[0].stitcher.read_out(states)]
+        read_out = inputs[0].stitcher.read_out
+        return [functional.linear(states, read_out.weight) + read_out.bias]
     n_trials = [len(one.visible) for one in inputs]
     log_rates = _product(
         by_session(states, n_trials),
         pad_stack([one.stitcher.read_out.weight for one in inputs]),
-        pad_stack([one.stitcher.read_out.bias for one in inputs]),
+    )
+    log_rates = log_rates + rearrange(
+        pad_stack([one.stitcher.read_out.bias for one in inputs]), "session neuron -> session 1 1 neuron"
     )
     # first by session and then by neuron: the gradient of a slice of everything would be as large as everything
     return [

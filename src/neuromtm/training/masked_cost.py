@@ -1,6 +1,6 @@
 """The cost of what a masking scheme hides: the loss of masked modelling before it is divided by the targets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,8 @@ class MaskedCost(NamedTuple):
     n_targets: Tensor
     own_loss: Tensor | None
     """what the architecture adds, see `Output.own_loss`"""
+    own_terms: Mapping[str, Tensor]
+    """its parts, see `Output.own_terms`"""
 
 
 def masked_cost(
@@ -40,7 +42,7 @@ def masked_cost(
         _in_a_row(parts) for parts in (output.log_rates, [g.counts for g in groups], [m.target for m in masked])
     )
     total = poisson_nll(log_rates, counts).masked_fill(~target, 0.0).sum()
-    return MaskedCost(total, target.sum(), output.own_loss)
+    return MaskedCost(total, target.sum(), output.own_loss, output.own_terms or {})
 
 
 def _in_a_row(parts: Sequence[Tensor]) -> Tensor:

@@ -89,6 +89,8 @@ class MaskedModeling(StitchedModule):
         self.require_finite(loss, batch, f"{scheme} masking")
         self.log("train/loss", loss, batch_size=batch.n_trials)
         self.log(f"train/loss/{scheme}", loss, batch_size=batch.n_trials)
+        for name, term in cost.own_terms.items():
+            self.log(f"train/{name}", term, batch_size=batch.n_trials)
         return loss if cost.own_loss is None else loss + cost.own_loss
 
     # ---- validation: the same masks in every epoch, independent of batches and ranks

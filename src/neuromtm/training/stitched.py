@@ -308,6 +308,7 @@ class StitchedModule(lightning.LightningModule):
             )
 
     def on_train_start(self) -> None:
+        self.built_model.backbone.begin_training(self._n_steps() * self.trainer.accumulate_grad_batches)
         if self.compiles:
             compile_training(self.built_model.backbone)
 
