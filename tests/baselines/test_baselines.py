@@ -191,15 +191,19 @@ def test_a_baseline_says_what_was_chosen_and_what_has_no_figure(simulated, tmp_p
 
 
 def test_the_neurons_are_those_of_a_test_with_the_same_filter(tmp_path):
-    rates = (0.1, 5, np.nan, 0.7, 0.2, 3, 2, 1)
-    write_folder(tmp_path, Session("one", n_trials=40, regions=REGIONS, role="heldout", firing_rate_hz=rates))
-    options = ("--min_firing_rate_hz", 0.5, "--regions", "CA1", "LP", "root")
+    written = write_folder(tmp_path, Session("one", n_trials=40, regions=REGIONS, role="heldout"))["one"]
+    regions = ("CA1", "LP", "root")
+    rates_hz = written.counts[written.header.splits["train"]].mean((0, 1)) / 0.02
+    lowest_hz = float(np.median(rates_hz))
+    fits = (rates_hz >= lowest_hz) & np.isin(REGIONS, regions)
+    assert 0 < fits.sum() < np.isin(REGIONS, regions).sum()
+    options = ("--min_firing_rate_hz", lowest_hz, "--regions", *regions)
     neuromtm("baseline", "--data", tmp_path, "--kind", "psth", "--out", tmp_path / "psth", *options)
-    data = SessionDataModule(root=str(tmp_path), role="heldout", min_firing_rate_hz=0.5, regions=["CA1", "LP", "root"])
+    data = SessionDataModule(root=str(tmp_path), role="heldout", min_firing_rate_hz=lowest_hz, regions=[*regions])
     data.setup()
     rows = list(csv.DictReader((tmp_path / "psth" / "neurons.csv").open()))
     assert [row["uuid"] for row in rows] == list(data.sessions["one"].neurons)
-    assert len(rows) == 5
+    assert [row["uuid"] for row in rows] == written.header.neurons.uuid[fits].tolist()
 
 
 def test_a_baseline_of_fewer_training_trials_knows_these_only(tmp_path):
@@ -242,7 +246,7 @@ def test_sessions_without_trials_of_a_split_are_refused(tmp_path, capsys):
 
 
 def test_what_a_test_refuses_is_refused(tmp_path, capsys):
-    write_folder(tmp_path, Session("one", role="heldout", firing_rate_hz=(1, 2, 3, 4)))
+    write_folder(tmp_path, Session("one", role="heldout"))
     command = ("baseline", "--data", tmp_path, "--kind", "psth", "--out", tmp_path / "out")
     assert "no session 'two'" in refusal(capsys, *command, "--sessions", "two")
     assert "no session of the role 'pretrain'" in refusal(capsys, *command, "--role", "pretrain")

@@ -25,7 +25,6 @@ class Session:
     n_bins: int = N_BINS
     behaviors: Sequence[str] = ("whisker_motion_energy",)
     largest_count: int = 5
-    firing_rate_hz: Sequence[float] | None = None
 
 
 def make_shard(session: Session) -> Shard:
@@ -48,7 +47,7 @@ def make_shard(session: Session) -> Shard:
             uuid=np.array([f"{session.eid}-{i}" for i in range(n_neurons)]),
             region=np.array(session.regions),
             probe=np.repeat("probe00", n_neurons),
-            firing_rate_hz=unknown if session.firing_rate_hz is None else np.array(session.firing_rate_hz),
+            firing_rate_hz=unknown,
             label=unknown,
             depth_um=unknown,
         ),

@@ -76,8 +76,10 @@ def test_sessions_of_other_bins_are_named(tmp_path):
 
 
 def test_a_filter_that_leaves_no_neuron_is_an_error(tmp_path, folder):
-    write_folder(tmp_path, Session("a", firing_rate_hz=[1.0] * 4))
-    assert "a: no neuron is left with data.min_firing_rate_hz 2" in said(DataError, tmp_path, min_firing_rate_hz=2.0)
+    write_folder(tmp_path, Session("a"))
+    assert "a: no neuron is left with data.min_firing_rate_hz 500" in said(
+        DataError, tmp_path, min_firing_rate_hz=500.0
+    )
     assert "c: no neuron is left" in said(DataError, folder, regions=["MOs", "VISp"])
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import lightning
@@ -243,15 +244,45 @@ def test_the_seed_sets_which_sessions_are_taken_and_further_ones_do_not_reshuffl
     assert all(list(without_c[seed]) == [eid] for seed, eid in first.items() if eid != "c")
 
 
-def test_quiet_neurons_are_left_out_and_those_of_unknown_rate_are_not(tmp_path):
-    shards = write_folder(tmp_path, Session("a", firing_rate_hz=[0.5, 2.0, np.nan, 1.0]))
-    data = ready(tmp_path, min_firing_rate_hz=1.0)
+@pytest.mark.parametrize("format_version", [1, 2])
+def test_neurons_that_are_quiet_in_the_training_trials_are_left_out_whatever_they_do_in_a_test(
+    tmp_path, format_version
+):
+    """The rate in the shard says otherwise, as it does in shards of format 1 and upgraded ones."""
+    shard = make_shard(Session("a"))
+    train, counts = shard.header.splits["train"], shard.counts.copy()
+    counts[..., 0] = 5
+    counts[train, :, 0] = 0
+    counts[train[0], 0, 0] = 1
+    counts[..., 2] = 0
+    counts[train, :, 2] = 1
+    rate_hz = counts.mean((0, 1)) / 0.02
+    neurons = replace(shard.header.neurons, firing_rate_hz=rate_hz)
+    path = tmp_path / "a.h5"
+    write_shard(path, replace(shard, header=replace(shard.header, neurons=neurons), counts=counts))
+    add_shard(path, "pretrain")
+    if format_version == 1:
+        as_format_1(path)
+    lowest_hz = 49.9
+    assert rate_hz[0] > lowest_hz > rate_hz[2]
+    data = ready(tmp_path, min_firing_rate_hz=lowest_hz)
+    assert data.headers["a"].format_version == format_version
     assert data.sessions["a"].neurons == ("a-1", "a-2", "a-3")
     assert data.sessions["a"].regions == ("VISp", "CA1", "root")
     for batch in data.train_dataloader():
         (group,) = batch.groups
-        np.testing.assert_array_equal(group.counts, shards["a"].counts[group.trial.tolist()][..., 1:])
+        np.testing.assert_array_equal(group.counts, counts[group.trial.tolist()][..., 1:])
         assert group.region.number.tolist() == [1, 0, -1]
+    data.teardown("fit")
+    # one spike in 14 trials of 4 bins of 20 ms is 0.893 Hz
+    assert len(ready(tmp_path, min_firing_rate_hz=0.892).sessions["a"].neurons) == 4
+    assert len(ready(tmp_path, min_firing_rate_hz=0.893).sessions["a"].neurons) == 3
+
+
+def test_without_training_trials_no_neuron_is_left_out_as_quiet(tmp_path):
+    write_shard(tmp_path / "a.h5", without_trials(make_shard(Session("a")), "train"))
+    add_shard(tmp_path / "a.h5", "pretrain")
+    assert len(ready(tmp_path, min_firing_rate_hz=1000.0).sessions["a"].neurons) == 4
 
 
 def test_only_neurons_of_the_regions_asked_for_are_read(written):

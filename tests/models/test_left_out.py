@@ -181,7 +181,9 @@ def _bias(stitcher: nn.Module) -> Tensor:
 
 
 @torch.no_grad()
-def _in_single_precision(backbone: str, *, weights: float = 1.0) -> tuple[StitchedModel, SessionInput, Sequence[Tensor]]:
+def _in_single_precision(
+    backbone: str, *, weights: float = 1.0
+) -> tuple[StitchedModel, SessionInput, Sequence[Tensor]]:
     """A model with large biases that half precision rounds, a session, and rows to leave out.
 
     Args:

@@ -17,6 +17,7 @@ from neuromtm.data.dataset import SessionDataset, SessionSource
 from neuromtm.data.device_cache import DeviceDataset
 from neuromtm.data.loader import ResumableLoader
 from neuromtm.data.manifest import SessionEntry, choose_sessions
+from neuromtm.data.neurons import chosen_neurons
 from neuromtm.data.placement import Cache, Placement, place
 from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
 from neuromtm.data.shards import ShardHeader, open_shard, read_header, read_principal_axes
@@ -40,7 +41,7 @@ class SessionDataModule(lightning.LightningDataModule):
         batch_size: trials in a batch on each rank.
         sessions_per_batch: sessions that share a batch; divides `batch_size`.
         eval_batch_size: trials in a batch in validation, test and prediction, all of one session.
-        min_firing_rate_hz: leaves out neurons that fire less.
+        min_firing_rate_hz: leaves out neurons that fire less in the training trials.
         regions: keeps only neurons of these regions (Beryl acronyms); by default all.
         n_train_trials: use only so many training trials of each session, evenly spread in time; by default all.
         cache: where the counts lie. `device`: all on the device of each rank, where batches are gathered without
@@ -128,7 +129,9 @@ class SessionDataModule(lightning.LightningDataModule):
         sources = {}
         for entry in entries:
             header = self.headers[entry.eid]
-            neurons = self._neurons(header)
+            neurons = chosen_neurons(
+                paths[entry.eid], header, min_firing_rate_hz=self.min_firing_rate_hz, regions=self.regions
+            )
             uuids, regions = header.neurons.uuid[neurons], header.neurons.region[neurons]
             info = SessionInfo(entry.eid, tuple(uuids.tolist()), tuple(regions.tolist()))
             self.sessions[entry.eid] = info
@@ -175,17 +178,6 @@ class SessionDataModule(lightning.LightningDataModule):
                 f"{self.root}: data.regions names {', '.join(map(repr, unknown))}, but the chosen sessions have only "
                 f"{', '.join(sorted(there))}."
             )
-
-    def _neurons(self, header: ShardHeader) -> np.ndarray:
-        keep = ~(header.neurons.firing_rate_hz < self.min_firing_rate_hz)  # an unknown rate (NaN) is kept
-        if self.regions is not None:
-            keep &= np.isin(header.neurons.region, self.regions)
-        if not keep.any():
-            raise DataError(
-                f"{header.eid}: no neuron is left with data.min_firing_rate_hz {self.min_firing_rate_hz} and "
-                f"data.regions {self.regions}; its regions are {', '.join(sorted(set(header.neurons.region)))}."
-            )
-        return np.flatnonzero(keep)
 
     def trials(self, split: Split) -> dict[str, np.ndarray]:
         """Eid -> the split's trial numbers in the shard."""

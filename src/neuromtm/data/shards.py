@@ -257,7 +257,7 @@ def open_shard(path: Path) -> Generator[h5py.File]:
 
 
 @contextmanager
-def _damage_named(path: Path) -> Generator[None]:
+def damage_named(path: Path) -> Generator[None]:
     """Turn any error of HDF5 about damaged content into one that names the file."""
     try:
         yield
@@ -276,7 +276,7 @@ def open_shard_file(path: Path) -> h5py.File:
         raise ShardError(
             f"{path}: not a readable HDF5 file, perhaps cut short ({error}). Delete it and prepare it again."
         ) from error
-    with _damage_named(path):
+    with damage_named(path):
         found = file.attrs.get("format"), file.attrs.get("format_version")
     if found[0] != FORMAT or found[1] not in READ_VERSIONS:
         file.close()
@@ -293,7 +293,7 @@ def read_header(path: Path) -> ShardHeader:
     Raises:
         ShardError: naming the file and every problem found.
     """
-    with open_shard(path) as file, _damage_named(path):
+    with open_shard(path) as file, damage_named(path):
         contents = read_contents(file)
         problems = structure_problems(contents, path)
         if problems:
@@ -338,14 +338,14 @@ def read_principal_axes(path: Path) -> np.ndarray | None:
     Raises:
         ShardError: if the shard is missing or damaged.
     """
-    with open_shard(path) as file, _damage_named(path):
+    with open_shard(path) as file, damage_named(path):
         return file[PRINCIPAL_AXES][()] if PRINCIPAL_AXES in file else None
 
 
 def read_shard(path: Path) -> Shard:
     """Read a whole session into memory."""
     header = read_header(path)
-    with open_shard(path) as file, _damage_named(path):
+    with open_shard(path) as file, damage_named(path):
         return Shard(
             header,
             counts=file["spikes/counts"][()],
@@ -375,7 +375,7 @@ def shard_problems(path: Path) -> list[str]:
 
 def _problems(path: Path, name: Path, *, statistics: bool) -> list[str]:
     try:
-        with open_shard(path) as file, _damage_named(path):
+        with open_shard(path) as file, damage_named(path):
             contents = read_contents(file)
             problems = structure_problems(contents, name)
             return problems or content_problems(file, contents, name, statistics=statistics)
