@@ -31,8 +31,10 @@ class Scored(lightning.Callback):
 
 @pytest.fixture(scope="module")
 def fit(sessions_dir, tmp_path_factory):
-    """What three validations did: (scored neurons of each, decoded sessions and numbers of trials, drawn sessions)."""
-    decoded, drawn = [], []
+    """What three validations did: scored neurons of each, decoded sessions and numbers of trials, drawn sessions, labels
+    that were read."""
+    decoded, drawn, read = [], [], []
+    labels_of = behavior.labels_of
 
     def watched(eid, labels, candidates):
         (rates,) = candidates
@@ -44,6 +46,7 @@ def fit(sessions_dir, tmp_path_factory):
     scored = Scored(activity)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(behavior, "decode", watched)
+        patched.setattr(behavior, "labels_of", lambda *given: read.append(given[0].name) or labels_of(*given))
         patched.setattr(plots, "N_VAL_NEURONS", 5)
         patched.setattr(plots, "show_plot", lambda trainer, tag, plot: drawn.append((tag, plot.get_suptitle())))
         trainer = lightning.Trainer(
@@ -65,11 +68,11 @@ def fit(sessions_dir, tmp_path_factory):
         with warnings.catch_warnings():  # e.g. of metrics that are computed though nothing was added to them
             warnings.filterwarnings("error", module="torchmetrics")
             trainer.fit(MaskedModeling(NDT1(width=16, n_layers=1, n_heads=2, mlp_width=16, max_bins=64)), data)
-    return data, scored.scored, decoded, drawn
+    return data, scored.scored, decoded, drawn, read
 
 
 def test_some_neurons_are_left_out_and_one_region_is_hidden_in_each_session_the_same_every_time(fit):
-    data, scored, _, _ = fit
+    data, scored, *_ = fit
     assert scored[0] == scored[1] == scored[2]
     regions = [(eid, region) for eid, session in data.sessions.items() for region in session.regions]
     asked = {eid: [n for n in scored[0]["co_smoothing"] if regions[n][0] == eid] for eid in EIDS}
@@ -85,9 +88,14 @@ def test_some_neurons_are_left_out_and_one_region_is_hidden_in_each_session_the_
 
 
 def test_read_outs_are_fitted_in_the_first_sessions_to_some_training_trials_evenly_spread(fit):
-    data, _, decoded, _ = fit
+    data, _, decoded, *_ = fit
     n_val = len(data.trials("val")[EIDS[0]])
     assert decoded == [(eid, [9, n_val, n_val]) for eid in EIDS[:2]] * 3
+
+
+def test_what_the_animal_did_is_read_once_a_run(fit):
+    *_, read = fit
+    assert read == ["choice", "whisker_motion_energy"] * 2
     some, all_trials = (data.some_trials(EIDS[0], "train", most) for most in (9, None))
     assert (some[0], some[-1]) == (all_trials[0], all_trials[-1])
     assert np.isin(some, all_trials).all()
@@ -96,6 +104,6 @@ def test_read_outs_are_fitted_in_the_first_sessions_to_some_training_trials_even
 
 
 def test_each_validation_draws_the_next_session_with_some_of_its_neurons(fit):
-    data, _, _, drawn = fit
+    data, _, _, drawn, _ = fit
     assert [tag for tag, _ in drawn] == [f"val/{EIDS[i]}" for i in (0, 1, 0)]
     assert all(f"5 neurons, of {data.sessions[tag[4:]].n_neurons}, trial" in title for tag, title in drawn)

@@ -5,9 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from threadpoolctl import threadpool_limits
 
-from neuromtm.decoding.linear import TRACE_STRENGTHS, fit_classes, fit_trace, project
+from neuromtm.decoding.linear import (
+    CLASS_STRENGTHS,
+    TRACE_STRENGTHS,
+    _cross_validated_cost,
+    fit_classes,
+    fit_trace,
+    project,
+)
 from neuromtm.metrics.absent import Absent
 
 N_BINS, N_NEURONS = 12, 8
@@ -36,6 +44,29 @@ def standardised(rates, train):
     centred = rates.astype(np.float64) - train.mean(axis=0)
     deviation = np.sqrt(np.square(train - train.mean(axis=0)).mean(axis=(0, 1)))
     return (centred / deviation).reshape(len(rates), -1) / np.sqrt(N_BINS * N_NEURONS)
+
+
+# ---- the strength ----
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("noise", [0.3, 3.0, 30.0])
+def test_the_strength_is_the_one_that_a_grid_search_of_scikit_learn_finds(noise, n_classes):
+    generator = np.random.default_rng(n_classes)
+    labels = np.resize(np.arange(n_classes), 40) - 1.0
+    components = generator.normal(size=(40, 12)) * noise
+    components[:, 0] += labels
+    components /= np.linalg.norm(components) / 40**0.5
+    search = GridSearchCV(
+        LogisticRegression(tol=1e-5, max_iter=2000),
+        {"C": CLASS_STRENGTHS},
+        scoring="neg_log_loss",
+        cv=StratifiedKFold(5, shuffle=True, random_state=0),
+    )
+    search.fit(components, labels)
+    costs = [_cross_validated_cost(components, (labels + 1).astype(int), strength) for strength in CLASS_STRENGTHS]
+    np.testing.assert_allclose(costs, -search.cv_results_["mean_test_score"], rtol=1e-9)
+    assert fit_classes(components, labels).strength == search.best_params_["C"]
 
 
 # ---- the reduction ----

@@ -26,7 +26,8 @@ from neuromtm.training.masked_modeling import MaskedModeling
 class BehaviorReadout(lightning.Callback):
     """Fits read-outs to the training trials; logs `val/choice_accuracy` and so on, as means over sessions.
 
-    Validation reads the rates under one prompt and scores its own trials. A test tries rates and hidden states under
+    Validation reads the rates under one prompt and scores its own trials. The read-outs are fitted anew each time, as
+    they depend on the model; nothing else is. A test tries rates and hidden states under
     the prompts of all four activity tasks, and reports those that are best on validation, beside read-outs of raw
     counts. Each rank does its share of the sessions.
 
@@ -56,12 +57,14 @@ class BehaviorReadout(lightning.Callback):
             raise ConfigError(f"behavior.targets names a behaviour twice: {', '.join(targets)}.")
         self.targets, self.validate, self.baselines = tuple(targets), validate, baselines
         self.n_val_sessions, self.n_val_trials = n_val_sessions, n_val_trials
+        self._val_labels: dict[str, list[Labels]] = {}
         self.scores: dict[str, list[Decoded]] = {}
         """eid -> what the last test tried, one entry for each behaviour that the session has"""
 
     def setup(self, trainer: lightning.Trainer, pl_module: MaskedModeling, stage: str) -> None:
         """Refuse a name that no session has, before anything is trained. The default names may be absent."""
         data = data_of(trainer)
+        self._val_labels = {}  # the data may be others
         for target in self.targets:
             if target not in DEFAULT_TARGETS:
                 target_of(data, next(iter(data.sessions)), target)
@@ -73,9 +76,11 @@ class BehaviorReadout(lightning.Callback):
         splits: tuple[Split, ...] = ("train", "val", "val")
         mine = {}
         for eid in self._mine(trainer, self.n_val_sessions):
+            if eid not in self._val_labels:  # the model changes between validations, what the animal did does not
+                self._val_labels[eid] = self._labels(trainer, eid, splits, n_train=self.n_val_trials)
             found = _of_the_model(pl_module, eid, prompt, splits, n_train=self.n_val_trials)
             rates = (one for one in found if one.features == "rates")
-            mine[eid] = decode(eid, self._labels(trainer, eid, splits, n_train=self.n_val_trials), rates)
+            mine[eid] = decode(eid, self._val_labels[eid], rates)
         metrics = [behavior_metrics(decoded) for decoded in _gathered(trainer, mine).values()]
         for name in dict.fromkeys(name for of_one in metrics for name in of_one):
             values = [of_one[name] for of_one in metrics if name in of_one]
