@@ -31,8 +31,8 @@ class Scored(lightning.Callback):
 
 @pytest.fixture(scope="module")
 def fit(sessions_dir, tmp_path_factory):
-    """What three validations did: scored neurons of each, decoded sessions and numbers of trials, drawn sessions, labels
-    that were read."""
+    """What three validations did: (scored neurons of each, decoded sessions and numbers of trials, drawn sessions, what
+    was read of behaviour)."""
     decoded, drawn, read = [], [], []
     labels_of = behavior.labels_of
 
@@ -91,16 +91,16 @@ def test_read_outs_are_fitted_in_the_first_sessions_to_some_training_trials_even
     data, _, decoded, *_ = fit
     n_val = len(data.trials("val")[EIDS[0]])
     assert decoded == [(eid, [9, n_val, n_val]) for eid in EIDS[:2]] * 3
-
-
-def test_what_the_animal_did_is_read_once_a_run(fit):
-    *_, read = fit
-    assert read == ["choice", "whisker_motion_energy"] * 2
     some, all_trials = (data.some_trials(EIDS[0], "train", most) for most in (9, None))
     assert (some[0], some[-1]) == (all_trials[0], all_trials[-1])
     assert np.isin(some, all_trials).all()
     assert (np.diff(some) > 0).all()
     assert np.array_equal(data.some_trials(EIDS[0], "train", 1000), all_trials)
+
+
+def test_what_the_animal_did_is_read_once_a_run(fit):
+    *_, read = fit
+    assert read == ["choice", "whisker_motion_energy"] * 2
 
 
 def test_each_validation_draws_the_next_session_with_some_of_its_neurons(fit):

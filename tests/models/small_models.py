@@ -38,7 +38,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "SpikeTokens": partial(SpikeTokens, width=12, n_layers=2, n_heads=2, mlp_width=16, step_bins=3, n_latents=2),
     "LFADS": partial(LFADS, **_RECURRENT, standardise=False),
     "LFADS-posterior-mean": partial(
-        LFADS, **_RECURRENT, n_samples=0, pcr=True, mask_input=True, coordinated_dropout=0.3
+        LFADS, **_RECURRENT, n_samples=0, pcr=True, mask_input=True, coordinated_dropout=0.3, kl_warmup_steps=9
     ),
 }
 """Name -> makes a small one, for trials of 20 bins at least; options as keywords. A line here puts an architecture

@@ -145,8 +145,8 @@ class Model:
     ) -> np.ndarray | Tensor:
         """The hidden states of each bin, from which the model reads the rates.
 
-        In NDT1 they are the outputs of the last transformer block; in LFADS they are the factors. All sessions of a
-        model share one space of states. Two trainings have two different spaces.
+        In NDT1 they are the outputs of the last transformer block; in LFADS they are the factors of the posterior's
+        mean. All sessions of a model share one space of states. Two trainings have two different spaces.
 
         Args:
             counts: as in `predict`.
