@@ -190,9 +190,10 @@ class LFADS(Backbone[FactorStitcher]):
 
     @property
     def options(self) -> dict[str, object]:
-        # of the two ways to give the warm-up the one that applies, as in checkpoints from before there were two
-        unused = "kl_warmup_steps" if self.kl_warmup_steps is None else "kl_warmup_fraction"
-        return {name: value for name, value in super().options.items() if name != unused}
+        options = super().options
+        if self.kl_warmup_steps is not None:
+            del options["kl_warmup_fraction"]  # it does not apply, and checkpoints from before it do not have it
+        return options
 
     def begin_training(self, n_batches: int) -> None:
         if self.kl_warmup_steps is None and self.n_warmup_steps == 0:
