@@ -18,6 +18,7 @@ from neuromtm.models.dropout import Dropout, draw_kept
 from neuromtm.models.factor_stitching import FactorStitcher, shared_components
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.latents import AutoregressivePrior, Posterior, PosteriorHead, gaussian_kl
+from neuromtm.models.recurrent import Bidirectional
 from neuromtm.models.stitching import drive_of_all, read_out_of_all
 from neuromtm.randomness import generator_for
 
@@ -108,7 +109,8 @@ class LFADS(Backbone[FactorStitcher]):
     components: Tensor
     n_component_bins: Tensor
     n_steps: Tensor
-    former_options = MappingProxyType({"standardise": False, "principal_axes": False})
+    # those that lack the share of the warm-up have a number of steps, with which it does not apply
+    former_options = MappingProxyType({"standardise": False, "principal_axes": False, "kl_warmup_fraction": 0.25})
     n_warmup_steps: Tensor
 
     def __init__(
@@ -187,13 +189,6 @@ class LFADS(Backbone[FactorStitcher]):
         self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
         if kl_warmup_steps is None:
             self.register_buffer("n_warmup_steps", torch.zeros((), dtype=torch.int64))  # 0 until a training begins
-
-    @property
-    def options(self) -> dict[str, object]:
-        options = super().options
-        if self.kl_warmup_steps is not None:
-            del options["kl_warmup_fraction"]  # it does not apply, and checkpoints from before it do not have it
-        return options
 
     def begin_training(self, n_batches: int) -> None:
         if self.kl_warmup_steps is None and self.n_warmup_steps == 0:
@@ -369,40 +364,6 @@ class LFADS(Backbone[FactorStitcher]):
                 log_rates = einsum(factors, stitcher.read_out.weight[neuron], pattern)
                 predicted.append(_log_of_mean(log_rates + stitcher.read_out.bias[neuron, None]))
         return torch.cat(predicted)
-
-
-class Bidirectional(nn.Module):
-    """A GRU in each direction, with learned initial states.
-
-    Args:
-        width: size of the input.
-        size: state size of each direction.
-    """
-
-    no_decay = ("start",)  # by `training.optim`
-
-    def __init__(self, width: int, size: int):
-        super().__init__()
-        self.forward_gru = nn.GRU(width, size, batch_first=True)
-        self.backward_gru = nn.GRU(width, size, batch_first=True)
-        self.start = nn.Parameter(torch.zeros(2, size))
-
-    def forward(self, x: Tensor, *, causal: bool) -> Tensor:
-        """(trial, bin, 2 size) states of both directions; if causal, the backward states are zeros."""
-        ahead = self._run(x)
-        back = torch.zeros_like(ahead) if causal else self._run_back(x)
-        return torch.cat((ahead, back), dim=-1)
-
-    def ends(self, x: Tensor) -> Tensor:
-        """(trial, 2 size) the last state of each direction, which has read the whole trial."""
-        return torch.cat((self._run(x)[:, -1], self._run_back(x)[:, 0]), dim=-1)
-
-    def _run(self, x: Tensor) -> Tensor:
-        return self.forward_gru(x, repeat(self.start[0], "size -> 1 trial size", trial=len(x)))[0]
-
-    def _run_back(self, x: Tensor) -> Tensor:
-        start = repeat(self.start[1], "size -> 1 trial size", trial=len(x))
-        return self.backward_gru(x.flip(1), start)[0].flip(1)
 
 
 def _full_precision(like: Tensor) -> torch.autocast:
