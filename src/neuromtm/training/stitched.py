@@ -323,8 +323,7 @@ class StitchedModule(lightning.LightningModule):
 
     # ---- optimiser
 
-    # a dictionary, which Lightning types as one of its own
-    def configure_optimizers(self) -> dict:  # ty: ignore[incompatible-method-override]
+    def configure_optimizers(self) -> dict:  # ty: ignore[incompatible-method-override]  # one of Lightning's own types
         return make_optimizer(
             self,
             lr=self.lr,
