@@ -109,6 +109,36 @@ def test_compare_refuses_a_run_in_the_place_of_the_ceiling_and_a_ceiling_of_othe
     assert "a ceiling of other sessions: it has s0, s1, but the run also has s2" in said
 
 
+def test_compare_averages_the_seeds_of_an_entry_and_shows_their_spread(runs, tmp_path, capsys):
+    seeds = [as_tested(tmp_path / f"seed{i}", better_by=by) for i, by in enumerate((0.4, 0.5, 0.6))]
+    named = f"mtm={','.join(map(str, seeds))}"
+    main(["compare", runs[0], named, "--out", str(tmp_path / "means.json"), "--out_dir", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert printed.count("+0.50 [+0.50, +0.50] 2-0") == 4
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in printed.splitlines() if row.startswith("| mtm")]
+    assert rows[1][:6] == ["mtm", "3", "0.100", "0.100", "0.100", "0.100"]
+    means = json.loads((tmp_path / "means.json").read_text())
+    assert means["mtm"]["co_smoothing_bps"] == pytest.approx(means["base"]["co_smoothing_bps"] + 0.5)
+    first, *_ = csv.DictReader((tmp_path / "out" / "seeds.csv").open())
+    assert (first["run"], first["metric"], first["n_runs"]) == ("mtm", "co_smoothing_bps", "3")
+    assert float(first["highest"]) - float(first["lowest"]) == pytest.approx(0.2, abs=1e-5)
+    assert "seeds" not in (tmp_path / "out" / "comparison.csv").read_text()
+
+
+def test_compare_refuses_an_entry_whose_seeds_are_not_there_or_named_twice(runs, tmp_path, capsys):
+    first = tmp_path / "base"
+    assert "no such run directory" in refusal(capsys, "compare", f"mtm={first},{tmp_path / 'absent'}")
+    assert "no such run directory" in refusal(capsys, "compare", f"mtm={first},")
+    assert "named twice in one entry" in refusal(capsys, "compare", f"mtm={first},{first}")
+    said = refusal(capsys, "compare", runs[0], f"top={tmp_path / 'ceiling'},{first}", "--ceiling", "top")
+    assert "True rates have no seeds" in said
+
+
+def test_a_run_whose_name_holds_a_comma_is_one_run(tmp_path, capsys):
+    main(["compare", f"mtm={as_tested(tmp_path / 'lr 1,5')}"])
+    assert "seeds" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["compare", "report"])
 def test_a_folder_in_the_place_of_the_file_stays_where_it_is(runs, tmp_path, capsys, command):
     folder = tmp_path / "mtm"

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from neuromtm.evaluation.pairing import read_run
 from tests.running import neuromtm, neuromtm_process, pretrain, scalars
 
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.enable_progress_bar", "false")
@@ -61,3 +63,10 @@ def test_a_test_by_two_processes_gives_the_figures_of_one(scored):
     assert len((scored / "test" / "two" / "neurons.csv").read_text().splitlines()) == len(
         (scored / "test" / "one" / "neurons.csv").read_text().splitlines()
     )
+    trials = [read_run(scored / "test" / name).trials for name in ("one", "two")]  # which holds them to neurons.csv
+    assert trials[0].keys() == trials[1].keys() == one["sessions"].keys()
+    for first, second in zip(*(run.values() for run in trials), strict=True):
+        assert (first.subject, first.uuid, first.trial.tolist()) == (second.subject, second.uuid, second.trial.tolist())
+        for key, task in first.tasks.items():
+            np.testing.assert_array_equal(task.spikes, second.tasks[key].spikes)
+            np.testing.assert_allclose(task.model_nll, second.tasks[key].model_nll, rtol=1e-3, atol=1e-3)

@@ -1,5 +1,7 @@
 """Runs are paired by who a neuron is, and a difference says what it is uncertain over."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from neuromtm.evaluation.pairing import TestedRun, against_mean_rate, pair, read
 from neuromtm.evaluation.references import share_of_ceiling
 from neuromtm.evaluation.results import read_neurons, write_results
 from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means
+from neuromtm.evaluation.trials import TaskTrials, TrialScores, write_trials
+from neuromtm.metrics.intervals import trial_null_nll
 from neuromtm.metrics.keys import BPS_KEYS
 from neuromtm.metrics.neurons import NUMBER_COLUMNS
 
@@ -57,15 +61,15 @@ def test_a_tie_is_won_by_none():
     assert (found.wins, found.losses) == (1, 0)
 
 
-def test_five_sessions_are_resampled_and_fewer_are_not():
+def test_five_sessions_are_what_an_interval_is_over_and_fewer_are_not():
     figures = [list(row) for row in np.random.default_rng(0).normal(size=(5, 30))]
     zeros = [[0.0] * 30] * 5
     many, few = (
         pair(of_sessions(*zeros), of_sessions(*figures)),
         pair(of_sessions(*zeros[:4]), of_sessions(*figures[:4])),
     )
-    assert many[KEY].resampled == "sessions"
-    assert few[KEY].resampled == "neurons"
+    assert many[KEY].over == "sessions"
+    assert few[KEY].over == "neurons"  # without trials
 
 
 def test_five_sessions_that_differ_much_are_less_certain_than_their_neurons_are():
@@ -104,6 +108,72 @@ def test_the_mean_rate_has_no_bits_per_spike():
     found = against_mean_rate(of_sessions([1.0, 3.0], [NAN, 2.0]))
     assert list(found) == [KEY]
     assert found[KEY].means.tolist()[0] == [0.0, 2.0]
+
+
+# ---- trial by trial ----
+
+
+def by_trial(seed=0, eids=("a",), *, n_trials=30, n_neurons=6, better_by=0.0, counts_seed=0, subjects=None):
+    """A run with the sums of its trials, whose costs are lower by so much a spike in every trial."""
+    table, trials = {}, {}
+    for number, eid in enumerate(eids):
+        spikes = np.random.default_rng([counts_seed, number]).poisson(2.0, (n_trials, n_neurons))
+        noise = np.random.default_rng([seed, number]).normal(0, 0.3, (n_trials, 1))  # the same in all neurons
+        nll = trial_null_nll(spikes, 10) - (better_by + noise) * spikes
+        uuid = tuple(f"u{i}" for i in range(n_neurons))
+        task = TaskTrials(10, nll, spikes, np.full(n_neurons, True))
+        subject = "one" if subjects is None else subjects[number]
+        trials[eid] = TrialScores(subject, uuid, np.arange(n_trials), {KEY: task})
+        bits = task.null_gains.nats.sum(axis=0) / spikes.sum(axis=0) / np.log(2)
+        table[eid] = {name: {KEY: float(value)} for name, value in zip(uuid, bits, strict=True)}
+    return TestedRun({"sessions": {}, "mean": {}}, table, trials)
+
+
+def test_few_sessions_are_compared_over_their_trials_and_neurons_that_share_them_make_it_less_certain():
+    first, second = by_trial(1, ("a", "b")), by_trial(2, ("a", "b"), better_by=0.1)
+    found = pair(first, second)[KEY]
+    assert (found.over, found.n_animals, found.unpaired) == ("trials", 1, ())
+    assert found.interval.low < found.difference < found.interval.high
+    assert np.mean(found.interval) == pytest.approx(found.difference, abs=1e-6)
+    old = pair(replace(first, trials=None), second)[KEY]
+    assert old.over == "neurons"
+    assert old.difference == found.difference
+    assert old.interval.high - old.interval.low < 0.5 * (found.interval.high - found.interval.low)
+
+
+def test_runs_on_the_same_trials_are_paired_and_on_others_are_not():
+    first = by_trial(1)
+    same, other = pair(first, by_trial(1, better_by=0.1))[KEY], pair(first, by_trial(1, counts_seed=1))[KEY]
+    assert same.interval == pytest.approx((same.difference, same.difference), abs=1e-6)
+    assert other.unpaired == ("a",)
+    assert other.interval.low < other.difference < other.interval.high
+
+
+def test_neurons_in_another_order_are_the_same_neurons():
+    first, second = by_trial(1), by_trial(2, better_by=0.1)
+    own = second.trials["a"]
+    task = own.tasks[KEY]
+    order = np.array([3, 0, 5, 1, 2, 4])
+    turned = TrialScores(own.subject, tuple(own.uuid[i] for i in order), own.trial, {KEY: task.of_neurons(order)})
+    again = replace(second, trials={"a": turned})
+    assert pair(first, again)[KEY].interval == pytest.approx(pair(first, second)[KEY].interval)
+
+
+def test_many_animals_are_what_an_interval_is_over():
+    eids = [f"s{i}" for i in range(8)]
+    of_six, of_two = ([f"m{i % n}" for i in range(8)] for n in (6, 2))
+    for subjects, over, n in ((of_six, "animals", 6), (of_two, "sessions", 2)):
+        first, second = by_trial(1, eids, subjects=subjects), by_trial(2, eids, better_by=0.1, subjects=subjects)
+        found = pair(first, second)[KEY]
+        assert (found.over, found.n_animals) == (over, n)
+        # what is known of one run's sessions is known of the other's
+        assert pair(first, replace(second, trials=None))[KEY].interval == found.interval
+
+
+def test_against_the_mean_rate_trials_are_resampled_too():
+    found = against_mean_rate(by_trial(1, better_by=0.2))[KEY]
+    assert found.over == "trials"
+    assert found.interval.low < found.difference < found.interval.high
 
 
 # ---- what is read ----
@@ -162,3 +232,51 @@ def test_a_damaged_table_is_one_sentence_with_its_name(tmp_path, text):
     (tmp_path / "neurons.csv").write_text(text)
     with pytest.raises(UserError, match=r"neurons\.csv: not a table of neurons"):
         read_neurons(tmp_path / "neurons.csv")
+
+
+def with_trials(folder, *, seed=1):
+    """A folder whose neurons.csv and trials.h5 are of one test."""
+    tested = by_trial(seed)
+    (own,) = tested.trials.values()
+    unknown = torch.full((len(own.uuid),), NAN, dtype=torch.float64)
+    bits = torch.tensor([one[KEY] for one in tested.neurons["a"].values()])
+    columns = dict.fromkeys(NUMBER_COLUMNS, unknown) | {KEY: bits}
+    as_tested(folder, NeuronScores(eid="a", uuid=own.uuid, region=("LP",) * 6, columns=columns, trials=own))
+    return tested
+
+
+def test_trials_that_a_test_wrote_are_read_with_it(tmp_path):
+    tested = with_trials(tmp_path)
+    found, own = read_run(tmp_path).trials["a"], tested.trials["a"]
+    assert (found.subject, found.uuid, list(found.tasks)) == ("one", own.uuid, [KEY])
+    np.testing.assert_array_equal(found.trial, own.trial)
+    task = found.tasks[KEY]
+    assert task.n_bins == 10
+    np.testing.assert_array_equal(task.spikes, own.tasks[KEY].spikes)
+    np.testing.assert_allclose(task.model_nll, own.tasks[KEY].model_nll, rtol=1e-6)
+    first, second = read_run(tmp_path), by_trial(2, better_by=0.1)
+    assert pair(first, second)[KEY].interval == pytest.approx(pair(tested, second)[KEY].interval, abs=1e-4)
+
+
+def test_trials_of_another_test_are_refused(tmp_path):
+    with_trials(tmp_path)
+    write_trials(tmp_path / "trials.h5", by_trial(5, better_by=0.3).trials)
+    with pytest.raises(UserError, match=r"trials\.h5: the mean co_smoothing_bps of a is .*two tests"):
+        read_run(tmp_path)
+    write_trials(tmp_path / "trials.h5", {})
+    with pytest.raises(UserError, match=r"trials\.h5: has no trials of co_smoothing_bps of a"):
+        read_run(tmp_path)
+
+
+def test_a_file_that_holds_no_trials_is_one_sentence_with_its_name(tmp_path):
+    with_trials(tmp_path)
+    (tmp_path / "trials.h5").write_bytes(b"no HDF5")
+    with pytest.raises(UserError, match=r"trials\.h5: not the trials of a test"):
+        read_run(tmp_path)
+
+
+def test_a_later_test_without_trials_leaves_none_of_the_earlier_test(tmp_path):
+    with_trials(tmp_path)
+    as_tested(tmp_path, scores("a"))
+    assert read_run(tmp_path).trials is None
+    assert len(list(tmp_path.glob("trials.*.h5"))) == 1

@@ -66,7 +66,13 @@ def means_of(rates, counts, regions=REGIONS):
     """What the rates score in each task, in one condition."""
     conditions = Conditions(("all trials",), np.zeros(len(rates), np.int64))
     info = SessionInfo("a", ("1", "2", "3", "4"), regions)
-    return activity_means(activity_ceiling(rates, counts, info, conditions=conditions, bin_size_s=0.1))
+    return activity_means(ceiling_of(rates, counts, info, conditions))
+
+
+def ceiling_of(rates, counts, info, conditions):
+    """The scores, whose trials are numbered 2, 4, ..."""
+    trials = 2 * np.arange(len(rates)) + 2
+    return activity_ceiling(rates, counts, info, conditions=conditions, bin_size_s=0.1, trials=trials, subject="Mouse")
 
 
 def test_each_task_scores_the_neurons_and_bins_that_a_test_scores():
@@ -83,6 +89,22 @@ def test_each_task_scores_the_neurons_and_bins_that_a_test_scores():
             }
         )
     )
+
+
+def test_the_trials_of_each_task_add_up_to_what_its_neurons_score():
+    rates, counts, _, _ = session()
+    conditions = Conditions(("all trials",), np.zeros(len(rates), np.int64))
+    found = ceiling_of(rates, counts, SessionInfo("a", ("1", "2", "3", "4"), REGIONS), conditions)
+    trials = found.trials
+    assert (trials.subject, trials.uuid, trials.trial[:2].tolist()) == ("Mouse", ("1", "2", "3", "4"), [2, 4])
+    assert {key: task.n_bins for key, task in trials.tasks.items()} == {
+        key: 2 if key == "forward_prediction_bps" else 20 for key in BPS_KEYS
+    }
+    for key, task in trials.tasks.items():
+        assert task.scored.tolist() == found.columns[key].isfinite().tolist()
+        nats, spikes = task.null_gains
+        bits = nats.sum(axis=0)[task.scored] / spikes.sum(axis=0)[task.scored] / np.log(2)
+        np.testing.assert_allclose(bits, found.columns[key][torch.from_numpy(task.scored)], atol=1e-5)
 
 
 def test_a_session_of_unknown_regions_has_no_region_tasks():
@@ -109,7 +131,7 @@ def test_true_rates_explain_averages_better_than_single_trials_and_all_of_neithe
     rates, counts, choice, _ = session(trials=300)
     conditions = task_conditions(choice, np.full(300, np.nan), np.arange(300))
     info = SessionInfo("a", ("1", "2", "3", "4"), REGIONS)
-    found = activity_ceiling(rates, counts, info, conditions=conditions, bin_size_s=0.1)
+    found = ceiling_of(rates, counts, info, conditions)
     assert conditions.names == ("choice +1", "choice -1")
     found = found.columns
     assert (found["psth_r2"] > found["r2"]).all()

@@ -114,15 +114,16 @@ def printed_tables(*tables):
     return file.getvalue()
 
 
-def test_the_table_shows_difference_interval_and_sessions_won_and_says_what_was_resampled():
+def test_the_table_shows_difference_interval_and_sessions_won_and_says_what_it_is_over():
     found = pair(of_sessions([0.0] * 6, [0.0] * 6), of_sessions([1.0] * 6, [0.5] * 6))
     text = printed_tables(paired_table({"mtm[x]": found}, "base[y]"))
     (row,) = (line for line in text.splitlines() if line.startswith("| mtm[x]"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells == ["mtm[x]", "+0.75 [+0.75, +0.75] 2-0", "-", "-", "-"]
+    assert cells == ["mtm[x]", "2", "-", "+0.75 [+0.75, +0.75] 2-0", "-", "-", "-"]
     words = " ".join(text.split())
     assert "Minus base[y]" in words
-    assert "Fewer than 5 sessions: the interval is a bootstrap over the neurons" in words
+    assert "a run has no trials.h5" in words
+    assert "over neurons as if they were independent" in words
 
 
 def test_shares_are_in_percent_and_a_dash_where_undefined():
@@ -139,6 +140,6 @@ def test_the_table_for_programs_says_the_same():
     assert (row["reference"], row["run"], row["metric"]) == ("base", "mtm", KEY)
     assert (row["n_sessions"], row["n_neurons"], row["difference"], row["share"]) == ("1", "2", "-1.5", "0.5")
     assert (row["low"], row["high"]) == ("", "")  # of two neurons
-    assert (row["sessions_won"], row["sessions_lost"], row["resampled"]) == ("0", "1", "neurons")
+    assert (row["sessions_won"], row["sessions_lost"], row["interval_over"]) == ("0", "1", "neurons")
     (row,) = csv.DictReader(paired_text({("base", "mtm"): found}).splitlines())
     assert row["share"] == ""  # of a run that is no ceiling

@@ -15,11 +15,12 @@ from neuromtm.batch import SessionInfo
 from neuromtm.data.datamodule import SessionDataModule, Split
 from neuromtm.errors import DataError
 from neuromtm.evaluation.psth import Conditions, task_conditions
-from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores
+from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores, trial_scores
 from neuromtm.evaluation.tasks import Task
 from neuromtm.metrics.absent import Absent
 from neuromtm.metrics.neurons import NUMBER_COLUMNS, neuron_metrics
 from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages
+from neuromtm.metrics.trials import TrialSums
 
 
 class BaselineScores(NamedTuple):
@@ -66,6 +67,8 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
                 info,
                 conditions=conditions._replace(number=conditions.number[trials]),
                 bin_size_s=data.bin_size_s,
+                trials=trials,
+                subject=header.subject,
             )
         yield BaselineScores(
             SessionScores(eid=eid, behavior={}, **activity_means(neurons)),
@@ -87,6 +90,8 @@ def score_tasks(
     *,
     conditions: Conditions,
     bin_size_s: float,
+    trials: np.ndarray,
+    subject: str,
 ) -> NeuronScores:
     """Score the predictions of each task, as a test scores a model.
 
@@ -96,7 +101,10 @@ def score_tasks(
         info: the session.
         conditions: conditions of these trials.
         bin_size_s: width of a bin.
+        trials: (trial,) numbers of these trials in the shard.
+        subject: name of the animal.
     """
+    sums = TrialSums(np.sort(trials), info.n_neurons)
     unknown = torch.full((info.n_neurons,), torch.nan, dtype=torch.float64)
     metrics = dict.fromkeys(NUMBER_COLUMNS, unknown)
     for task, predictor in fitted.items():
@@ -107,6 +115,8 @@ def score_tasks(
         averages = ConditionAverages(len(conditions.names), counts.shape[1], info.n_neurons)
         for held_out in predictor.predict(counts):
             bps.update(held_out.log_rates, held_out.counts, neurons=held_out.neurons)
+            own = {"trials": torch.as_tensor(trials, dtype=torch.int64), "neurons": held_out.neurons}
+            sums.update(held_out.log_rates, held_out.counts, key=f"{task}_bps", **own)
             if task == "co_smoothing":
                 for metric in shares.values():
                     metric.update(held_out.log_rates, held_out.counts, neurons=held_out.neurons)
@@ -123,6 +133,7 @@ def score_tasks(
         uuid=info.neurons,
         region=info.regions,
         columns={name: values.reshape(-1) for name, values in metrics.items()},
+        trials=trial_scores(sums, subject, info.neurons),
     )
 
 

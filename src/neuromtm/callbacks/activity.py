@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import islice
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -14,10 +15,12 @@ from neuromtm.data.datamodule import data_of
 from neuromtm.data.loader import ResumableLoader
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.psth import Conditions, task_conditions
-from neuromtm.evaluation.scores import NeuronScores, activity_means, psth_scores
+from neuromtm.evaluation.scores import NeuronScores, activity_means, psth_scores, trial_scores
 from neuromtm.evaluation.tasks import TASKS, HeldOut, Places, Task, predict_task
+from neuromtm.evaluation.trials import TrialScores
 from neuromtm.metrics.neurons import neuron_metrics
 from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, NeuronSums, Psth
+from neuromtm.metrics.trials import TrialSums
 from neuromtm.randomness import generator_for
 from neuromtm.training.masked_modeling import MaskedModeling
 
@@ -53,6 +56,7 @@ class ActivityTasks(lightning.Callback):
         self._bps: dict[Task, BitsPerSpike] = {}
         self._shares: dict[str, NeuronSums] = {}
         self._averages: dict[str, ConditionAverages] = {}
+        self._trials: dict[str, TrialSums] = {}
 
     def _require_trained_prompt(self, module: MaskedModeling) -> None:
         if self.prompt is not None and module.objective is not None:  # if there is no model, the module says so
@@ -69,7 +73,7 @@ class ActivityTasks(lightning.Callback):
         # a validation shows bits per spike only, and needs no averages
         self._shares = {name: metric.to(module.device) for name, metric in neuron_metrics(total).items() if testing}
         self.conditions, self.psths, self._averages = {}, {}, {}
-        self._places, self._condition = {}, {}
+        self._places, self._condition, self._trials = {}, {}, {}
         if testing:
             data = data_of(module.trainer)
             for eid, header in data.headers.items():
@@ -77,6 +81,8 @@ class ActivityTasks(lightning.Callback):
                 averages = ConditionAverages(len(conditions.names), data.n_bins, data.sessions[eid].n_neurons)
                 self.conditions[eid], self._averages[eid] = conditions, averages.to(module.device)
                 self._condition[eid] = torch.from_numpy(conditions.number).to(module.device)
+                trials = TrialSums(np.sort(header.splits["test"]), data.sessions[eid].n_neurons)
+                self._trials[eid] = trials.to(module.device)
 
     def _update(
         self, module: MaskedModeling, batch: Batch, *, every_neuron: bool, done: Callable[[int], None] | None = None
@@ -92,6 +98,14 @@ class ActivityTasks(lightning.Callback):
                     ):
                         places = held_out.neurons + self._offsets[group.eid]
                         self._bps[task].update(held_out.log_rates, held_out.counts, neurons=places)
+                        if group.eid in self._trials:
+                            self._trials[group.eid].update(
+                                held_out.log_rates,
+                                held_out.counts,
+                                key=f"{task}_bps",
+                                trials=group.trial,
+                                neurons=held_out.neurons,
+                            )
                         if task == "co_smoothing":
                             self._update_shares(held_out, places, group)
 
@@ -140,8 +154,13 @@ class ActivityTasks(lightning.Callback):
                         **{name: values[own] for name, values in shares.items()},
                         **psth_scores(self.psths.get(eid), session.n_neurons, bin_size_s=bin_size_s),
                     },
+                    trials=None if eid not in self._trials else self._trials_of(module, eid),
                 )
             )
+
+    def _trials_of(self, module: MaskedModeling, eid: str) -> TrialScores:
+        header = data_of(module.trainer).headers[eid]
+        return trial_scores(self._trials.pop(eid), header.subject, module.built_model.sessions[eid].neurons)
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         self._require_trained_prompt(pl_module)  # at once, not only at the first validation

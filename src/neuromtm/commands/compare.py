@@ -16,6 +16,8 @@ from neuromtm.errors import UserError
 from neuromtm.evaluation.pairing import Paired, TestedRun, pair, read_run
 from neuromtm.evaluation.references import read_ceiling
 from neuromtm.evaluation.results import Metrics
+from neuromtm.evaluation.seeds import average, spread
+from neuromtm.evaluation.trials import animals_of
 from neuromtm.files import keep_previous, require_file, whole_file, write_whole
 from neuromtm.metrics.keys import BPS_KEYS, SHORT_TITLES, columns_of
 from neuromtm.report.tables import (
@@ -24,6 +26,8 @@ from neuromtm.report.tables import (
     paired_text,
     print_tables,
     share_table,
+    spread_table,
+    spread_text,
     summary,
 )
 
@@ -39,14 +43,19 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         parser: an empty parser with the command's name.
     """
     parser.add_argument(
-        "runs", metavar="NAME=RUN", nargs="+", help="a name, and a run directory or the metrics.json of a test"
+        "runs",
+        metavar="NAME=RUN[,RUN...]",
+        nargs="+",
+        help="a name, and a run directory or the metrics.json of a test; several of them, with commas between, are "
+        "runs of one model with different seeds, whose scores are averaged",
     )
     parser.add_argument("--out", metavar="FILE", type=Path, help="JSON file for the means of each run, by its name")
     parser.add_argument(
         "--out_dir",
         metavar="DIR",
         type=Path,
-        help="folder for comparison.csv, comparison.md, sessions.png and neurons.png",
+        help="folder for comparison.csv, comparison.md, sessions.png, neurons.png and, if an entry has several runs, "
+        "seeds.csv",
     )
     parser.add_argument(
         "--ceiling",
@@ -56,9 +65,11 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--balanced", action="store_true", help="show the balanced accuracy of decoded classes too")
     options = parser.parse_args(arguments)
     require_file("--out", options.out, suffix=".json")
-    runs = _named_runs(options.runs)
+    paths = _named_paths(options.runs)
+    every = {name: [read_run(path) for path in of_entry] for name, of_entry in paths.items()}
+    runs = {name: average(name, of_entry) for name, of_entry in every.items()}
     if options.ceiling is not None:
-        _check_ceiling(options.ceiling, options.runs, runs)
+        _check_ceiling(options.ceiling, paths, runs)
     if options.out_dir is not None and len(runs) == 1:
         raise UserError("--out_dir: one run alone has nothing to be compared with. Name another run.")
     metrics = {name: run.metrics for name, run in runs.items()}
@@ -68,7 +79,10 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     if options.ceiling is not None:
         against = {name: pair(runs[options.ceiling], run) for name, run in runs.items() if name != options.ceiling}
         shares = {name: paired for name, paired in against.items() if paired}
-    tables = [comparison_table(metrics, balanced=options.balanced)]
+    animals = {name: _n_animals(run) for name, run in runs.items()}
+    tables = [comparison_table(metrics, balanced=options.balanced, animals=animals)]
+    spreads = {name: found for name, of_entry in every.items() if (found := spread(of_entry))}
+    tables += [spread_table(spreads, balanced=options.balanced)] if spreads else []
     tables += [paired_table(pairs, reference)] if pairs else []
     tables += [share_table(shares, options.ceiling)] if shares else []
     print_tables(tables)
@@ -80,29 +94,44 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         write_whole(options.out, json.dumps(summary(metrics), indent=1) + "\n")
     if options.out_dir is not None:
         _write_comparison(options.out_dir, metrics, pairs, shares, options.ceiling, tables)
+        if spreads:
+            keep_previous(options.out_dir / "seeds.csv")
+            write_whole(options.out_dir / "seeds.csv", spread_text(spreads))
 
 
-def _named_runs(given: Sequence[str]) -> dict[str, TestedRun]:
-    runs = {}
+def _named_paths(given: Sequence[str]) -> dict[str, list[Path]]:
+    """Name of each entry -> its runs, one or several."""
+    entries = {}
     for one in given:
         name, _, path = one.partition("=")
         if not (name and path):
             raise UserError(f"{one}: give each run as NAME=RUN, e.g. mtm=runs/finetune.")
-        if name in runs:
+        if name in entries:
             raise UserError(f"{one}: the name {name} is given twice. Choose another.")
-        if not Path(path).exists():
-            raise UserError(f"{path}: no such run directory or metrics file.")
-        runs[name] = read_run(Path(path))
-    return runs
+        # a folder's own name may hold a comma
+        paths = [path] if Path(path).exists() else path.split(",")
+        for run in paths:
+            if not run or not Path(run).exists():
+                raise UserError(f"{run or one}: no such run directory or metrics file.")
+        if len({Path(run).resolve() for run in paths}) < len(paths):
+            raise UserError(f"{one}: a run is named twice in one entry. Name each seed's run once.")
+        entries[name] = [Path(run) for run in paths]
+    return entries
 
 
-def _check_ceiling(name: str, given: Sequence[str], runs: Mapping[str, TestedRun]) -> None:
+def _n_animals(run: TestedRun) -> int | None:
+    animals = animals_of(list(run.metrics["sessions"]), run.trials)
+    return None if animals is None else len(set(animals))
+
+
+def _check_ceiling(name: str, paths: Mapping[str, Sequence[Path]], runs: Mapping[str, TestedRun]) -> None:
     """Refuse a run that is no ceiling, or that lacks a session of a run compared with it."""
     if name not in runs:
         raise UserError(f"--ceiling {name}: no run of that name. There are: {', '.join(runs)}.")
-    path = dict(one.split("=", 1) for one in given)[name]
+    if len(paths[name]) > 1:
+        raise UserError(f"--ceiling {name}: names several runs. True rates have no seeds: name one folder.")
     eids = dict.fromkeys(eid for other, run in runs.items() if other != name for eid in run.metrics["sessions"])
-    read_ceiling(Path(path), eids=eids)
+    read_ceiling(paths[name][0], eids=eids)
 
 
 def _write_comparison(

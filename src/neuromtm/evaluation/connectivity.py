@@ -5,8 +5,9 @@ beside these scores: from nothing (the usual course of a trial, which the model 
 together.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from neuromtm.files import table_text
 from neuromtm.masking.inter_region import show_one_region
 from neuromtm.masking.objective import Objective
 from neuromtm.masking.regions import known_regions
+from neuromtm.metrics.intervals import Interval, over_sessions
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
 CONNECTIVITY_FILE = "connectivity.csv"
@@ -174,7 +176,7 @@ def connectivity_text(pairs: Sequence[Pair]) -> str:
 def mean_text(pairs: Sequence[Pair]) -> str:
     """The text of connectivity_mean.csv: one row per ordered pair of regions that any session has.
 
-    Means and bootstrap intervals are over the sessions that have both regions. An interval is empty if the sessions are
+    Means and their t intervals are over the sessions that have both regions. An interval is empty if the sessions are
     too few.
     """
     together: dict[tuple[str, str], list[Pair]] = {}
@@ -185,12 +187,16 @@ def mean_text(pairs: Sequence[Pair]) -> str:
         cells = []
         for metric in ("bps", "gain"):
             means = np.array([getattr(pair, metric).mean() for pair in found])
-            cells += _mean_cells(means, metric, "sessions", *name)
+            cells += _cells(means, partial(over_sessions, means))
         rows.append([*name, len(found), *cells])
     return table_text(MEAN_COLUMNS, rows)
 
 
 def _mean_cells(values: np.ndarray, *name: str) -> list[float | None]:
+    return _cells(values, lambda: bootstrap_mean(values, "connectivity", *name))
+
+
+def _cells(values: np.ndarray, interval: Callable[[], Interval | None]) -> list[float | None]:
     # rates that diverged score minus infinity, which has no interval
-    interval = bootstrap_mean(values, "connectivity", *name) if np.isfinite(values).all() else None
-    return [values.mean(), *((None, None) if interval is None else interval)]
+    ends = interval() if np.isfinite(values).all() else None
+    return [values.mean(), *((None, None) if ends is None else ends)]

@@ -1,7 +1,7 @@
 """Comparison of two runs, neuron by neuron and session by session."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,11 +10,18 @@ import numpy as np
 
 from neuromtm.errors import UserError
 from neuromtm.evaluation.results import METRICS_FILE, NEURONS_FILE, Metrics, NeuronTable, read_metrics, read_neurons
-from neuromtm.evaluation.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means
+from neuromtm.evaluation.statistics import bootstrap_mean_of_means
+from neuromtm.evaluation.trials import TRIALS_FILE, TaskTrials, TrialScores, animals_of, read_trials_file
+from neuromtm.metrics.intervals import (
+    Gains,
+    Interval,
+    SessionDifference,
+    difference_interval,
+    level_of,
+    mean_bits_per_spike,
+    over_sessions,
+)
 from neuromtm.metrics.keys import BPS_KEYS
-
-FEWEST_SESSIONS = 5
-"""fewest sessions that are resampled; with fewer sessions, neurons are resampled within each session"""
 
 TOLERANCE = 1e-4
 """largest difference of a metric in metrics.json from the mean of its column in neurons.csv, which has six digits"""
@@ -29,6 +36,12 @@ class TestedRun:
     metrics: Metrics
     neurons: NeuronTable | None
     """None if there is no neurons.csv"""
+    trials: Mapping[str, TrialScores] | None = None
+    """eid -> sums of each test trial; None if there is no trials.h5"""
+
+
+Over = Literal["animals", "sessions", "trials", "neurons"]
+"""what an interval is over; over neurons, as if they were independent, only where a run has no trials.h5"""
 
 
 class SessionPair(NamedTuple):
@@ -47,10 +60,14 @@ class Paired:
     key: str
     sessions: Mapping[str, SessionPair]
     """eid -> neurons; only sessions with a neuron that both runs score"""
-    resampled: Literal["sessions", "neurons"]
-    """what is resampled for the interval"""
+    over: Over
+    """what the interval is over"""
     interval: Interval | None
-    """95 % bootstrap interval of the difference"""
+    """95 % interval of the difference"""
+    n_animals: int | None = None
+    """animals of these sessions; None if unknown"""
+    unpaired: tuple[str, ...] = ()
+    """eids of the sessions of which the two runs scored other trials, so that trials were resampled apart"""
 
     @property
     def n_neurons(self) -> int:
@@ -77,38 +94,79 @@ class Paired:
 
 
 def pair(reference: TestedRun, run: TestedRun) -> dict[str, Paired]:
-    """Match two runs' neurons by eid and uuid.
+    """Match two runs' neurons by eid and uuid, and their trials by number.
 
     Returns:
         Key of metrics.json -> the pair, for the activity tasks in which both runs score some neuron; empty if a run has
         no neurons.csv.
     """
-    if reference.neurons is None or run.neurons is None:
-        return {}
-    return {key: paired for key in BPS_KEYS if (paired := _pair(key, reference.neurons, run.neurons)).sessions}
+    return _pairs(run, reference)
 
 
 def against_mean_rate(run: TestedRun) -> dict[str, Paired]:
     """Pair a run with each neuron's mean rate, which scores 0 bits per spike. Returns are those of `pair`."""
-    zeros = {
-        eid: {uuid: dict.fromkeys(BPS_KEYS, 0.0) for uuid in neurons} for eid, neurons in (run.neurons or {}).items()
-    }
-    return pair(TestedRun(run.metrics, zeros), run)
+    return _pairs(run, None)
 
 
-def _pair(key: str, reference: NeuronTable, run: NeuronTable) -> Paired:
-    sessions = {}
-    for eid in (eid for eid in reference if eid in run):
-        both = [u for u, metrics in reference[eid].items() if key in metrics and key in run[eid].get(u, {})]
+def _pairs(run: TestedRun, reference: TestedRun | None) -> dict[str, Paired]:
+    if run.neurons is None or (reference is not None and reference.neurons is None):
+        return {}
+    found = {key: _pair(key, run, reference) for key in BPS_KEYS}
+    return {key: paired for key, paired in found.items() if paired.sessions}
+
+
+def _pair(key: str, run: TestedRun, reference: TestedRun | None) -> Paired:
+    """Pair a run with a reference; None stands for the mean rate of each neuron."""
+    sessions, matched = {}, {}
+    for eid, own in (run.neurons or {}).items():
+        others = own if reference is None else (reference.neurons or {}).get(eid, {})
+        both = [u for u in others if key in others[u] and key in own.get(u, {})]
         if both:
-            columns = (np.array([table[eid][uuid][key] for uuid in both]) for table in (reference, run))
-            sessions[eid] = SessionPair(*columns)
-    differences = [pair.run - pair.reference for pair in sessions.values()]
-    if len(sessions) >= FEWEST_SESSIONS:
-        interval = bootstrap_mean(np.array([values.mean() for values in differences]), "compare", key)
-        return Paired(key=key, sessions=sessions, resampled="sessions", interval=interval)
-    interval = bootstrap_mean_of_means(differences, "compare", key)
-    return Paired(key=key, sessions=sessions, resampled="neurons", interval=interval)
+            beside = [0.0 if reference is None else others[uuid][key] for uuid in both]
+            sessions[eid] = SessionPair(np.array(beside), np.array([own[uuid][key] for uuid in both]))
+            matched[eid] = both
+    if reference is not None:  # the order of the first run
+        sessions = {eid: sessions[eid] for eid in reference.neurons or {} if eid in sessions}
+    animals = animals_of(list(sessions), run.trials) or animals_of(list(sessions), reference and reference.trials)
+    about = {"key": key, "sessions": sessions, "n_animals": None if animals is None else len(set(animals))}
+    if not sessions or level_of(len(sessions), animals) != "trials":
+        over = level_of(len(sessions), animals)
+        means = [float((one.run - one.reference).mean()) for one in sessions.values()]
+        return Paired(**about, over=over, interval=over_sessions(means, animals))
+    differences = [_by_trial(eid, key, matched[eid], run, reference) for eid in sessions]
+    known = [one for one in differences if one is not None]
+    if len(known) < len(sessions):
+        groups = [one.run - one.reference for one in sessions.values()]
+        return Paired(**about, over="neurons", interval=bootstrap_mean_of_means(groups, "compare", key))
+    unpaired = tuple(eid for eid, one in zip(sessions, known, strict=True) if one.minus is not None)
+    found = difference_interval(known, animals, "compare", key)
+    return Paired(**about, over=found.over, interval=found.interval, unpaired=unpaired)
+
+
+def _by_trial(
+    eid: str, key: str, uuids: Sequence[str], run: TestedRun, reference: TestedRun | None
+) -> SessionDifference | None:
+    """The difference in one session, trial by trial; None if a run has no sums of the session's trials."""
+    own = _chosen(eid, key, uuids, run)
+    if own is None or reference is None:
+        return None if own is None else SessionDifference(own.null_gains)
+    other = _chosen(eid, key, uuids, reference)
+    if other is None:
+        return None
+    # both runs have trials, for `_chosen` has found them
+    numbers = [(one.trials or {})[eid].trial for one in (run, reference)]
+    if np.array_equal(*numbers) and np.array_equal(own.spikes, other.spikes):
+        return SessionDifference(Gains(other.model_nll - own.model_nll, own.spikes))
+    return SessionDifference(own.null_gains, other.null_gains)
+
+
+def _chosen(eid: str, key: str, uuids: Sequence[str], run: TestedRun) -> TaskTrials | None:
+    """A task's trials with these neurons, in their order; None if they are not known."""
+    session = (run.trials or {}).get(eid)
+    if session is None or key not in session.tasks:
+        return None
+    place = {uuid: i for i, uuid in enumerate(session.uuid)}
+    return session.tasks[key].of_neurons(np.array([place[uuid] for uuid in uuids]))
 
 
 def shares_explained(neurons: NeuronTable | None) -> dict[str, float]:
@@ -142,7 +200,12 @@ def read_run(path: Path) -> TestedRun:
         return TestedRun(metrics, None)
     table = read_neurons(neurons)
     _check_one_test(neurons, metrics, table)
-    return TestedRun(metrics, table)
+    by_trial = path.with_name(f"{TRIALS_FILE.removesuffix('.h5')}{middle}.h5")
+    if not by_trial.exists():
+        return TestedRun(metrics, table)
+    trials = read_trials_file(by_trial)
+    _check_trials(by_trial, trials, table)
+    return TestedRun(metrics, table, trials)
 
 
 def _check_one_test(path: Path, metrics: Metrics, table: NeuronTable) -> None:
@@ -162,3 +225,21 @@ def _columns(table: NeuronTable) -> Iterator[tuple[str, str, list[float]]]:
             values = [metrics[key] for metrics in neurons.values() if key in metrics]
             if values:
                 yield eid, key, values
+
+
+def _check_trials(path: Path, trials: Mapping[str, TrialScores], table: NeuronTable) -> None:
+    for eid, neurons in table.items():
+        for key in BPS_KEYS:
+            written = [metrics[key] for metrics in neurons.values() if key in metrics]
+            task = trials[eid].tasks.get(key) if eid in trials else None
+            if task is None or not written:
+                if written:
+                    raise UserError(f"{path}: has no trials of {key} of {eid}. Test the run again.")
+                continue
+            gains = task.null_gains
+            found = float(mean_bits_per_spike(gains.nats.sum(axis=0), gains.spikes.sum(axis=0)))
+            if not math.isclose(found, np.mean(written), rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+                raise UserError(
+                    f"{path}: the mean {key} of {eid} is {found:.6g} by its trials, but {np.mean(written):.6g} by "
+                    "the neurons.csv beside it: they are of two tests. Test the run again."
+                )

@@ -14,6 +14,7 @@ import numpy as np
 
 from neuromtm.errors import DataError, UserError
 from neuromtm.evaluation.statistics import bootstrap_mean
+from neuromtm.evaluation.trials import TRIALS_FILE, write_trials
 from neuromtm.files import keep_previous, read_table, reason_of, table_text, write_whole
 from neuromtm.metrics.keys import BPS_KEYS
 from neuromtm.metrics.neurons import NEURON_COLUMNS, NUMBER_COLUMNS
@@ -122,7 +123,7 @@ def write_results(
     neurons: Sequence[NeuronScores],
     behavior: str | None = None,
 ) -> Metrics:
-    """Write metrics.json and the tables into a run's folder. Those of an earlier test are renamed and kept.
+    """Write metrics.json, the tables and trials.h5 into a run's folder. Those of an earlier test are renamed and kept.
 
     Args:
         folder: the run directory.
@@ -137,6 +138,10 @@ def write_results(
         DataError: if a metric is not finite; earlier results then stay as they are.
     """
     metrics = metrics_of(sessions)
+    keep_previous(folder / TRIALS_FILE)
+    trials = {table.eid: table.trials for table in neurons if table.trials is not None}
+    if trials:
+        write_trials(folder / TRIALS_FILE, trials)
     # the tables first: once metrics.json is new, its neurons.csv is there too
     for name, text in (
         (NEURONS_FILE, neurons_text(neurons)),

@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neuromtm.evaluation.trials import TaskTrials, TrialScores
 from neuromtm.metrics.keys import BPS_KEYS
 from neuromtm.metrics.spikes import Psth, mean_over_neurons
+from neuromtm.metrics.trials import SumsByTrial, TrialSums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,8 @@ class NeuronScores:
     region: tuple[str, ...]
     columns: Mapping[str, Tensor]
     """`NUMBER_COLUMNS` of neurons.csv -> (neuron,) its values, NaN where undefined"""
+    trials: TrialScores | None = None
+    """the sums of each trial, of which the bits per spike are made; None if they were not kept, as in a validation"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,29 @@ def psth_scores(psth: Psth | None, n_neurons: int, *, bin_size_s: float) -> dict
         return {"psth_r2": unknown, "firing_rate_hz": unknown}
     spikes = torch.where(psth.trials > 0, psth.trials * psth.observed, 0).sum(dim=(0, 1))
     return {"psth_r2": psth.r2(), "firing_rate_hz": spikes / psth.trials.sum(dim=(0, 1)) / bin_size_s}
+
+
+def trial_scores(sums: TrialSums, subject: str, uuid: Sequence[str]) -> TrialScores:
+    """A session's trials as they are written. Trials that were not scored and tasks without a neuron are left out.
+
+    Args:
+        sums: of the session, over all ranks.
+        subject: name of the animal.
+        uuid: of each neuron.
+    """
+    found = SumsByTrial(*(part.cpu() for part in sums.compute()))
+    seen = found.seen.numpy()
+    tasks = {
+        key: TaskTrials(
+            int(found.n_bins[task]),
+            found.model_nll[task].numpy()[seen],
+            found.spikes[task].numpy()[seen].astype(np.int64),
+            found.scored[task].numpy(),
+        )
+        for task, key in enumerate(BPS_KEYS)
+        if found.scored[task].any()
+    }
+    return TrialScores(subject, tuple(uuid), sums.number.cpu().numpy()[seen], tasks)
 
 
 def pooled(neurons: Sequence[NeuronScores], name: str) -> np.ndarray:

@@ -1,26 +1,18 @@
-"""How certain a mean is: bootstrap intervals. The name of the values seeds the draws."""
+"""How certain a mean over neurons is: bootstrap intervals. The name of the values seeds the draws.
+
+They hold for neurons that are independent of each other, which those of one session are not quite: intervals of
+differences between runs are in `metrics.intervals`.
+"""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from neuromtm.metrics.intervals import CONFIDENCE, N_RESAMPLES, Interval
 from neuromtm.randomness import numpy_generator_for
-
-N_RESAMPLES = 2000
-"""resamples of a bootstrap; with so many, the ends of an interval move by about 2 % of its width between seeds"""
-
-CONFIDENCE = 0.95
 
 FEWEST_FOR_AN_INTERVAL = 5
 """values; fewer have too few different resamples, and their interval is far too narrow"""
-
-
-class Interval(NamedTuple):
-    """A confidence interval of a mean."""
-
-    low: float
-    high: float
 
 
 def bootstrap_mean(values: np.ndarray, *name: int | str) -> Interval | None:

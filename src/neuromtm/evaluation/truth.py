@@ -21,11 +21,12 @@ from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, beh
 from neuromtm.decoding.targets import read_target
 from neuromtm.errors import DataError
 from neuromtm.evaluation.psth import Conditions, task_conditions
-from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores
+from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores, trial_scores
 from neuromtm.evaluation.tasks import TASKS, Task, n_forward_bins
 from neuromtm.masking.regions import regions_for
 from neuromtm.metrics.neurons import neuron_metrics
 from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages
+from neuromtm.metrics.trials import TrialSums
 
 SMALLEST_RATE = 2.0**-24
 """expected spikes per bin; shards hold true rates in half precision, and a rate that rounds to 0 is taken as this"""
@@ -82,6 +83,8 @@ def _session(path: Path) -> Ceiling:
         header.info,
         conditions=conditions._replace(number=conditions.number[trials]),
         bin_size_s=header.bin_size_s,
+        trials=trials,
+        subject=header.subject,
     )
     session = SessionScores(
         eid=header.eid,
@@ -96,7 +99,14 @@ def _of_splits(dataset: h5py.Dataset, header: ShardHeader) -> Splits:
 
 
 def activity_ceiling(
-    rates: np.ndarray, counts: np.ndarray, info: SessionInfo, *, conditions: Conditions, bin_size_s: float
+    rates: np.ndarray,
+    counts: np.ndarray,
+    info: SessionInfo,
+    *,
+    conditions: Conditions,
+    bin_size_s: float,
+    trials: np.ndarray,
+    subject: str,
 ) -> NeuronScores:
     """Score true rates in the four activity tasks, as a test scores a model.
 
@@ -106,13 +116,23 @@ def activity_ceiling(
         info: the session.
         conditions: conditions of these trials.
         bin_size_s: width of a bin.
+        trials: (trial,) numbers of these trials in the shard.
+        subject: name of the animal.
     """
+    sums = TrialSums(np.sort(trials), info.n_neurons)
     log_rates, spikes = torch.from_numpy(rates).clamp(min=SMALLEST_RATE).log(), torch.from_numpy(counts)
     region, metrics = info.region_index(), {}
     for task in TASKS:
         first_bin = rates.shape[1] - n_forward_bins(rates.shape[1]) if task == "forward_prediction" else 0
-        bps = BitsPerSpike(info.n_neurons)
-        bps.update(log_rates[:, first_bin:], spikes[:, first_bin:], scored=_scored(task, region))
+        bps, scored = BitsPerSpike(info.n_neurons), _scored(task, region)
+        bps.update(log_rates[:, first_bin:], spikes[:, first_bin:], scored=scored)
+        sums.update(
+            log_rates[:, first_bin:, scored],
+            spikes[:, first_bin:, scored],
+            key=f"{task}_bps",
+            trials=torch.as_tensor(trials, dtype=torch.int64),
+            neurons=torch.nonzero(scored)[:, 0],
+        )
         metrics[f"{task}_bps"] = bps.compute()
     for name, metric in neuron_metrics(info.n_neurons).items():
         metric.update(log_rates, spikes)
@@ -125,6 +145,7 @@ def activity_ceiling(
         uuid=info.neurons,
         region=info.regions,
         columns={name: values.reshape(-1) for name, values in metrics.items()},
+        trials=trial_scores(sums, subject, info.neurons),
     )
 
 

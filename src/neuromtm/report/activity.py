@@ -10,14 +10,15 @@ from neuromtm.errors import UserError
 from neuromtm.evaluation.pairing import Paired, TestedRun, against_mean_rate, pair, read_run, shares_explained
 from neuromtm.evaluation.references import read_baseline, read_ceiling, share_of_ceiling
 from neuromtm.evaluation.results import REGIONS_FILE, WHOLE_SESSION, RegionMean, read_regions
-from neuromtm.evaluation.statistics import Interval, bootstrap_mean
+from neuromtm.evaluation.trials import animals_of
+from neuromtm.metrics.intervals import Interval, over_sessions
 from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, SHORT_TITLES, TASK_TITLES, columns_of
 from neuromtm.metrics.neurons import NUMBER_COLUMNS
 from neuromtm.plots.summary import Scored, summary_plot
 from neuromtm.report.behavior import behavior_of
 from neuromtm.report.pictures import picture, picture_of
 from neuromtm.report.run import RunFolder, baseline_command
-from neuromtm.report.tables import RESAMPLED
+from neuromtm.report.tables import interval_notes
 from neuromtm.report.texts import METRICS, PAGE, STATISTICS
 from neuromtm.report.verdict import TaskStanding, activity_verdict, decoded_sentence, paired_standing, standing
 from neuromtm.report.view import (
@@ -190,8 +191,8 @@ def _ceiling_cells(paired: Paired) -> list[str]:
 
 
 def _glance_notes(held: Mapping[str, Held]) -> list[str]:
-    kinds = {one.chance.resampled for one in held.values() if one.chance is not None}
-    notes = [RESAMPLED[kind] for kind in sorted(kinds)]
+    pairs = [*(one.chance for one in held.values()), *(one.baseline[1] for one in held.values() if one.baseline)]
+    notes = interval_notes(paired for paired in pairs if paired is not None)
     notes += [PAGE["baseline"]] if any(one.baseline for one in held.values()) else []
     notes += [PAGE["ceiling"]] if any(one.ceiling for one in held.values()) else []
     return notes
@@ -206,15 +207,16 @@ def _scores(run: TestedRun, held: Mapping[str, Held]) -> Table:
 
     def interval(key: str) -> Interval | None:
         chance = held[key].chance if key in held else None
-        if chance is not None and chance.resampled == "sessions":
+        if chance is not None and chance.over in ("animals", "sessions"):
             return chance.interval  # the same as in the table above
-        return bootstrap_mean(_values(run, key), "report", key)
+        scored = [eid for eid, metrics in run.metrics["sessions"].items() if key in metrics]
+        return over_sessions(_values(run, key), animals_of(scored, run.trials))
 
     lines = {**run.metrics["sessions"], "mean over sessions": run.metrics["mean"]}
     rows = [[name, *(cell(metrics, one.key, one.chance) for one in columns)] for name, metrics in lines.items()]
     intervals = [_ends(interval(column.key)) for column in columns]
     if any(ends != ABSENT for ends in intervals):
-        rows.append(["95 % interval over sessions", *intervals])
+        rows.append(["95 % interval", *intervals])
     return Table(head=["session", *(column.title for column in columns)], rows=rows)
 
 

@@ -1,7 +1,7 @@
 """Runs side by side: tables for people, a summary and a table for programs."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
 from rich import box
@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from neuromtm.evaluation.pairing import FEWEST_SESSIONS, Paired
+from neuromtm.evaluation.pairing import Over, Paired
 from neuromtm.evaluation.references import share_of_ceiling
 from neuromtm.evaluation.results import Metrics
+from neuromtm.evaluation.seeds import Spread
 from neuromtm.files import table_text
+from neuromtm.metrics.intervals import FEWEST
 from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, Column, columns_of
 
 PLAIN_WIDTH = 1000
@@ -27,11 +29,14 @@ def summary(runs: Mapping[str, Metrics]) -> dict[str, dict[str, float]]:
     return {name: dict(metrics["mean"]) for name, metrics in runs.items()}
 
 
-def comparison_table(runs: Mapping[str, Metrics], *, balanced: bool = False) -> Table:
+def comparison_table(
+    runs: Mapping[str, Metrics], *, balanced: bool = False, animals: Mapping[str, int | None] | None = None
+) -> Table:
     """One row per run and one column per metric, with chance levels in brackets.
 
     Args:
         runs: name -> its metrics, as `read_metrics` gives them.
+        animals: name -> how many animals its sessions are of, where it is known; without it there is no such column.
         balanced: whether classes have a column of their balanced accuracy too.
     """
     columns = columns_of((key for metrics in runs.values() for key in metrics["mean"]), balanced=balanced)
@@ -43,11 +48,14 @@ def comparison_table(runs: Mapping[str, Metrics], *, balanced: bool = False) -> 
     )
     table.add_column("run", no_wrap=True)
     table.add_column("sessions", justify="right", no_wrap=True)
+    if animals is not None:
+        table.add_column("animals", justify="right", no_wrap=True)
     for column in columns:
         table.add_column(column.title, justify="right", no_wrap=True)
     for name, metrics in runs.items():
-        cells = (_cell(metrics["mean"], column) for column in columns)
-        table.add_row(Text(name), str(len(metrics["sessions"])), *cells)
+        cells = [_cell(metrics["mean"], column) for column in columns]
+        counted = [] if animals is None else [_count(animals.get(name))]
+        table.add_row(Text(name), str(len(metrics["sessions"])), *counted, *cells)
     return table
 
 
@@ -69,31 +77,84 @@ def paired_table(pairs: Mapping[str, Mapping[str, Paired]], reference: str) -> T
         pairs: name of each other run -> key of metrics.json -> the run beside the reference, as `pair` gives it.
         reference: name of the run that the others are compared with.
     """
-    kinds = {paired.resampled for of_run in pairs.values() for paired in of_run.values()}
+    every = [paired for of_run in pairs.values() for paired in of_run.values()]
     title = (
         f"Minus {reference}, neurons that both score: difference in bits per spike [95 % interval], sessions won-lost."
     )
     table = Table(
         title=Text(title),  # a name may hold brackets, which rich would take for a style
-        caption=" ".join(RESAMPLED[kind] for kind in sorted(kinds)) or None,
+        caption=" ".join(interval_notes(every)) or None,
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("run", no_wrap=True)
+    for name in ("sessions", "animals"):
+        table.add_column(name, justify="right", no_wrap=True)
     for column in COLUMNS:
         if column.key in BPS_KEYS:
             table.add_column(column.title, justify="right", no_wrap=True)
     for name, of_run in pairs.items():
-        table.add_row(Text(name), *(Text(_paired_cell(of_run.get(key))) for key in BPS_KEYS))
+        most = max(of_run.values(), key=lambda paired: len(paired.sessions))
+        counted = (str(len(most.sessions)), _count(most.n_animals))
+        table.add_row(Text(name), *counted, *(Text(_paired_cell(of_run.get(key))) for key in BPS_KEYS))
     return table
 
 
-RESAMPLED = {
-    "neurons": f"Fewer than {FEWEST_SESSIONS} sessions: the interval is a bootstrap over the neurons of these "
-    "sessions, and says nothing of other animals.",
-    "sessions": "The interval is a bootstrap over sessions; of few sessions it is too narrow.",
+INTERVALS: dict[Over, str] = {
+    "animals": "The interval is over animals: it is about further animals like these.",
+    "sessions": f"The interval is over sessions, for there are not {FEWEST} animals or their names are unknown: it is "
+    "about further sessions of the same animals, and says nothing of other animals.",
+    "trials": f"Fewer than {FEWEST} sessions: the interval is over test trials, which are resampled within each "
+    "session. It is about these sessions only, and says nothing of other sessions or animals.",
+    "neurons": f"Fewer than {FEWEST} sessions, and a run has no trials.h5, because an older version tested it: the "
+    "interval is of the old kind, over neurons as if they were independent, and too narrow. Test the run again.",
 }
 """what an interval is over -> the note on it"""
+
+
+def interval_notes(pairs: Iterable[Paired]) -> list[str]:
+    """What the intervals of these pairs are over, in sentences."""
+    pairs = list(pairs)
+    notes = [note for over, note in INTERVALS.items() if any(paired.over == over for paired in pairs)]
+    if unpaired := dict.fromkeys(eid for paired in pairs for eid in paired.unpaired):
+        notes.append(f"Tested on other trials in {', '.join(unpaired)}: there the runs' trials are resampled apart.")
+    return notes
+
+
+def spread_table(spreads: Mapping[str, Mapping[str, Spread]], *, balanced: bool = False) -> Table:
+    """One row per entry of several runs: how much the means over sessions differ between the runs.
+
+    Args:
+        spreads: name of the entry -> key of metrics.json -> the spread of its runs.
+        balanced: as for `comparison_table`.
+    """
+    columns = columns_of((key for of_entry in spreads.values() for key in of_entry), balanced=balanced)
+    table = Table(
+        title="Entries of several runs (seeds): their scores are averaged. Standard deviation of the runs' means.",
+        caption="Intervals of differences are of the averages. They are not over seeds: hold a difference against this "
+        "spread, too.",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("entry", no_wrap=True)
+    table.add_column("runs", justify="right", no_wrap=True)
+    for column in columns:
+        table.add_column(column.title, justify="right", no_wrap=True)
+    for name, of_entry in spreads.items():
+        n_runs = max((one.n for one in of_entry.values()), default=0)
+        cells = (ABSENT if c.key not in of_entry else f"{of_entry[c.key].deviation:.3f}" for c in columns)
+        table.add_row(Text(name), str(n_runs), *cells)
+    return table
+
+
+SPREAD_COLUMNS = ("run", "metric", "n_runs", "mean", "standard_deviation", "lowest", "highest")
+"""of seeds.csv: of the runs' means over sessions"""
+
+
+def spread_text(spreads: Mapping[str, Mapping[str, Spread]]) -> str:
+    """The text of seeds.csv: one row per entry and metric. The arguments are those of `spread_table`."""
+    rows = [(name, key, *one) for name, of_entry in spreads.items() for key, one in of_entry.items()]
+    return table_text(SPREAD_COLUMNS, rows)
 
 
 def _paired_cell(paired: Paired | None) -> str:
@@ -132,10 +193,11 @@ def print_tables(tables: Sequence[Table], file: TextIO | None = None) -> None:
 
 
 PAIRED_COLUMNS = (
-    *("reference", "run", "metric", "n_sessions", "n_neurons", "reference_mean", "run_mean", "difference"),
-    *("low", "high", "resampled", "sessions_won", "sessions_lost", "share"),
+    *("reference", "run", "metric", "n_animals", "n_sessions", "n_neurons", "reference_mean", "run_mean"),
+    *("difference", "low", "high", "interval_over", "sessions_won", "sessions_lost", "share"),
 )
-"""of comparison.csv: `low` and `high` are the ends of the interval of `difference`; `share` is of the ceiling"""
+"""of comparison.csv: `low` and `high` are the ends of the interval of `difference`, and `interval_over` says what is
+resampled or drawn from; `share` is of the ceiling"""
 
 
 def paired_text(pairs: Mapping[tuple[str, str], Mapping[str, Paired]], ceiling: str | None = None) -> str:
@@ -149,9 +211,9 @@ def paired_text(pairs: Mapping[tuple[str, str], Mapping[str, Paired]], ceiling: 
     for (reference, run), of_run in pairs.items():
         for key, paired in of_run.items():
             numbers = [*paired.means.mean(axis=0), paired.difference, *(paired.interval or (None, None))]
-            counted = (len(paired.sessions), paired.n_neurons)
+            counted = (paired.n_animals, len(paired.sessions), paired.n_neurons)
             share = share_of_ceiling(paired) if reference == ceiling else None
-            won = (paired.resampled, paired.wins, paired.losses, share)
+            won = (paired.over, paired.wins, paired.losses, share)
             rows.append([reference, run, key, *counted, *numbers, *won])
     return table_text(PAIRED_COLUMNS, rows)
 
@@ -162,6 +224,10 @@ def _print(table: Table, file: TextIO | None) -> None:
         console.width = PLAIN_WIDTH
         table.box = box.MARKDOWN
     console.print(table)
+
+
+def _count(n: int | None) -> str:
+    return ABSENT if n is None else str(n)
 
 
 def _cell(means: Mapping[str, float], column: Column) -> str:

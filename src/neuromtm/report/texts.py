@@ -88,8 +88,8 @@ PAGE = {
     "no_behaviour": "No behaviour was decoded: the data has none, or none that could be learned.",
     "no_pictures": "There is no figures/ in this folder. A test of a model draws the pictures.",
     "scores": "A session's bits per spike are the mean over its neurons that have a spike in the scored bins. Chance "
-    "levels are in brackets. The interval is a bootstrap over sessions, given for five sessions or more. If the "
-    "sessions are few, it is too narrow.",
+    "levels are in brackets. The interval is over animals if there are five or more, else over sessions, if there are "
+    "five or more.",
     "absent": "Not scored, because the data has no such label or no neuron that the task could score: ",
     "neurons": "The spread of each metric over the neurons of all sessions that have it.",
     "regions": "Mean over neurons in bits per spike, with its 95 % interval by bootstrap over neurons if there are "

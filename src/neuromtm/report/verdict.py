@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from neuromtm.evaluation.pairing import Paired
-from neuromtm.evaluation.statistics import Interval, bootstrap_mean
+from neuromtm.metrics.intervals import Interval, over_sessions
 from neuromtm.metrics.keys import BASELINES, SCORE_NAMES, TASK_TITLES, behaviors
 from neuromtm.report.view import Level, Verdict
 
@@ -128,7 +128,7 @@ def decoder_verdict(sessions: Mapping[str, Mapping[str, float]]) -> Verdict:
     points = np.array(pairs)
     differences = points[:, 0] - points[:, 1]
     n_above, n = int((differences > 0).sum()), len(points)
-    of_mean = standing(float(differences.mean()), bootstrap_mean(differences, "report", behavior))
+    of_mean = standing(float(differences.mean()), over_sessions(differences))
     level: Level = "poor" if of_mean != "better" else "good" if n_above == n else "mixed"
     short = {"poor": "No better than chance", "good": "Better than chance", "mixed": "Better than chance on average"}
     model, chance = points.mean(axis=0)

@@ -1,0 +1,228 @@
+"""Honest intervals of differences in bits per spike: what is resampled are trials, sessions or animals, not neurons.
+
+Neurons of one session share its trials: a trial in which the animal is drowsy changes the counts and the predictions of
+all of them. An interval that draws neurons as if they were independent is therefore too narrow. What is independent of
+each other are animals, else sessions, else trials. docs/evaluation.md shows how often these intervals hold the truth.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from neuromtm.randomness import numpy_generator_for
+
+CONFIDENCE = 0.95
+N_RESAMPLES = 2000
+"""resamples of a bootstrap; with so many, the ends of an interval move by about 2 % of its width between seeds"""
+FEWEST = 5
+"""fewest animals or sessions that an interval can be over; below, the spread between so few says too little"""
+
+Level = Literal["animals", "sessions", "trials"]
+
+
+class Interval(NamedTuple):
+    """A 95 % confidence interval."""
+
+    low: float
+    high: float
+
+
+class Gains(NamedTuple):
+    """What a prediction gains over another one, trial by trial, in one session."""
+
+    nats: np.ndarray
+    """(trial, neuron) sum over a trial's scored bins of the other's Poisson cost minus the prediction's own"""
+    spikes: np.ndarray
+    """(trial, neuron) spikes in these bins"""
+
+
+class SessionDifference(NamedTuple):
+    """The difference of two runs in one session: the score of `gains` minus the scores of `minus`."""
+
+    gains: Gains
+    """of the run over the reference if both scored the same trials; else over each neuron's mean rate"""
+    minus: Gains | None = None
+    """of the reference over each neuron's mean rate, if it scored other trials; the two are resampled apart"""
+
+    @property
+    def parts(self) -> tuple[Gains, ...]:
+        return (self.gains,) if self.minus is None else (self.gains, self.minus)
+
+
+class Uncertainty(NamedTuple):
+    """How certain a difference is."""
+
+    interval: Interval | None
+    """None if there is too little to tell"""
+    over: Level
+    """what the interval is over: other animals, other sessions of the same animals, or other trials of the same
+    sessions"""
+
+
+def trial_null_nll(spikes: np.ndarray, n_bins: int) -> np.ndarray:
+    """Cost in nats of predicting each neuron's mean count, trial by trial.
+
+    The rate is that of all trials, and stays so in every resample. To first order in the trials' weights this is what a
+    null that is fitted to each resample gives, since the fitted rate is where the cost is flat. To second order the two
+    differ: the null of a test is fitted to the trials that it is scored on, which costs a model about half a nat a
+    neuron. A null fitted to each resample would cost it that a second time.
+
+    Args:
+        spikes: (trial, neuron) spikes in a trial's scored bins.
+        n_bins: scored bins of a trial.
+
+    Returns:
+        (trial, neuron); its sum over trials is the test's null. 0 for a silent neuron.
+    """
+    rate = spikes.mean(axis=0, dtype=np.float64) / n_bins
+    return rate * n_bins - spikes * np.log(np.where(rate > 0, rate, 1))
+
+
+def mean_bits_per_spike(nats: np.ndarray, spikes: np.ndarray) -> np.ndarray:
+    """Mean over the neurons that have a spike of their bits per spike.
+
+    Args:
+        nats: (..., neuron) what is gained over all trials.
+        spikes: (..., neuron) spikes of all trials.
+
+    Returns:
+        (...) NaN where no neuron has a spike.
+    """
+    has = spikes > 0
+    bits = np.where(has, nats / np.where(has, spikes, 1), 0).sum(axis=-1, dtype=np.float64) / math.log(2)
+    n = has.sum(axis=-1)
+    return np.where(n > 0, bits / np.maximum(n, 1), np.nan)
+
+
+def resampled_scores(gains: Gains, generator: np.random.Generator, n: int = N_RESAMPLES) -> np.ndarray:
+    """(resample,) mean bits per spike over neurons, of as many trials drawn with replacement, all neurons together.
+
+    Args:
+        gains: of one session.
+        generator: of the draws.
+        n: number of resamples.
+    """
+    n_trials = len(gains.nats)
+    # how often each trial is drawn; a product of matrices then sums the trials of all resamples
+    times = generator.multinomial(n_trials, np.full(n_trials, 1 / n_trials), size=n).astype(np.float32)
+    return mean_bits_per_spike(times @ gains.nats.astype(np.float32), times @ gains.spikes.astype(np.float32))
+
+
+def score(session: SessionDifference) -> float:
+    """Mean over neurons of the bits per spike that the run gains over the reference."""
+    run, *reference = [float(mean_bits_per_spike(part.nats.sum(0), part.spikes.sum(0))) for part in session.parts]
+    return run - sum(reference)
+
+
+def interval_over_trials(sessions: Sequence[SessionDifference], *name: int | str) -> Interval | None:
+    """Interval of the mean over sessions, if other trials of the same sessions had been tested.
+
+    In each resample, trials are drawn with replacement within each session, and each session's mean over neurons is
+    computed again from the drawn trials' sums. Half the interval's width is half the width of the percentile bootstrap,
+    widened by Student's t over the normal quantile for few trials; its middle is the difference itself (Hesterberg
+    2015, What Teachers Should Know About the Bootstrap: bootstrap t interval and small samples). The middle of the
+    percentile interval is not taken, because a ratio of few spikes is biased upwards or downwards, and its bootstrap
+    has the bias twice.
+
+    Args:
+        sessions: the difference in each session.
+        name: seeds the draws.
+
+    Returns:
+        The interval; None if there is no session or one has fewer than `FEWEST` trials.
+    """
+    parts = [part for session in sessions for part in session.parts]
+    if not parts or min(len(part.nats) for part in parts) < FEWEST:
+        return None
+    generator = numpy_generator_for("trials", *name)
+    drawn = np.zeros(N_RESAMPLES)
+    variances = []  # of each part, with its degrees of freedom: Welch's approximation
+    for session in sessions:
+        for sign, part in zip((1, -1), session.parts, strict=False):
+            scores = resampled_scores(part, generator)
+            drawn += sign * scores / len(sessions)
+            variances.append((np.nanvar(scores), len(part.nats) - 1))
+    low, high = np.nanquantile(drawn, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    total = sum(variance for variance, _ in variances)
+    weights = sum(variance**2 / free for variance, free in variances)
+    widened = _student(total**2 / weights) / stats.norm.ppf((1 + CONFIDENCE) / 2) if weights > 0 else 1
+    return _around(float(np.mean([score(session) for session in sessions])), widened * (high - low) / 2)
+
+
+def interval_over_clusters(values: Sequence[float], clusters: Sequence[Hashable]) -> Interval | None:
+    """Student's t interval of the mean of values that are independent between clusters, not within one.
+
+    The variance is unbiased if the values are independent, and the degrees of freedom are fewer where clusters are of
+    different sizes: Bell and McCaffrey 2002, Survey Methodology 28; Pustejovsky and Tipton 2018, J. Bus. Econ. Stat.
+    36 (CR2). If each value is its own cluster, this is the t interval of a mean. The values' own noise is not drawn
+    again: the spread between them holds it already, and drawing trials too would count it twice.
+
+    Args:
+        values: one a session.
+        clusters: of each value: what is independent of each other, the session itself or its animal.
+
+    Returns:
+        The interval; None for fewer clusters than `FEWEST`.
+    """
+    sizes = np.array([list(clusters).count(one) for one in dict.fromkeys(clusters)], dtype=float)
+    if len(sizes) < FEWEST:
+        return None
+    of_cluster: dict[Hashable, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        of_cluster.setdefault(cluster, []).append(value)
+    means, share = np.array([np.mean(own) for own in of_cluster.values()]), sizes / sizes.sum()
+    away = np.eye(len(sizes)) - share  # clusters' means -> their distances from the mean of all values
+    form = away.T @ np.diag(share**2 / (1 - share)) @ away
+    by_size = form / sizes  # times the variances of the clusters' means
+    free = np.trace(by_size) ** 2 / np.trace(by_size @ by_size)
+    variance = (share**2 / (1 - share)) @ np.square(away @ means)  # means @ form @ means, with less rounding
+    return _around(float(share @ means), _student(free) * math.sqrt(variance))
+
+
+def difference_interval(
+    sessions: Sequence[SessionDifference], animals: Sequence[str] | None, *name: int | str
+) -> Uncertainty:
+    """Interval of the mean over sessions of a difference, over the largest units of which there are enough.
+
+    Args:
+        sessions: the difference in each session.
+        animals: animal of each session; None if unknown.
+        name: seeds the draws of trials.
+    """
+    over = level_of(len(sessions), animals)
+    if over == "trials":
+        return Uncertainty(interval_over_trials(sessions, *name), over)
+    scores = [score(session) for session in sessions]
+    return Uncertainty(over_sessions(scores, animals), over)
+
+
+def level_of(n_sessions: int, animals: Sequence[str] | None) -> Level:
+    """What an interval is over, if there are so many sessions, of these animals (None if unknown)."""
+    if animals is not None and len(set(animals)) >= FEWEST:
+        return "animals"
+    return "sessions" if n_sessions >= FEWEST else "trials"
+
+
+def over_sessions(values: Sequence[float], animals: Sequence[str] | None = None) -> Interval | None:
+    """Interval of the mean of one value a session: over animals if there are enough, else over sessions.
+
+    Args:
+        values: one a session.
+        animals: animal of each session; None if unknown.
+
+    Returns:
+        The interval; None for fewer sessions than `FEWEST`.
+    """
+    of_animals = level_of(len(values), animals) == "animals"
+    return interval_over_clusters(values, animals if of_animals and animals is not None else range(len(values)))
+
+
+def _student(free: float) -> float:
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, free))
+
+
+def _around(middle: float, half: float) -> Interval:
+    return Interval(float(middle - half), float(middle + half))
