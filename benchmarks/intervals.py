@@ -25,9 +25,10 @@ from neuromtm.metrics.intervals import (
     Gains,
     Interval,
     SessionDifference,
-    difference_interval,
     interval_over_trials,
+    level_of,
     mean_bits_per_spike,
+    over_sessions,
     resampled_scores,
     score,
     trial_null_nll,
@@ -210,8 +211,8 @@ def sessions_setting(
         drawn = generator.integers(0, len(scores), (1000, len(scores)))
         few, ends = len(scores) < FEWEST, np.quantile(scores[drawn].mean(axis=1), (0.025, 0.975))
         counts[old_way].add(over_neurons(differences, generator) if few else Interval(*ends))
-        found = difference_interval(differences, animals, "coverage", i)
-        counts.setdefault(f"over {found.over}", Count(truth)).add(found.interval)
+        new = interval_over_trials(differences, "coverage", i) if few else over_sessions(scores, animals)
+        counts.setdefault(f"over {level_of(len(scores), animals)}", Count(truth)).add(new)
         if twice:
             counts.setdefault("sessions and trials drawn", Count(truth)).add(_twice(differences, generator))
     return counts

@@ -12,7 +12,6 @@ from neuromtm.metrics.intervals import (
     FEWEST,
     Gains,
     SessionDifference,
-    difference_interval,
     interval_over_clusters,
     interval_over_trials,
     level_of,
@@ -98,10 +97,7 @@ def test_intervals_over_animals_with_unequal_numbers_of_sessions_hold_the_truth(
 )
 def test_an_interval_is_over_the_largest_units_of_which_there_are_five(n_sessions, animals, level):
     assert level_of(n_sessions, animals) == level
-    sessions = [SessionDifference(gains(seed)) for seed in range(n_sessions)]
-    found = difference_interval(sessions, animals, "x")
-    assert found.over == level
-    assert found.interval.low < np.mean([score(one) for one in sessions]) < found.interval.high
+    assert (over_sessions(range(n_sessions), animals) is None) == (level == "trials")
 
 
 def test_the_interval_over_sessions_is_students():

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,7 +16,7 @@ from neuromtm.metrics.intervals import (
     Gains,
     Interval,
     SessionDifference,
-    difference_interval,
+    interval_over_trials,
     level_of,
     mean_bits_per_spike,
     over_sessions,
@@ -127,20 +127,24 @@ def _pair(key: str, run: TestedRun, reference: TestedRun | None) -> Paired:
             matched[eid] = both
     if reference is not None:  # the order of the first run
         sessions = {eid: sessions[eid] for eid in reference.neurons or {} if eid in sessions}
-    animals = animals_of(list(sessions), run.trials) or animals_of(list(sessions), reference and reference.trials)
-    about = {"key": key, "sessions": sessions, "n_animals": None if animals is None else len(set(animals))}
-    if not sessions or level_of(len(sessions), animals) != "trials":
-        over = level_of(len(sessions), animals)
-        means = [float((one.run - one.reference).mean()) for one in sessions.values()]
-        return Paired(**about, over=over, interval=over_sessions(means, animals))
-    differences = [_by_trial(eid, key, matched[eid], run, reference) for eid in sessions]
+    eids = list(sessions)
+    animals = animals_of(eids, run.trials) or animals_of(eids, None if reference is None else reference.trials)
+    paired = Paired(
+        key=key,
+        sessions=sessions,
+        n_animals=None if animals is None else len(set(animals)),
+        over=level_of(len(sessions), animals),
+        interval=None,
+    )
+    groups = [one.run - one.reference for one in sessions.values()]
+    if paired.over != "trials":
+        return replace(paired, interval=over_sessions([float(values.mean()) for values in groups], animals))
+    differences = [_by_trial(eid, key, matched[eid], run, reference) for eid in eids]
     known = [one for one in differences if one is not None]
-    if len(known) < len(sessions):
-        groups = [one.run - one.reference for one in sessions.values()]
-        return Paired(**about, over="neurons", interval=bootstrap_mean_of_means(groups, "compare", key))
-    unpaired = tuple(eid for eid, one in zip(sessions, known, strict=True) if one.minus is not None)
-    found = difference_interval(known, animals, "compare", key)
-    return Paired(**about, over=found.over, interval=found.interval, unpaired=unpaired)
+    if len(known) < len(eids):
+        return replace(paired, over="neurons", interval=bootstrap_mean_of_means(groups, "compare", key))
+    unpaired = tuple(eid for eid, one in zip(eids, known, strict=True) if one.minus is not None)
+    return replace(paired, interval=interval_over_trials(known, "compare", key), unpaired=unpaired)
 
 
 def _by_trial(
@@ -154,8 +158,8 @@ def _by_trial(
     if other is None:
         return None
     # both runs have trials, for `_chosen` has found them
-    numbers = [(one.trials or {})[eid].trial for one in (run, reference)]
-    if np.array_equal(*numbers) and np.array_equal(own.spikes, other.spikes):
+    first, second = ((one.trials or {})[eid].trial for one in (run, reference))
+    if np.array_equal(first, second) and np.array_equal(own.spikes, other.spikes):
         return SessionDifference(Gains(other.model_nll - own.model_nll, own.spikes))
     return SessionDifference(own.null_gains, other.null_gains)
 

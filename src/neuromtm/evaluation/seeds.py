@@ -100,7 +100,7 @@ def _mean_trials(runs: Sequence[Mapping[str, TrialScores]]) -> dict[str, TrialSc
             of_task = [one.tasks[key] for one in own if key in one.tasks and _same_counts(one.tasks[key], task)]
             if len(of_task) < len(runs):
                 return None
-            nll = np.mean([one.model_nll for one in of_task], axis=0, dtype=np.float64)
+            nll = np.stack([one.model_nll for one in of_task]).mean(axis=0, dtype=np.float64)
             tasks[key] = TaskTrials(task.n_bins, nll, task.spikes, task.scored)
         means[eid] = TrialScores(first.subject, first.uuid, first.trial, tasks)
     return means

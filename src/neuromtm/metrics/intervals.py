@@ -21,6 +21,7 @@ FEWEST = 5
 """fewest animals or sessions that an interval can be over; below, the spread between so few says too little"""
 
 Level = Literal["animals", "sessions", "trials"]
+"""what an interval is over: further animals, further sessions of the same animals, or other trials of these sessions"""
 
 
 class Interval(NamedTuple):
@@ -50,16 +51,6 @@ class SessionDifference(NamedTuple):
     @property
     def parts(self) -> tuple[Gains, ...]:
         return (self.gains,) if self.minus is None else (self.gains, self.minus)
-
-
-class Uncertainty(NamedTuple):
-    """How certain a difference is."""
-
-    interval: Interval | None
-    """None if there is too little to tell"""
-    over: Level
-    """what the interval is over: other animals, other sessions of the same animals, or other trials of the same
-    sessions"""
 
 
 def trial_null_nll(spikes: np.ndarray, n_bins: int) -> np.ndarray:
@@ -152,7 +143,7 @@ def interval_over_trials(sessions: Sequence[SessionDifference], *name: int | str
     return _around(float(np.mean([score(session) for session in sessions])), widened * (high - low) / 2)
 
 
-def interval_over_clusters(values: Sequence[float], clusters: Sequence[Hashable]) -> Interval | None:
+def interval_over_clusters(values: Sequence[float] | np.ndarray, clusters: Sequence[Hashable]) -> Interval | None:
     """Student's t interval of the mean of values that are independent between clusters, not within one.
 
     The variance is unbiased if the values are independent, and the degrees of freedom are fewer where clusters are of
@@ -182,23 +173,6 @@ def interval_over_clusters(values: Sequence[float], clusters: Sequence[Hashable]
     return _around(float(share @ means), _student(free) * math.sqrt(variance))
 
 
-def difference_interval(
-    sessions: Sequence[SessionDifference], animals: Sequence[str] | None, *name: int | str
-) -> Uncertainty:
-    """Interval of the mean over sessions of a difference, over the largest units of which there are enough.
-
-    Args:
-        sessions: the difference in each session.
-        animals: animal of each session; None if unknown.
-        name: seeds the draws of trials.
-    """
-    over = level_of(len(sessions), animals)
-    if over == "trials":
-        return Uncertainty(interval_over_trials(sessions, *name), over)
-    scores = [score(session) for session in sessions]
-    return Uncertainty(over_sessions(scores, animals), over)
-
-
 def level_of(n_sessions: int, animals: Sequence[str] | None) -> Level:
     """What an interval is over, if there are so many sessions, of these animals (None if unknown)."""
     if animals is not None and len(set(animals)) >= FEWEST:
@@ -206,7 +180,7 @@ def level_of(n_sessions: int, animals: Sequence[str] | None) -> Level:
     return "sessions" if n_sessions >= FEWEST else "trials"
 
 
-def over_sessions(values: Sequence[float], animals: Sequence[str] | None = None) -> Interval | None:
+def over_sessions(values: Sequence[float] | np.ndarray, animals: Sequence[str] | None = None) -> Interval | None:
     """Interval of the mean of one value a session: over animals if there are enough, else over sessions.
 
     Args:
