@@ -99,6 +99,7 @@ def test_what_a_recipe_sets_arrives(recipe, tmp_path):
         "model.weight_decay": cli.model.weight_decay,
         "model.stitcher_weight_decay": cli.model.stitcher_weight_decay,
         "model.beta2": cli.model.beta2,
+        "model.loss_per": getattr(cli.model, "loss_per", None),
         "model.schedule": cli.model.schedule,
         "model.warmup_fraction": cli.model.warmup_fraction,
         "data.role": cli.datamodule.role,

@@ -25,7 +25,12 @@ class MaskedCost(NamedTuple):
 
 
 def masked_cost(
-    model: StitchedModel, groups: Sequence[SessionGroup], masked: Sequence[Masked], scheme: Scheme
+    model: StitchedModel,
+    groups: Sequence[SessionGroup],
+    masked: Sequence[Masked],
+    scheme: Scheme,
+    *,
+    weights: Mapping[str, float] | None = None,
 ) -> MaskedCost:
     """Predict what is hidden, and sum the cost over the targets. Nothing is read back from the device.
 
@@ -34,6 +39,8 @@ def masked_cost(
         groups: the trials of each session.
         masked: what is hidden of them.
         scheme: that hid it.
+        weights: eid -> what the session's cost is multiplied by; by default 1. What the architecture adds is
+            multiplied by their mean over the sessions.
     """
     visible = [VisibleGroup(g.eid, m.visible, m.hidden, g.n_active) for g, m in zip(groups, masked, strict=True)]
     output = model(visible, scheme)
@@ -41,8 +48,14 @@ def masked_cost(
     log_rates, counts, target = (
         _in_a_row(parts) for parts in (output.log_rates, [g.counts for g in groups], [m.target for m in masked])
     )
-    total = poisson_nll(log_rates, counts).masked_fill(~target, 0.0).sum()
-    return MaskedCost(total, target.sum(), output.own_loss, output.own_terms or {})
+    cost, own_loss = poisson_nll(log_rates, counts), output.own_loss
+    if weights is not None:
+        of_groups = [weights[group.eid] for group in groups]
+        # filled on the device: to send a list there would make the host wait
+        filled = [torch.full_like(g.counts, w, dtype=cost.dtype) for g, w in zip(groups, of_groups, strict=True)]
+        cost = cost * _in_a_row(filled)
+        own_loss = None if own_loss is None else own_loss * (sum(of_groups) / len(of_groups))
+    return MaskedCost(cost.masked_fill(~target, 0.0).sum(), target.sum(), own_loss, output.own_terms or {})
 
 
 def _in_a_row(parts: Sequence[Tensor]) -> Tensor:

@@ -1,6 +1,6 @@
 """The LightningModule that pretrains: it draws a masking scheme for each batch and learns to predict what is hidden."""
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ class MaskedModeling(StitchedModule):
         beta2: memory of AdamW's second moment. The usual 0.999 remembers more steps than a short training has.
         schedule: schedule of the learning rate.
         warmup_fraction: share of the steps in which the learning rate rises.
+        loss_per: `entry`: the loss is the mean over hidden entries. `spike`: each session's part is divided by its mean
+            spikes per bin, so that sessions weigh alike, however much they fire. Validation losses are per entry.
         seed: seed of masks and dropout.
         compile: whether the heavy part of the architecture is compiled for training, which pays on a GPU. The first
             steps then take a minute or so longer. Where no compiler works, a sentence says so.
@@ -51,6 +53,7 @@ class MaskedModeling(StitchedModule):
         beta2: float = 0.999,
         schedule: Schedule = "one_cycle",
         warmup_fraction: float = 0.15,
+        loss_per: Literal["entry", "spike"] = "entry",
         seed: int = 0,
         compile: bool = False,
     ):
@@ -67,6 +70,8 @@ class MaskedModeling(StitchedModule):
             seed=seed,
             compile=compile,
         )
+        self.loss_per = loss_per
+        self._weights: dict[str, float] | None = None  # of each session's cost
         self.val_losses = nn.ModuleDict({scheme: MeanCost() for scheme in SCHEMES})
 
         self._fixed: FixedMasks | None = None
@@ -74,6 +79,12 @@ class MaskedModeling(StitchedModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         self._fixed = None  # the data may be others
+        if stage == "fit" and self.loss_per == "spike":
+            data = self._data()
+            self._weights = {eid: 1 / data.mean_counts(eid).mean().item() for eid in data.sessions}
+
+    def _batches(self) -> dict[str, int | float | str]:
+        return {**super()._batches(), "model.loss_per": self.loss_per}
 
     # ---- training
 
@@ -84,7 +95,7 @@ class MaskedModeling(StitchedModule):
         drawing = numpy_generator_for(self.seed, "scheme", *place)
         scheme = self.known_objective.draw_scheme([group.region for group in batch.groups], drawing)
         masked = [self.known_objective.hide(scheme, g.counts, g.region, generator) for g in batch.groups]
-        cost = masked_cost(self.built_model, batch.groups, masked, scheme)
+        cost = masked_cost(self.built_model, batch.groups, masked, scheme, weights=self._weights)
         loss = cost.total / cost.n_targets
         self.require_finite(loss, batch, f"{scheme} masking")
         self.log("train/loss", loss, batch_size=batch.n_trials)
