@@ -114,33 +114,33 @@ clean:
 # ---- demo ----
 
 # Six simulated mice. The models learn from four of them with two kinds of masking, are fine-tuned on the other two,
-# and are held against the best possible prediction, which a simulation knows.
+# and are held against factor analysis of each of these alone, and against the best possible prediction, which a
+# simulation knows.
 # One thread: a tiny model gains nothing from two (40 steps: 8 s either way on two idle cores), and waiting threads
 # that spin cost much where others use the machine too (33-44 s instead of 9 s on two busy ones).
 demo: export OMP_NUM_THREADS ?= 1
-SHORT := --config conf/trainer/cpu.yaml --config conf/debug/demo.yaml
-SMALL := --config conf/model/tiny.yaml $(SHORT)
+QUICK := --config conf/debug/quick.yaml --data.root $(DEMO)/data
 
 demo: demo-folder-is-new $(INSTALLED)
 	$(BIN)/python -m data_prep simulate --out $(DEMO)/data --n-sessions 6 --n-heldout 2 \
 	  --n-neurons 90 --bin-size-s 0.04
 	@echo "Both models train side by side, one on each core. Curves: $(BIN)/tensorboard --logdir $(DEMO)"
 	$(MAKE) --no-print-directory -j2 demo-mtm demo-temporal
+	$(BIN)/neuromtm baseline --kind factor_analysis --data $(DEMO)/data --out $(DEMO)/factor_analysis
 	$(BIN)/neuromtm ceiling --data $(DEMO)/data --out $(DEMO)/ceiling
-	$(BIN)/neuromtm compare temporal=$(DEMO)/temporal/finetune mtm=$(DEMO)/mtm/finetune ceiling=$(DEMO)/ceiling \
-	  --ceiling ceiling --out $(DEMO)/summary.json
+	$(BIN)/neuromtm compare factor_analysis=$(DEMO)/factor_analysis temporal=$(DEMO)/temporal/finetune \
+	  mtm=$(DEMO)/mtm/finetune ceiling=$(DEMO)/ceiling --ceiling ceiling --out $(DEMO)/summary.json
 	@echo
 	@echo "Table:       $(DEMO)/summary.json"
 	@echo "Plots:       $(DEMO)/mtm/finetune/figures and $(DEMO)/temporal/finetune/figures"
 	@echo "Per neuron:  $(DEMO)/mtm/finetune/neurons.csv"
 	@echo "Curves:      $(BIN)/tensorboard --logdir $(DEMO)"
 
-demo-mtm: RECIPE := conf/pretrain.yaml
-demo-temporal: RECIPE := conf/temporal.yaml
+demo-temporal: SCHEMES := --config conf/ablation/temporal.yaml
 demo-mtm demo-temporal: demo-%:
-	$(BIN)/neuromtm fit --config $(RECIPE) $(SMALL) --data.root $(DEMO)/data --run_dir $(DEMO)/$*/pretrain
-	$(BIN)/neuromtm fit --config conf/finetune.yaml $(SHORT) --data.root $(DEMO)/data --run_dir $(DEMO)/$*/finetune \
-	  --model.pretrained $(DEMO)/$*/pretrain/checkpoints/best.ckpt
+	$(BIN)/neuromtm fit --config conf/small.yaml $(SCHEMES) $(QUICK) --run_dir $(DEMO)/$*/pretrain
+	$(BIN)/neuromtm fit --config conf/small_finetune.yaml $(QUICK) --trainer.max_steps 600 \
+	  --run_dir $(DEMO)/$*/finetune --model.pretrained $(DEMO)/$*/pretrain/checkpoints/best.ckpt
 	$(BIN)/neuromtm test --config $(DEMO)/$*/finetune/config.yaml --ckpt_path $(DEMO)/$*/finetune/checkpoints/best.ckpt
 
 demo-folder-is-new:
