@@ -1,0 +1,52 @@
+"""Which trials and which camera a session is made of, by the protocol of the International Brain Laboratory's data."""
+
+import numpy as np
+import pytest
+
+from data_prep.options import PrepareOptions
+from data_prep.recording import WHISKER
+from data_prep.sources.ibl import recording
+from data_prep.trials import trial_criteria
+from neuromtm.errors import SourceError
+from tests.data_prep.conftest import table  # noqa: F401 (a fixture)
+
+SHORTEST_S, LONGEST_S = 0.08, 2.0
+"""reaction times of the trials that the paper keeps (MtM, NeurIPS 2024, appendix)"""
+
+
+@pytest.fixture
+def cameras(monkeypatch):
+    """The cameras that a session has; the trace of a camera says which it is."""
+    there = {"left": 1.0, "right": 2.0}
+
+    def load(one, one_eid, name, collection, attribute=None):
+        side = name.removesuffix("Camera")
+        if side not in there:
+            raise SourceError(f"no {name}.")
+        return {"times": np.arange(3.0), "ROIMotionEnergy": np.full(3, there[side])}
+
+    monkeypatch.setattr(recording, "_load", load)
+    return there
+
+
+def test_the_left_camera_is_preferred_to_the_right_one(cameras):
+    traces, notes = recording._whisker(None, "a")
+    assert set(traces[WHISKER].values) == {1.0}
+    assert not notes
+
+
+def test_the_right_camera_stands_in_and_a_note_says_why(cameras):
+    del cameras["left"]
+    traces, notes = recording._whisker(None, "a")
+    assert set(traces[WHISKER].values) == {2.0}
+    assert len(notes) == 1
+    assert "left camera" in notes[0]
+
+
+def test_a_trial_is_kept_if_the_reaction_time_is_within_the_paper_s_bounds(table):  # noqa: F811
+    reaction_s = np.array([SHORTEST_S - 1e-6, SHORTEST_S + 1e-6, 1.0, LONGEST_S - 1e-6, LONGEST_S + 1e-6])
+    table.first_movement_s[:] = table.stimulus_onset_s + reaction_s
+    passes = trial_criteria(table, options=PrepareOptions())["reaction time"]
+    assert passes.tolist() == [False, True, True, True, False]
+    wider = trial_criteria(table, options=PrepareOptions(reaction_time_s=(0.0, 5.0)))["reaction time"]
+    assert wider.all()

@@ -1,0 +1,139 @@
+"""The transformer over bins, in plain loops from its published equations: embedding, positions, attention, perceptron.
+
+Ye & Pandarinath 2021 (NDT); Vaswani et al. 2017, section 3.2 (attention), in the pre-norm order of Xiong et al. 2020;
+Su et al. 2021, equation 34 (rotary positions).
+"""
+
+import cmath
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from neuromtm.masking.schemes import attends_causally
+from neuromtm.models.blocks import rotate
+from neuromtm.models.ndt1 import NDT1
+from neuromtm.models.stitching import StitchedModel, VisibleGroup, module_key
+from tests.models.small_models import N_BINS, make_group, make_session, scatter
+
+WIDTH, N_LAYERS, N_HEADS, MLP_WIDTH = 12, 2, 2, 16
+ROTARY_BASE = 10_000.0
+EPSILON = 1e-5
+"""of a LayerNorm"""
+
+
+def turned(vector, position):
+    """A query or key at a position: the pairs (i, i + dim / 2) as complex numbers, each turned by its own angle."""
+    half = len(vector) // 2
+    pairs = [complex(vector[i], vector[i + half]) for i in range(half)]
+    pairs = [pair * cmath.exp(1j * position * ROTARY_BASE ** (-i / half)) for i, pair in enumerate(pairs)]
+    return np.array([pair.real for pair in pairs] + [pair.imag for pair in pairs])
+
+
+def normed(x, weights, name):
+    x = (x - x.mean()) / math.sqrt(x.var() + EPSILON)
+    return x * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def linear(x, weights, name):
+    return weights[f"{name}.weight"] @ x + weights[f"{name}.bias"]
+
+
+def gelu(x):
+    return np.array([0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x])
+
+
+def attended(tokens, weights, name, *, position, sees):
+    """What attention adds to each token."""
+    parts = [np.split(linear(token, weights, f"{name}.to_qkv"), 3) for token in tokens]
+    dim, added = WIDTH // N_HEADS, []
+    for row in range(len(tokens)):
+        heads = []
+        for head in range(N_HEADS):
+            own = slice(head * dim, (head + 1) * dim)
+            query, scores, values = parts[row][0][own], [], []
+            for column in range(len(tokens)):
+                if not sees(row, column):
+                    continue
+                key = parts[column][1][own]
+                if position is not None:
+                    score = turned(query, position[row]) @ turned(key, position[column])
+                else:
+                    score = query @ key
+                scores.append(score / math.sqrt(dim))
+                values.append(parts[column][2][own])
+            shares = np.exp(np.array(scores) - max(scores))
+            heads.append((shares / shares.sum()) @ np.array(values))
+        added.append(linear(np.concatenate(heads), weights, f"{name}.to_out"))
+    return added
+
+
+def ndt1_by_hand(weights, stitcher, counts, *, scheme, rope):
+    """(bin, neuron) log-rates of one trial."""
+    bins = []
+    for t, spikes in enumerate(counts):
+        drive = linear(spikes, stitcher, "read_in")
+        token = linear(drive / (1 + np.abs(drive)) * math.sqrt(WIDTH), weights, "embed")
+        bins.append(token if rope else token + weights["position.weight"][t])
+    tokens = [weights[f"prompts.{scheme}"], stitcher["token"], *bins]
+    bin_of = [-1, -1, *range(len(bins))]
+    position = [max(0, t) for t in bin_of] if rope else None
+    causal = attends_causally(scheme)
+    for layer in range(N_LAYERS):
+        block = f"encoder.blocks.{layer}"
+        before = [normed(token, weights, f"{block}.attention_norm") for token in tokens]
+        added = attended(
+            before,
+            weights,
+            f"{block}.attention",
+            position=position,
+            sees=lambda row, column: not causal or bin_of[column] <= bin_of[row],
+        )
+        tokens = [token + more for token, more in zip(tokens, added, strict=True)]
+        for i, token in enumerate(tokens):
+            inner = gelu(linear(normed(token, weights, f"{block}.mlp_norm"), weights, f"{block}.mlp.0"))
+            tokens[i] = token + linear(inner, weights, f"{block}.mlp.3")
+    return np.array([linear(normed(token, weights, "encoder.norm"), stitcher, "read_out") for token in tokens[2:]])
+
+
+@pytest.mark.parametrize("scheme", ["neuron", "causal"])
+@pytest.mark.parametrize("rope", [False, True])
+def test_ndt1_is_its_equations(scheme, rope):
+    session = make_session("a")
+    backbone = NDT1(width=WIDTH, n_layers=N_LAYERS, n_heads=N_HEADS, mlp_width=MLP_WIDTH, rope=rope, max_bins=16)
+    model = StitchedModel(backbone)
+    model.add_session(session)
+    scatter(model)
+    model.double().eval()
+    group = make_group(session, n_trials=2)
+    with torch.no_grad():
+        found = model([VisibleGroup("a", group.counts)], scheme).log_rates[0].numpy()
+    weights = {name: value.detach().numpy() for name, value in backbone.named_parameters()}
+    own = {name: v.detach().numpy() for name, v in model.stitchers[module_key("a")].named_parameters()}
+    for trial in range(2):
+        by_hand = ndt1_by_hand(weights, own, group.counts[trial].numpy(), scheme=scheme, rope=rope)
+        np.testing.assert_allclose(found[trial], by_hand, rtol=1e-5, atol=1e-5)
+    assert found.shape == (2, N_BINS, session.n_neurons)
+
+
+def test_rotary_positions_turn_each_pair_by_its_own_angle():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 5, 8, generator=generator, dtype=torch.float64)
+    position = torch.tensor([0.0, 1.0, 7.0, 30.0, -4.5])
+    found = rotate(x, position)
+    for token, place in enumerate(position.tolist()):
+        for trial in range(2):
+            for head in range(3):
+                by_hand = turned(x[trial, head, token].numpy(), place)
+                np.testing.assert_allclose(found[trial, head, token].numpy(), by_hand, rtol=1e-5, atol=1e-5)
+
+
+def test_what_attention_sees_of_two_positions_is_their_distance():
+    generator = torch.Generator().manual_seed(1)
+    query, key = torch.randn(2, 1, 1, 1, 8, generator=generator, dtype=torch.float64)
+    products = [
+        (rotate(query, torch.tensor([a])) * rotate(key, torch.tensor([b]))).sum().item()
+        for a, b in ((5.0, 2.0), (13.0, 10.0), (3.0, 0.0))
+    ]
+    assert products == pytest.approx([products[0]] * 3, rel=1e-5)
