@@ -114,7 +114,7 @@ def run_tests(tree: Path, tests: Sequence[str], *, limit_s: float) -> int | None
 
 def _in_the_copy(tree: Path, tests: Sequence[str]) -> int:
     os.setsid()
-    output = os.open(tree / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    output = os.open(tree / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(output, stream)
     os.chdir(tree)

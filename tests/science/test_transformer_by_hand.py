@@ -1,11 +1,12 @@
-"""The transformer over bins, in plain loops from its published equations: embedding, positions, attention, perceptron.
+"""The transformers over bins and over groups of neurons, from their published equations in plain loops.
 
-Ye & Pandarinath 2021 (NDT); Vaswani et al. 2017, section 3.2 (attention), in the pre-norm order of Xiong et al. 2020;
-Su et al. 2021, equation 34 (rotary positions).
+Ye & Pandarinath 2021 (NDT); Ye et al. 2023 (NDT2); Vaswani et al. 2017, section 3.2 (attention), in the pre-norm order
+of Xiong et al. 2020; Su et al. 2021, equation 34 (rotary positions).
 """
 
 import cmath
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,10 +15,13 @@ import torch
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import rotate
 from neuromtm.models.ndt1 import NDT1
+from neuromtm.models.ndt2 import NDT2
 from neuromtm.models.stitching import StitchedModel, VisibleGroup, module_key
 from tests.models.small_models import N_BINS, make_group, make_session, scatter
 
 WIDTH, N_LAYERS, N_HEADS, MLP_WIDTH = 12, 2, 2, 16
+GROUP = 3
+"""neurons in a token of NDT2; the last group of a session has fewer"""
 ROTARY_BASE = 10_000.0
 EPSILON = 1e-5
 """of a LayerNorm"""
@@ -69,17 +73,9 @@ def attended(tokens, weights, name, *, position, sees):
     return added
 
 
-def ndt1_by_hand(weights, stitcher, counts, *, scheme, rope):
-    """(bin, neuron) log-rates of one trial."""
-    bins = []
-    for t, spikes in enumerate(counts):
-        drive = linear(spikes, stitcher, "read_in")
-        token = linear(drive / (1 + np.abs(drive)) * math.sqrt(WIDTH), weights, "embed")
-        bins.append(token if rope else token + weights["position.weight"][t])
-    tokens = [weights[f"prompts.{scheme}"], stitcher["token"], *bins]
-    bin_of = [-1, -1, *range(len(bins))]
+def encoded(tokens, weights, *, bin_of, causal, rope):
+    """The tokens after all blocks and the last norm. `bin_of` gives the bin of each token, -1 of the prefix."""
     position = [max(0, t) for t in bin_of] if rope else None
-    causal = attends_causally(scheme)
     for layer in range(N_LAYERS):
         block = f"encoder.blocks.{layer}"
         before = [normed(token, weights, f"{block}.attention_norm") for token in tokens]
@@ -94,14 +90,60 @@ def ndt1_by_hand(weights, stitcher, counts, *, scheme, rope):
         for i, token in enumerate(tokens):
             inner = gelu(linear(normed(token, weights, f"{block}.mlp_norm"), weights, f"{block}.mlp.0"))
             tokens[i] = token + linear(inner, weights, f"{block}.mlp.3")
-    return np.array([linear(normed(token, weights, "encoder.norm"), stitcher, "read_out") for token in tokens[2:]])
+    return [normed(token, weights, "encoder.norm") for token in tokens]
+
+
+def embedded(drive, weights):
+    """softsign, then scaled to the length of a token, and mapped."""
+    return linear(drive / (1 + np.abs(drive)) * math.sqrt(WIDTH), weights, "embed")
+
+
+def ndt1_by_hand(weights, stitcher, counts, *, scheme, rope):
+    """(bin, neuron) log-rates of one trial: a token for each bin."""
+    tokens = [weights[f"prompts.{scheme}"], stitcher["token"]]
+    for t, spikes in enumerate(counts):
+        token = embedded(linear(spikes, stitcher, "read_in"), weights)
+        tokens.append(token if rope else token + weights["position.weight"][t])
+    bin_of = [-1, -1, *range(len(counts))]
+    states = encoded(tokens, weights, bin_of=bin_of, causal=attends_causally(scheme), rope=rope)
+    return np.array([linear(state, stitcher, "read_out") for state in states[2:]])
+
+
+def ndt2_by_hand(weights, stitcher, counts, *, scheme, rope):
+    """(bin, neuron) log-rates of one trial: a token for each bin and group of neighbouring neurons."""
+    groups = [range(first, min(first + GROUP, counts.shape[1])) for first in range(0, counts.shape[1], GROUP)]
+    tokens, bin_of = [weights[f"prompts.{scheme}"], stitcher["token"]], [-1, -1]
+    for t, spikes in enumerate(counts):
+        for group, neurons in enumerate(groups):
+            drive = stitcher["bias_in"].copy()
+            for member, neuron in enumerate(neurons):
+                drive += spikes[neuron] * stitcher["weight_in"][group, member]
+            token = embedded(drive, weights) + weights["space.weight"][group]
+            tokens.append(token if rope else token + weights["time.weight"][t])
+            bin_of.append(t)
+    states = encoded(tokens, weights, bin_of=bin_of, causal=attends_causally(scheme), rope=rope)[2:]
+    rates = np.zeros(counts.shape)
+    for t in range(len(counts)):
+        for group, neurons in enumerate(groups):
+            for member, neuron in enumerate(neurons):
+                state = states[t * len(groups) + group]
+                rates[t, neuron] = stitcher["weight_out"][group, member] @ state + stitcher["bias_out"][neuron]
+    return rates
+
+
+SIZES = {"width": WIDTH, "n_layers": N_LAYERS, "n_heads": N_HEADS, "mlp_width": MLP_WIDTH, "max_bins": 16}
+TWINS = {
+    "NDT1": (partial(NDT1, **SIZES), ndt1_by_hand),
+    "NDT2": (partial(NDT2, **SIZES, neurons_per_token=GROUP, max_groups=4), ndt2_by_hand),
+}
 
 
 @pytest.mark.parametrize("scheme", ["neuron", "causal"])
 @pytest.mark.parametrize("rope", [False, True])
-def test_ndt1_is_its_equations(scheme, rope):
-    session = make_session("a")
-    backbone = NDT1(width=WIDTH, n_layers=N_LAYERS, n_heads=N_HEADS, mlp_width=MLP_WIDTH, rope=rope, max_bins=16)
+@pytest.mark.parametrize("name", TWINS)
+def test_an_architecture_is_its_equations(name, scheme, rope):
+    session, (make, by_hand) = make_session("a"), TWINS[name]
+    backbone = make(rope=rope)
     model = StitchedModel(backbone)
     model.add_session(session)
     scatter(model)
@@ -111,10 +153,10 @@ def test_ndt1_is_its_equations(scheme, rope):
         found = model([VisibleGroup("a", group.counts)], scheme).log_rates[0].numpy()
     weights = {name: value.detach().numpy() for name, value in backbone.named_parameters()}
     own = {name: v.detach().numpy() for name, v in model.stitchers[module_key("a")].named_parameters()}
-    for trial in range(2):
-        by_hand = ndt1_by_hand(weights, own, group.counts[trial].numpy(), scheme=scheme, rope=rope)
-        np.testing.assert_allclose(found[trial], by_hand, rtol=1e-5, atol=1e-5)
     assert found.shape == (2, N_BINS, session.n_neurons)
+    for trial in range(2):
+        slow = by_hand(weights, own, group.counts[trial].numpy(), scheme=scheme, rope=rope)
+        np.testing.assert_allclose(found[trial], slow, rtol=1e-5, atol=1e-5)
 
 
 def test_rotary_positions_turn_each_pair_by_its_own_angle():
