@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
 
 from neuromtm.baselines import search
 from neuromtm.baselines import session as session_module
@@ -14,6 +16,7 @@ from neuromtm.batch import SessionInfo
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import add_shard
 from neuromtm.data.shards import write_shard
+from neuromtm.decoding.linear import CLASS_STRENGTHS, fit_classes
 from tests.data.small_shards import Session, make_shard
 
 SESSION = Session("a", n_trials=40, n_bins=10)
@@ -89,3 +92,21 @@ def test_the_width_of_least_cost_on_validation_trials_is_taken(monkeypatch):
     best = min(costs, key=costs.get)
     assert best not in (BESIDE_WIDTHS_S[0], BESIDE_WIDTHS_S[-1])
     assert chosen.setting["width_s"] == best
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_strength_of_a_read_out_of_classes_is_that_of_least_log_loss_on_folds_left_out(seed):
+    generator = np.random.default_rng(seed)
+    components = generator.normal(size=(60, 8))
+    choice = np.where(generator.random(60) < 1 / (1 + np.exp(-2 * components[:, 0])), 1.0, -1.0)
+    found = fit_classes(components, choice)
+    folds = list(StratifiedKFold(5, shuffle=True, random_state=0).split(components, choice))
+    losses = {}
+    for strength in CLASS_STRENGTHS:
+        of_folds = []
+        for train, rest in folds:
+            model = LogisticRegression(C=strength, tol=1e-6, max_iter=5000).fit(components[train], choice[train])
+            shares = model.predict_proba(components[rest])
+            of_folds.append(-np.mean([np.log(shares[i, int(choice[trial] > 0)]) for i, trial in enumerate(rest)]))
+        losses[strength] = np.mean(of_folds)
+    assert found.strength == min(losses, key=losses.get)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from neuromtm.evaluation.tasks import TASKS, hidden_rates, predict_task
+from neuromtm.evaluation.tasks import TASKS, hidden_rates, n_forward_bins, predict_task
 from neuromtm.masking.objective import Objective
 from neuromtm.metrics.spikes import BitsPerSpike
 from neuromtm.models.stitching import VisibleGroup
@@ -84,3 +84,8 @@ def bits_per_spike_by_hand(log_rates, counts):
     mean = n_spikes / len(pairs)
     gain = sum((count * log_rate - math.exp(log_rate)) - (count * math.log(mean) - mean) for log_rate, count in pairs)
     return gain / n_spikes / math.log(2)
+
+
+@pytest.mark.parametrize(("n_bins", "n_last"), [(1, 1), (10, 1), (20, 2), (36, 4), (38, 4), (100, 10)])
+def test_the_future_is_the_last_tenth_of_the_bins_to_the_nearest_whole(n_bins, n_last):
+    assert n_forward_bins(n_bins) == n_last

@@ -50,7 +50,7 @@ def test_a_scheme_hides_its_share_and_scores_all_of_it(scheme, given):
 def test_intra_region_shows_a_part_of_one_region_and_scores_the_rest_of_it(given):
     expected = 0.3 if given is None else given
     options = {} if given is None else {"intra_region_ratio": given}
-    masked = hidden(Objective(region_per_trial=True, **options), "intra_region")
+    masked = hidden(Objective(region_per_trial=True, draw_unknown=False, **options), "intra_region")
     first, second, unknown = (REGION.number == 0), (REGION.number == 1), (REGION.number < 0)
     of_first = masked.hidden[:, 0][:, second].all(dim=1)
     share, tolerance = share_of(of_first, 0.5)
@@ -65,7 +65,7 @@ def test_intra_region_shows_a_part_of_one_region_and_scores_the_rest_of_it(given
 
 
 def test_inter_region_hides_one_region_whole_and_nothing_else():
-    masked = hidden(Objective(region_per_trial=True), "inter_region")
+    masked = hidden(Objective(region_per_trial=True, draw_unknown=False), "inter_region")
     assert torch.equal(masked.hidden, masked.target)
     of_first = masked.hidden[:, 0, 0]
     for number, drawn in ((0, of_first), (1, ~of_first)):
@@ -73,7 +73,7 @@ def test_inter_region_hides_one_region_whole_and_nothing_else():
 
 
 def test_with_region_drop_out_one_region_or_nothing_is_shown():
-    masked = hidden(Objective(region_per_trial=True, region_dropout=1.0), "inter_region")
+    masked = hidden(Objective(region_per_trial=True, draw_unknown=False, region_dropout=1.0), "inter_region")
     shown = ~masked.hidden[:, 0]
     kinds = [shown[:, REGION.number == 0].all(dim=1), shown[:, REGION.number == 1].all(dim=1), ~shown.any(dim=1)]
     assert torch.stack(kinds).sum(dim=0).eq(1).all()
