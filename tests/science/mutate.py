@@ -151,11 +151,15 @@ def outcome(tree: Path, mutation: Mutation, *, limit_s: float) -> str:
 def main() -> int:
     """Apply the changes and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--only", default="", help="a word of the file, the text or the reason")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="words; one of them is in the file, the text or the reason"
+    )
     parser.add_argument("--limit-s", type=float, default=300.0, help="longest time of the tests of one change")
     parser.add_argument("--unchecked", action="store_true", help="do not first see that all tests pass unchanged")
     options = parser.parse_args()
-    chosen = [one for one in mutations() if any(options.only in part for part in (one.file, one.text, one.why))]
+    chosen = [
+        one for one in mutations() if any(word in "\n".join((one.file, one.text, one.why)) for word in options.only)
+    ]
     unexpected = 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for library in LIBRARIES:

@@ -33,6 +33,7 @@ class Step(MaskedModeling):
         self.masked: list[Masked] = []
         self.output: Output | None = None
         self.seed_of_dropout: int | None = None
+        self.logged: dict[str, float] = {}
         self.built_model.register_forward_pre_hook(self._before)
         self.built_model.register_forward_hook(self._after)
 
@@ -47,8 +48,9 @@ class Step(MaskedModeling):
     def require_finite(self, *_: object) -> None:
         """Nothing diverges in one step, and a trainer would be asked."""
 
-    def log(self, *_: object, **__: object) -> None:
-        """There is nowhere to log to."""
+    def log(self, name: str, value: torch.Tensor, **_: object) -> None:
+        """Write down what would be logged."""
+        self.logged[name] = value.item()
 
     def _before(self, _: object, arguments: tuple) -> None:
         groups, self.scheme = arguments

@@ -110,3 +110,11 @@ def test_the_strength_of_a_read_out_of_classes_is_that_of_least_log_loss_on_fold
             of_folds.append(-np.mean([np.log(shares[i, int(choice[trial] > 0)]) for i, trial in enumerate(rest)]))
         losses[strength] = np.mean(of_folds)
     assert found.strength == min(losses, key=losses.get)
+
+
+def test_a_class_that_the_features_tell_is_read_with_a_weaker_penalty_than_chance():
+    generator = np.random.default_rng(0)
+    components = generator.normal(size=(200, 8))
+    told = fit_classes(components, np.where(components[:, 0] > 0, 1.0, -1.0))
+    chance = fit_classes(components, generator.permutation(np.resize([1.0, -1.0], 200)))
+    assert chance.strength < told.strength

@@ -98,6 +98,14 @@ def test_what_an_architecture_costs_itself_is_added_once_and_learned():
     assert step.built_model.backbone.price.grad.item() == pytest.approx(1.0)
 
 
+def test_the_loss_that_is_logged_is_the_cost_of_the_targets_alone():
+    step = Step(Costly(width=16, n_layers=1, n_heads=2, mlp_width=16, max_bins=32), "causal")
+    with torch.no_grad():
+        step.built_model.backbone.price.fill_(5.0)
+    loss = step.take(batch_of()).item()
+    assert step.logged["train/loss"] == step.logged["train/loss/causal"] == pytest.approx(loss - 5.0, rel=1e-9)
+
+
 def test_the_kl_of_lfads_is_in_the_loss_and_above_zero():
     step, batch = Step(BACKBONES["LFADS"](), "neuron"), batch_of()
     step.built_model.backbone.n_steps += 10**9  # long after any warm-up

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from data_prep.options import PrepareOptions
+from data_prep.prepare import prepare
 from data_prep.recording import WHISKER
 from data_prep.sources.ibl import recording
 from data_prep.trials import trial_criteria
 from neuromtm.errors import SourceError
-from tests.data_prep.conftest import table  # noqa: F401 (a fixture)
+from tests.data_prep.conftest import recording as recording_of_three  # noqa: F401 (fixtures)
+from tests.data_prep.conftest import table  # noqa: F401
 
 SHORTEST_S, LONGEST_S = 0.08, 2.0
-"""reaction times of the trials that the paper keeps (MtM, NeurIPS 2024, appendix)"""
+"""reaction times of the trials that the paper keeps"""
 
 
 @pytest.fixture
@@ -50,3 +52,20 @@ def test_a_trial_is_kept_if_the_reaction_time_is_within_the_paper_s_bounds(table
     assert passes.tolist() == [False, True, True, True, False]
     wider = trial_criteria(table, options=PrepareOptions(reaction_time_s=(0.0, 5.0)))["reaction time"]
     assert wider.all()
+
+
+def test_by_default_trials_are_cut_and_divided_as_in_the_paper():
+    options = PrepareOptions()
+    assert (options.align_event, options.window_s, options.bin_size_s) == ("stimOn_times", (-0.5, 1.5), 0.02)
+    assert options.n_bins == 100
+    assert options.split_fractions == (0.7, 0.1, 0.2)
+    assert (options.max_feedback_delay_s, options.min_firing_rate_hz, options.keep_unknown_choice) == (10.0, 0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("min_label", "kept"), [(0.0, ["a", "b", "c"]), (1 / 3, ["a", "c"]), (0.34, ["a"]), (1.0, ["a"])]
+)
+def test_a_neuron_is_kept_from_the_lowest_label_on(recording_of_three, min_label, kept):  # noqa: F811
+    options = PrepareOptions(min_label=min_label)
+    prepared = prepare(recording_of_three, options=options, preparation={})
+    assert prepared.shard.header.neurons.uuid.tolist() == kept
