@@ -13,6 +13,7 @@ N_INITIAL, N_INPUTS = 4, 3
 OPTIONS = {
     **{"width": 6, "initial_encoder_size": 8, "input_encoder_size": 7, "initial_size": N_INITIAL},
     **{"n_inputs": N_INPUTS, "controller_size": 8, "generator_size": 9, "n_factors": 5, "n_samples": 0},
+    **{"standardise": False, "principal_axes": False},
 }
 
 

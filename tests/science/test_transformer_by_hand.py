@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from neuromtm.batch import NeuronStatistics
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import rotate
 from neuromtm.models.ndt1 import NDT1
@@ -23,6 +24,9 @@ WIDTH, N_LAYERS, N_HEADS, MLP_WIDTH = 12, 2, 2, 16
 GROUP = 3
 """neurons in a token of NDT2; the last group of a session has fewer"""
 ROTARY_BASE = 10_000.0
+MEAN, VARIANCE = np.linspace(0.5, 3.5, 7), np.linspace(2.0, 0.1, 7)
+"""of each neuron of a session"""
+EXTRA_VARIANCE = 0.02
 EPSILON = 1e-5
 """of a LayerNorm"""
 
@@ -93,37 +97,50 @@ def encoded(tokens, weights, *, bin_of, causal, rope):
     return [normed(token, weights, "encoder.norm") for token in tokens]
 
 
-def embedded(drive, weights):
-    """softsign, then scaled to the length of a token, and mapped."""
+def embedded(drive, weights, options):
+    """What was read in becomes a token: a linear map beside it, or of its softsign, scaled to the length of a token."""
+    if options["embedding"] == "skip":
+        return linear(drive, weights, "embed") + drive
     return linear(drive / (1 + np.abs(drive)) * math.sqrt(WIDTH), weights, "embed")
 
 
-def ndt1_by_hand(weights, stitcher, counts, *, scheme, rope):
+def has_positions(options):
+    return options["bin_vectors"] or not options["rope"]
+
+
+def shown_by_hand(counts, hidden, options):
+    """(bin, neuron) what is read in: counts with zeros for what is hidden; or standardised, and hidden is the mean."""
+    if not options["standardise"]:
+        return np.where(hidden, 0.0, counts)
+    return np.where(hidden, 0.0, (counts - MEAN) / np.sqrt(VARIANCE + EXTRA_VARIANCE))
+
+
+def ndt1_by_hand(weights, stitcher, shown, scheme, options):
     """(bin, neuron) log-rates of one trial: a token for each bin."""
     tokens = [weights[f"prompts.{scheme}"], stitcher["token"]]
-    for t, spikes in enumerate(counts):
-        token = embedded(linear(spikes, stitcher, "read_in"), weights)
-        tokens.append(token if rope else token + weights["position.weight"][t])
-    bin_of = [-1, -1, *range(len(counts))]
-    states = encoded(tokens, weights, bin_of=bin_of, causal=attends_causally(scheme), rope=rope)
+    for t, values in enumerate(shown):
+        token = embedded(linear(values, stitcher, "read_in"), weights, options)
+        tokens.append(token + weights["position.weight"][t] if has_positions(options) else token)
+    bin_of = [-1, -1, *range(len(shown))]
+    states = encoded(tokens, weights, bin_of=bin_of, causal=attends_causally(scheme), rope=options["rope"])
     return np.array([linear(state, stitcher, "read_out") for state in states[2:]])
 
 
-def ndt2_by_hand(weights, stitcher, counts, *, scheme, rope):
+def ndt2_by_hand(weights, stitcher, shown, scheme, options):
     """(bin, neuron) log-rates of one trial: a token for each bin and group of neighbouring neurons."""
-    groups = [range(first, min(first + GROUP, counts.shape[1])) for first in range(0, counts.shape[1], GROUP)]
+    groups = [range(first, min(first + GROUP, shown.shape[1])) for first in range(0, shown.shape[1], GROUP)]
     tokens, bin_of = [weights[f"prompts.{scheme}"], stitcher["token"]], [-1, -1]
-    for t, spikes in enumerate(counts):
+    for t, values in enumerate(shown):
         for group, neurons in enumerate(groups):
             drive = stitcher["bias_in"].copy()
             for member, neuron in enumerate(neurons):
-                drive += spikes[neuron] * stitcher["weight_in"][group, member]
-            token = embedded(drive, weights) + weights["space.weight"][group]
-            tokens.append(token if rope else token + weights["time.weight"][t])
+                drive += values[neuron] * stitcher["weight_in"][group, member]
+            token = embedded(drive, weights, options) + weights["space.weight"][group]
+            tokens.append(token + weights["time.weight"][t] if has_positions(options) else token)
             bin_of.append(t)
-    states = encoded(tokens, weights, bin_of=bin_of, causal=attends_causally(scheme), rope=rope)[2:]
-    rates = np.zeros(counts.shape)
-    for t in range(len(counts)):
+    states = encoded(tokens, weights, bin_of=bin_of, causal=attends_causally(scheme), rope=options["rope"])[2:]
+    rates = np.zeros(shown.shape)
+    for t in range(len(shown)):
         for group, neurons in enumerate(groups):
             for member, neuron in enumerate(neurons):
                 state = states[t * len(groups) + group]
@@ -136,26 +153,38 @@ TWINS = {
     "NDT1": (partial(NDT1, **SIZES), ndt1_by_hand),
     "NDT2": (partial(NDT2, **SIZES, neurons_per_token=GROUP, max_groups=4), ndt2_by_hand),
 }
+WAYS = {
+    "the paper's": {"embedding": "softsign", "standardise": False, "bin_vectors": False, "rope": False},
+    "rotary": {"embedding": "softsign", "standardise": False, "bin_vectors": False, "rope": True},
+    "the recipe's": {"embedding": "skip", "standardise": True, "bin_vectors": True, "rope": True},
+}
 
 
 @pytest.mark.parametrize("scheme", ["neuron", "causal"])
-@pytest.mark.parametrize("rope", [False, True])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", TWINS)
-def test_an_architecture_is_its_equations(name, scheme, rope):
-    session, (make, by_hand) = make_session("a"), TWINS[name]
-    backbone = make(rope=rope)
+def test_an_architecture_is_its_equations(name, way, scheme):
+    session, (make, by_hand), options = make_session("a"), TWINS[name], WAYS[way]
+    backbone = make(**options, principal_axes=False)
     model = StitchedModel(backbone)
     model.add_session(session)
     scatter(model)
-    model.double().eval()
+    model.double()
+    statistics = (torch.from_numpy(values) for values in (MEAN, VARIANCE, np.zeros((0, len(MEAN)))))
+    model.start_from_statistics({"a": NeuronStatistics(*statistics)})
+    model.eval()
     group = make_group(session, n_trials=2)
+    hidden = torch.zeros_like(group.counts, dtype=torch.bool)
+    hidden[0, :, 2] = hidden[1, 3:5] = True
     with torch.no_grad():
-        found = model([VisibleGroup("a", group.counts)], scheme).log_rates[0].numpy()
+        shown = VisibleGroup("a", group.counts.masked_fill(hidden, 0), hidden)
+        found = model([shown], scheme).log_rates[0].numpy()
     weights = {name: value.detach().numpy() for name, value in backbone.named_parameters()}
     own = {name: v.detach().numpy() for name, v in model.stitchers[module_key("a")].named_parameters()}
     assert found.shape == (2, N_BINS, session.n_neurons)
     for trial in range(2):
-        slow = by_hand(weights, own, group.counts[trial].numpy(), scheme=scheme, rope=rope)
+        shown = shown_by_hand(group.counts[trial].numpy(), hidden[trial].numpy(), options)
+        slow = by_hand(weights, own, shown, scheme, options)
         np.testing.assert_allclose(found[trial], slow, rtol=1e-5, atol=1e-5)
 
 
