@@ -17,7 +17,7 @@ from neuromtm.training.masked_modeling import MaskedModeling
 from tests.science.small_brain import ceiling_bps, small_brain, task_bps, temporal_bps, trained
 
 _TRANSFORMER = {"width": 32, "n_layers": 2, "n_heads": 2, "mlp_width": 64, "dropout": 0.1}
-_TOKENS = {"embedding_dropout": 0.0, "max_bins": 32}
+_TOKENS = {"embedding_dropout": 0.0, "max_bins": 32, "rope": True}
 _ENCODERS = {"initial_encoder_size": 24, "input_encoder_size": 24, "controller_size": 24, "generator_size": 32}
 _LATENTS = {"width": 24, "initial_size": 16, "n_inputs": 3, "n_factors": 12, "dropout": 0.0, "n_samples": 0}
 _KL = {"kl_inputs": 0.01, "kl_initial": 0.1, "kl_warmup_steps": 100}
