@@ -108,3 +108,7 @@ def test_each_draw_changes_what_is_predicted(name, draws):
 def test_nothing_is_drawn_in_evaluation(name, draws):
     predicted(built(name).eval(), draws)
     assert not draws.probabilities
+
+
+def test_a_dropout_of_almost_1_keeps_a_share():
+    assert draw_kept(torch.empty(8), 1 - 1e-9).share > 0

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from neuromtm.batch import NeuronStatistics
 from neuromtm.data.manifest import add_shard
 from neuromtm.data.shards import write_shard
+from neuromtm.models import standardising
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.stitching import StitchedModel, module_key
 from neuromtm.training.first_weights import add_new_sessions
@@ -54,3 +56,24 @@ def test_no_first_weight_depends_on_trials_that_are_not_trained_on(tmp_path, spl
         assert not any(same[name] for name in ("read_in.weight", "read_out.bias", "standardise.center"))
     else:
         assert all(same.values())
+
+
+def read_in_of(axes, width):
+    """First weights along axes: (neuron, width)."""
+    unknown = torch.ones(axes.shape[1])
+    standardising._rotation.cache_clear()
+    return standardising.along_principal_axes(NeuronStatistics(unknown, unknown, axes), width)
+
+
+def test_each_axis_is_spread_over_the_width_of_the_model_and_keeps_its_length():
+    weight = read_in_of(torch.eye(6), 16)
+    assert weight.norm(dim=1).numpy() == pytest.approx(np.ones(6), rel=1e-5)
+    assert weight.abs().max() < 0.9
+
+
+def test_every_run_spreads_the_axes_alike():
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        found.append(read_in_of(torch.eye(6), 16))
+    assert torch.equal(*found)
