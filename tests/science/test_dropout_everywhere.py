@@ -16,7 +16,7 @@ from neuromtm.models.spike_tokens import SpikeTokens
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 from tests.models.small_models import N_BINS, make_group, make_session, scatter
 
-P, EMBEDDING_P, COORDINATED_P = 0.25, 0.5, 0.125
+P, EMBEDDING_P, INNER_P, COORDINATED_P = 0.25, 0.5, 0.375, 0.125
 N_LAYERS = 2
 IN_A_BLOCK = 4
 """on the attention weights, on what attention adds, within the perceptron, and on what the perceptron adds"""
@@ -30,6 +30,11 @@ _RECURRENT = {
 ARCHITECTURES = {
     # the embedding of bins, and the blocks
     "NDT1": (partial(NDT1, **_TRANSFORMER, **_TOKENS), {EMBEDDING_P: 1, P: IN_A_BLOCK * N_LAYERS}),
+    # half of the places in a block are inner ones: the attention weights, and within the perceptron
+    "NDT1 with another inner dropout": (
+        partial(NDT1, **_TRANSFORMER, **_TOKENS, inner_dropout=INNER_P),
+        {EMBEDDING_P: 1, P: 2 * N_LAYERS, INNER_P: 2 * N_LAYERS},
+    ),
     # the embedding of groups, and the blocks
     "NDT2": (
         partial(NDT2, **_TRANSFORMER, **_TOKENS, neurons_per_token=3, max_groups=6),

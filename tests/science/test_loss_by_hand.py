@@ -71,6 +71,19 @@ def test_the_cost_of_all_sessions_is_divided_once_by_all_targets():
     assert loss.item() != pytest.approx(mean(total / n for total, n in parts), rel=1e-4)
 
 
+def test_a_loss_per_spike_weighs_each_session_by_its_weight_and_divides_by_targets_alone():
+    model, groups = make_model(SESSIONS), [make_group(session, 3, seed) for seed, session in enumerate(SESSIONS)]
+    masked = [Objective().hide("neuron", g.counts, g.region, torch.Generator().manual_seed(1)) for g in groups]
+    cost = masked_cost(model, groups, masked, "neuron", weights={"a": 0.5, "b": 4.0})
+    shown = [VisibleGroup(g.eid, m.visible, m.hidden) for g, m in zip(groups, masked, strict=True)]
+    log_rates = model(shown, "neuron").log_rates
+    (first, n_first), (second, n_second) = (
+        cost_by_hand([own], [group], [one.target]) for own, group, one in zip(log_rates, groups, masked, strict=True)
+    )
+    assert cost.total.item() == pytest.approx(0.5 * first + 4.0 * second, rel=1e-9)
+    assert cost.n_targets == n_first + n_second
+
+
 def test_the_cost_says_how_many_entries_are_scored():
     model, group = make_model(), make_group(SESSIONS[0])
     scored = torch.zeros_like(group.counts, dtype=torch.bool)
