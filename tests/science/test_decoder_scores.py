@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from neuromtm.decoding.end_to_end import score_decoded
+from neuromtm.decoding.linear import project
 from neuromtm.decoding.targets import Target
 
 TRAIN, TEST = np.arange(10), np.arange(10, 15)
@@ -28,3 +29,13 @@ def test_chance_of_a_trace_is_the_training_trials_average():
     assert found.metrics["whisker_chance"] == pytest.approx(1 - missed / spread, rel=1e-6)
     missed = sum((true[t, b] - predicted[t, b]) ** 2 for t in range(5) for b in range(6))
     assert found.metrics["whisker_r2"] == pytest.approx(1 - missed / spread, rel=1e-6)
+
+
+def test_a_direction_in_which_features_hardly_vary_is_not_lost():
+    generator = np.random.default_rng(0)
+    common, own = generator.normal(size=(2, 30))
+    features = np.stack((common, common + 0.01 * own), axis=1)[:, None]
+    projection = project(features)
+    assert projection.train.shape[1] == 2
+    read = np.linalg.lstsq(projection.train, own - own.mean(), rcond=None)[0]
+    np.testing.assert_allclose(projection.train @ read, own - own.mean(), atol=1e-2)
