@@ -139,7 +139,7 @@ demo: demo-folder-is-new $(INSTALLED)
 demo-temporal: SCHEMES := --config conf/ablation/temporal.yaml
 demo-mtm demo-temporal: demo-%:
 	$(BIN)/neuromtm fit --config conf/small.yaml $(SCHEMES) $(QUICK) --run_dir $(DEMO)/$*/pretrain
-	$(BIN)/neuromtm fit --config conf/small_finetune.yaml $(QUICK) --trainer.max_steps 600 \
+	$(BIN)/neuromtm fit --config conf/small_finetune.yaml $(QUICK) --trainer.max_epochs 60 \
 	  --run_dir $(DEMO)/$*/finetune --model.pretrained $(DEMO)/$*/pretrain/checkpoints/best.ckpt
 	$(BIN)/neuromtm test --config $(DEMO)/$*/finetune/config.yaml --ckpt_path $(DEMO)/$*/finetune/checkpoints/best.ckpt
 
