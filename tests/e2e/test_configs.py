@@ -118,6 +118,9 @@ def test_what_a_recipe_sets_arrives(recipe, tmp_path):
         "trainer.use_distributed_sampler": cli.trainer._accelerator_connector.use_distributed_sampler,
     }
     recipe_options.pop("run_dir")
+    callbacks = recipe_options.pop("trainer.callbacks", [])
+    there = {f"{type(c).__module__}.{type(c).__qualname__}".split(".")[-1] for c in cli.trainer.callbacks}
+    assert {one["class_path"].split(".")[-1] for one in callbacks} <= there
     assert {name: arrived[name] for name in recipe_options} == recipe_options
 
 
