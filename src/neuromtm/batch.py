@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and reading or writing shard
     import torch
     from torch import Tensor
 
-Scheme = Literal["temporal", "neuron", "causal", "intra_region", "inter_region", "random_token"]
+Scheme = Literal["temporal", "neuron", "causal", "intra_region", "inter_region", "random_token", "encoding", "decoding"]
 """What is hidden from the model, which then predicts it. The file `masking/NAME.py` says what the scheme NAME hides."""
 
 UNKNOWN_REGIONS = frozenset({"root", "void"})
@@ -54,6 +54,15 @@ class NeuronStatistics(NamedTuple):
     """(neuron,) float32 variance of the spikes per bin, over trials and bins"""
     axes: Tensor
     """(component, neuron) float32 scaled principal axes, see `neuromtm.data.statistics.principal_axes`"""
+
+
+class TraceStatistics(NamedTuple):
+    """What a session's training trials say of its traces of behaviour."""
+
+    mean: Tensor
+    """(trace,) float32 mean over trials and bins; 0 where the session has no such trace"""
+    deviation: Tensor
+    """(trace,) float32 standard deviation, above 0; 1 where the trace does not vary or the session has none"""
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,13 @@ class SessionGroup:
     n_active: Tensor | None = None
     """(trial, bin) int64, how many neurons have a spike in each bin. It stays on the host, for models that list the
     spikes and must know how many there are without reading the device. None if nobody counted."""
+
+    def traces(self, names: Sequence[str]) -> Tensor:
+        """(trial, bin, trace) float32 traces of behaviour by their names, NaN where missing."""
+        import torch
+
+        missing = torch.full(self.counts.shape[:2], torch.nan, device=self.counts.device)
+        return torch.stack([self.behavior.get(name, missing) for name in names], dim=-1)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> SessionGroup:
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))

@@ -58,6 +58,8 @@ def test_sessions_that_allow_none_of_the_schemes_are_an_error_in_one_sentence_th
         ({"temporal_ratio": -0.1}, "temporal_ratio is -0.1"),
         ({"intra_region_ratio": math.nan}, "intra_region_ratio is nan"),
         ({"token_ratio": 2.0}, "token_ratio is 2.0"),
+        ({"behavior_weight": 0.0}, "behavior_weight is 0.0"),
+        ({"behavior_weight": math.inf}, "behavior_weight is inf"),
         ({"region_dropout": 1.1}, "region_dropout is 1.1"),
         ({"region_dropout": math.nan}, "region_dropout is nan"),
         ({"neurons_per_token": 0}, "neurons_per_token is 0"),

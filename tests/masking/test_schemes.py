@@ -17,7 +17,7 @@ from neuromtm.masking.neuron import hide_neurons
 from neuromtm.masking.objective import Objective
 from neuromtm.masking.random_token import hide_tokens
 from neuromtm.masking.regions import regions_for
-from neuromtm.masking.schemes import SCHEMES, applicable
+from neuromtm.masking.schemes import SCHEMES, applicable, uses_behavior
 from neuromtm.masking.temporal import hide_bins
 
 PLAIN = {"draw_unknown": False, "region_per_trial": False}
@@ -65,7 +65,7 @@ def test_what_is_hidden_is_0_what_is_shown_is_unchanged_and_targets_are_hidden(s
     assert masked.hidden.dtype == masked.target.dtype == torch.bool
     assert not masked.visible[masked.hidden].any()
     assert torch.equal(masked.visible[~masked.hidden], counts[~masked.hidden])
-    assert masked.target.any()
+    assert masked.target.any() != (SCHEMES[scheme].behavior == "target")
     assert not (masked.target & ~masked.hidden).any()
     if scheme != "intra_region":
         assert torch.equal(masked.target, masked.hidden)
@@ -81,7 +81,7 @@ def test_equal_generators_hide_the_same(scheme, session, seed):
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if not uses_behavior(scheme)])
 def test_other_generators_hide_something_else(scheme):
     counts, region = ones(4, 20, 12), located([n % 4 for n in range(12)])
     hidden = {Objective().hide(scheme, counts, region, seeded(seed)).hidden.numpy().tobytes() for seed in range(8)}
@@ -290,6 +290,24 @@ def test_a_scheme_is_applicable_only_if_every_session_of_the_batch_allows_it():
     assert applicable(SCHEMES, [singles, both]) == [s for s in SCHEMES if s != "intra_region"]
     assert applicable(SCHEMES, [both, unknown]) == [s for s in SCHEMES if "region" not in s]
     assert applicable(["inter_region"], [one_region, both]) == []
+
+
+def test_encoding_hides_and_scores_every_neuron_and_decoding_hides_none():
+    counts, region = ones(2, 3, 4), located([0, 0, 1, -1])
+    encoding, decoding = (Objective().hide(s, counts, region, seeded()) for s in ("encoding", "decoding"))
+    assert encoding.hidden.all()
+    assert encoding.target.all()
+    assert not encoding.visible.any()
+    assert torch.equal(decoding.visible, counts)
+    assert not decoding.hidden.any()
+    assert not decoding.target.any()
+    assert {s: SCHEMES[s].behavior for s in SCHEMES if uses_behavior(s)} == {"encoding": "shown", "decoding": "target"}
+
+
+def test_schemes_of_behaviour_need_a_trace_in_every_session():
+    region = [located([0, 0, 1])]
+    without = applicable(SCHEMES, region, with_behavior=False)
+    assert without == [s for s in SCHEMES if s not in ("encoding", "decoding")]
 
 
 @pytest.mark.parametrize("scheme", ["intra_region", "inter_region"])

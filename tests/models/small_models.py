@@ -14,6 +14,7 @@ from neuromtm.models.ndt2 import NDT2
 from neuromtm.models.spike_tokens import SpikeTokens
 from neuromtm.models.standardising import Standardise
 from neuromtm.models.stitching import StitchedModel
+from neuromtm.models.traces import StandardiseTraces
 
 REGIONS = ("CA1", "CA1", "CA1", "VISp", "VISp", "root", "MOs")
 N_BINS = 10
@@ -30,6 +31,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "NDT1-as-published": partial(
         NDT1, **_TRANSFORMER, standardise=False, principal_axes=False, embedding="softsign", bin_vectors=False
     ),
+    "NDT1-behavior": partial(NDT1, **_TRANSFORMER, behaviors=["whisker_motion_energy"]),
     "NDT2": partial(NDT2, **_TRANSFORMER, **_GROUPS),
     "NDT2-rope-regions-masks": partial(
         NDT2, **_TRANSFORMER, **_GROUPS, region_embedding=True, mask_input=True, rope=True, standardise=False
@@ -78,6 +80,9 @@ def scatter(module: nn.Module, seed: int = 0) -> None:
             if isinstance(part, Standardise):
                 part.center.uniform_(0.5, 4.0, generator=generator)
                 part.scale.uniform_(0.3, 2.0, generator=generator)
+            if isinstance(part, StandardiseTraces):
+                part.center.uniform_(-1.0, 3.0, generator=generator)
+                part.scale.uniform_(0.5, 2.0, generator=generator)
 
 
 def every_pair(n_trials: int, neurons: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:

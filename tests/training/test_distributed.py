@@ -12,6 +12,7 @@ from neuromtm.callbacks.checkpoints import LastCheckpoint
 from neuromtm.commands.cli import NeuromtmCLI
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
+from neuromtm.masking.objective import Objective
 from neuromtm.masking.schemes import SCHEMES
 from neuromtm.models.stitching import module_key
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
@@ -78,8 +79,13 @@ class Diary(lightning.Callback):
         torch.save(self.steps, self.folder / f"rank-{trainer.global_rank}.pt")
 
 
+# one rank may draw a scheme that uses the maps of behaviour in a step in which the other one does not
+WITH_BEHAVIOR = Objective(schemes=["neuron", "encoding", "decoding"])
+
+
 def masked(backbone="NDT1", **options):
-    return MaskedModeling(BACKBONES[backbone](), lr=1e-2, weight_decay=0.1, **options)
+    objective = WITH_BEHAVIOR if backbone == "NDT1-behavior" else None
+    return MaskedModeling(BACKBONES[backbone](), objective=objective, lr=1e-2, weight_decay=0.1, **options)
 
 
 def train(folder, sessions_dir, strategy, *, n_ranks=2, make=masked, from_last=False, data=None, **options):
@@ -126,6 +132,7 @@ def assert_same(plain, stitched, **tolerance):
         ("NDT1", {"precision": "bf16-mixed"}),
         ("NDT2", {}),
         ("SpikeTokens", {}),
+        ("NDT1-behavior", {}),
         ("LFADS", {}),  # does not use all its weights under the causal scheme, which one rank draws and one does not
     ],
     ids=str,

@@ -11,6 +11,7 @@ import torch
 from neuromtm.batch import Scheme
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.masking.objective import Objective
+from neuromtm.masking.schemes import uses_behavior
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.training.fixed_masks import FixedMasks
 from neuromtm.training.masked_modeling import MaskedModeling
@@ -47,7 +48,7 @@ def test_masks_do_not_depend_on_which_trials_come_together_or_in_which_order():
                 assert torch.equal(part, of_all[places])
 
 
-@pytest.mark.parametrize("scheme", get_args(Scheme))
+@pytest.mark.parametrize("scheme", [s for s in get_args(Scheme) if not uses_behavior(s)])
 def test_every_trial_has_a_mask_of_its_own_and_another_seed_gives_others(scheme):
     whole = group_of(*TRIALS)
     masked, other = masks().of(whole)[scheme], masks(seed=1).of(whole)[scheme]
@@ -64,6 +65,12 @@ def test_a_session_gets_only_the_schemes_that_its_regions_allow():
     fixed.add(alone, [0, 1], n_bins=N_BINS)
     group = replace(make_group(alone, n_trials=2), trial=torch.tensor([1, 0]))
     assert set(fixed.of(group)) == set(get_args(Scheme)) - {"inter_region"}
+
+
+def test_a_session_without_behaviour_has_no_masks_of_the_schemes_that_need_it():
+    fixed = FixedMasks(EVERY_SCHEME, seed=0, device=CPU)
+    fixed.add(SESSION, TRIALS, n_bins=N_BINS, with_behavior=False)
+    assert set(fixed.of(group_of(*TRIALS))) == {s for s in get_args(Scheme) if not uses_behavior(s)}
 
 
 def test_masks_that_repeat_along_an_axis_are_kept_once():

@@ -11,6 +11,7 @@ from torch import nn
 from neuromtm.callbacks.checkpoints import LastCheckpoint
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import CheckpointError, ConfigError
+from neuromtm.masking.objective import Objective
 from neuromtm.training import optim
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.masked_modeling import MaskedModeling
@@ -63,12 +64,14 @@ def train(
     weight_decay=0.01,
     stitcher_weight_decay=None,
     beta2=0.999,
+    objective=None,
     **options,
 ):
     """Train a small model; gives the trace and the weights."""
     lightning.seed_everything(0)
     module = MaskedModeling(
         BACKBONES[backbone](),
+        objective=objective,
         lr=lr,
         weight_decay=weight_decay,
         stitcher_weight_decay=stitcher_weight_decay,
@@ -111,6 +114,11 @@ def assert_goes_on(data_dir, tmp_path, stop, *, every_s=0.0, **options):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_architecture_goes_on_as_if_it_had_not_been_stopped(backbone, sessions_dir, tmp_path):
     assert_goes_on(sessions_dir, tmp_path, Stop(before_step=N_BATCHES + 2), max_epochs=2, backbone=backbone)
+
+
+def test_a_run_that_reads_behaviour_goes_on_as_if_it_had_not_been_stopped(sessions_dir, tmp_path):
+    options = {"backbone": "NDT1-behavior", "objective": Objective(schemes=["neuron", "encoding", "decoding"])}
+    assert_goes_on(sessions_dir, tmp_path, Stop(before_step=N_BATCHES + 2), max_epochs=2, **options)
 
 
 @pytest.mark.parametrize("n_workers", [0, 2])

@@ -1,7 +1,6 @@
 """Scores of a decoder: gathered over batches and ranks, logged on validation, written after a test."""
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import lightning
@@ -10,6 +9,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from neuromtm.batch import Batch
+from neuromtm.callbacks.gathering import gathered_by_session
 from neuromtm.data.datamodule import data_of
 from neuromtm.decoding.end_to_end import DecoderScores, decoded_text, score_decoded
 from neuromtm.decoding.targets import target_of
@@ -37,18 +37,8 @@ class DecodingResults(lightning.Callback):
                 self._predicted.setdefault(group.eid, {}).update(zip(group.trial.tolist(), values, strict=True))
 
     def _gather(self, trainer: lightning.Trainer) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Eid -> sorted trial numbers and the predictions of these trials, from all ranks."""
-        parts: list[Any] = [self._predicted]
-        if trainer.world_size > 1:
-            parts = [None] * trainer.world_size
-            torch.distributed.all_gather_object(parts, self._predicted)
+        gathered = gathered_by_session(trainer, self._predicted)
         self._clear()
-        gathered = {}
-        for eid in data_of(trainer).sessions:
-            by_trial = {trial: value for part in parts for trial, value in part.get(eid, {}).items()}
-            if by_trial:
-                trials = np.array(sorted(by_trial))
-                gathered[eid] = trials, np.stack([by_trial[trial] for trial in trials])
         return gathered
 
     def _score(self, trainer: lightning.Trainer, module: BehaviorDecoding) -> dict[str, DecoderScores]:

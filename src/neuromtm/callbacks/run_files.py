@@ -15,6 +15,7 @@ from torch import Tensor
 from neuromtm.batch import Batch
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.behavior import BehaviorReadout
+from neuromtm.callbacks.multimodal import EncodingAndDecoding
 from neuromtm.data.datamodule import data_of
 from neuromtm.decoding.selection import Decoded, behavior_metrics, behavior_text
 from neuromtm.errors import ConfigError
@@ -100,19 +101,21 @@ class TestResults(lightning.Callback):
     Args:
         activity: callback with the scores of neurons.
         behavior: callback with the scores of read-outs.
+        multimodal: callback with the scores of what the model itself encodes and decodes.
     """
 
     __test__ = False  # pytest would take it for a test class
 
-    def __init__(self, activity: ActivityTasks, behavior: BehaviorReadout):
-        self.activity, self.behavior = activity, behavior
+    def __init__(self, activity: ActivityTasks, behavior: BehaviorReadout, multimodal: EncodingAndDecoding):
+        self.activity, self.behavior, self.multimodal = activity, behavior, multimodal
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         sessions = []
         for neurons in self.activity.scores:
             decoded = self.behavior.scores[neurons.eid]
             scores = activity_means(neurons)
-            sessions.append(SessionScores(eid=neurons.eid, **scores, behavior=behavior_metrics(decoded)))
+            found = self.multimodal.metrics[neurons.eid] | behavior_metrics(decoded)
+            sessions.append(SessionScores(eid=neurons.eid, **scores, behavior=found))
             self._say_what_is_absent(neurons.eid, decoded)
         if trainer.is_global_zero:
             run_dir = Path(trainer.default_root_dir)

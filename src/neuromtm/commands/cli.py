@@ -20,6 +20,7 @@ from neuromtm.callbacks.behavior import BehaviorReadout
 from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from neuromtm.callbacks.connectivity import RegionConnectivity
 from neuromtm.callbacks.decoding import DecodingResults
+from neuromtm.callbacks.multimodal import EncodingAndDecoding
 from neuromtm.callbacks.plots import TaskPlots
 from neuromtm.callbacks.progress import RunProgress
 from neuromtm.callbacks.run_files import ActivityResults, EventsOnly, RatePredictions, RunConfig, TestResults
@@ -164,7 +165,8 @@ class NeuromtmCLI(LightningCLI):
         else:
             # they run after the callbacks that score: activity, behavior and figures come first, in their order above
             activity, behavior = self._get(self.config_init, "activity"), self._get(self.config_init, "behavior")
-            results = [TestResults(activity, behavior), RegionConnectivity(), RatePredictions()]
+            multimodal = EncodingAndDecoding()
+            results = [multimodal, TestResults(activity, behavior, multimodal), RegionConnectivity(), RatePredictions()]
         self.trainer_defaults["callbacks"] = results
         try:
             if options["strategy"] == "auto":

@@ -36,7 +36,7 @@ class SessionScores:
     intra_region_bps: float | None = None
     inter_region_bps: float | None = None
     behavior: Mapping[str, float] = field(default_factory=dict)
-    """metrics of behaviour by their keys, see `metrics.keys`"""
+    """metrics of behaviour by their keys, see `metrics.keys`; that of encoding is among them"""
 
     def metrics(self) -> dict[str, float]:
         """The metrics that are not None, by their keys in metrics.json."""

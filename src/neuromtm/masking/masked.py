@@ -6,7 +6,7 @@ functions: counts, regions and a generator in, a `Masked` out.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,6 +58,9 @@ class MaskingScheme:
     """share to hide by default; 1 for a scheme that hides all of what it draws"""
     causal: bool = False
     """whether a bin sees only itself and earlier bins"""
+    behavior: Literal["hidden", "shown", "target"] = "hidden"
+    """what becomes of the traces of behaviour that a model reads: `hidden` and not scored, `shown`, or hidden and the
+    `target`. A model that reads none cannot be trained with a scheme of the last two kinds."""
     allows: Callable[[RegionIndex], bool] = every_session
     """the regions of a session's neurons -> whether the scheme can be used on it"""
 

@@ -1,5 +1,6 @@
 """Multi-task masking: draw a scheme for each batch and apply it to each session."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,6 +53,8 @@ class Objective:
         token_ratio: share of the tokens hidden by `random_token`.
         neurons_per_token: neurons in a token of `random_token`. By default as many as in the model's own tokens, or 128
             if the model's tokens are not groups of neurons.
+        behavior_weight: weight of the cost of behaviour, which `decoding` scores. The cost of an entry is half its
+            squared error in standard deviations; that of a neuron's entry is Poisson, in nats.
     """
 
     schemes: tuple[Scheme, ...] = MTM
@@ -65,6 +68,7 @@ class Objective:
     draw_unknown: bool = True
     trailing_blocks: float = 0.0
     neurons_per_token: int | None = None
+    behavior_weight: float = 1.0
 
     def __post_init__(self):
         object.__setattr__(self, "schemes", tuple(self.schemes))  # YAML gives a list
@@ -82,6 +86,8 @@ class Objective:
             for name in ("region_dropout", "trailing_blocks")
             if not 0 <= getattr(self, name) <= 1
         ]
+        if not 0 < self.behavior_weight < math.inf:
+            problems.append(f"behavior_weight is {self.behavior_weight}, not a number above 0.")
         if self.neurons_per_token is not None and self.neurons_per_token < 1:
             problems.append(f"neurons_per_token is {self.neurons_per_token}, less than 1.")
         if problems:
@@ -93,27 +99,35 @@ class Objective:
             return self
         return replace(self, neurons_per_token=neurons_per_token or NEURONS_PER_TOKEN)
 
-    def draw_scheme(self, regions: Sequence[RegionIndex], generator: np.random.Generator) -> Scheme:
+    def draw_scheme(
+        self, regions: Sequence[RegionIndex], generator: np.random.Generator, *, with_behavior: bool = True
+    ) -> Scheme:
         """Draw the batch's scheme.
 
         Args:
             regions: those of each session's neurons.
             generator: source of the draw. The host must know the scheme, so it is drawn there.
+            with_behavior: see `neuromtm.masking.schemes.applicable`.
 
         Raises:
             DataError: if no scheme fits the sessions.
         """
-        allowed = self.applicable(regions)
+        allowed = self.applicable(regions, with_behavior=with_behavior)
         if not allowed:
+            lacks = "too few regions" if with_behavior else "too few regions, or no behaviour that the model reads"
             raise DataError(
-                f"None of the schemes {', '.join(self.schemes)} can be used: a session has too few regions. "
+                f"None of the schemes {', '.join(self.schemes)} can be used: a session has {lacks}. "
                 "Add the scheme neuron or causal, or leave that session out."
             )
         return allowed[int(generator.integers(len(allowed)))]
 
-    def applicable(self, regions: Sequence[RegionIndex]) -> list[Scheme]:
-        """The schemes that all of the sessions allow, given the regions of each session's neurons."""
-        return applicable(self.schemes, [self._drawn_from(region) for region in regions])
+    def applicable(self, regions: Sequence[RegionIndex], *, with_behavior: bool = True) -> list[Scheme]:
+        """The schemes that all of the sessions allow, given the regions of each session's neurons.
+
+        See `neuromtm.masking.schemes.applicable`.
+        """
+        drawn_from = [self._drawn_from(region) for region in regions]
+        return applicable(self.schemes, drawn_from, with_behavior=with_behavior)
 
     def _drawn_from(self, region: RegionIndex) -> RegionIndex:
         return region.with_unknown() if self.draw_unknown else region

@@ -20,11 +20,24 @@ def attends_causally(scheme: Scheme) -> bool:
     return SCHEMES[scheme].causal
 
 
-def applicable(schemes: Sequence[Scheme], regions: Sequence[RegionIndex]) -> list[Scheme]:
+def uses_behavior(scheme: Scheme) -> bool:
+    """Whether a scheme shows or scores traces of behaviour."""
+    return SCHEMES[scheme].behavior != "hidden"
+
+
+def applicable(
+    schemes: Sequence[Scheme], regions: Sequence[RegionIndex], *, with_behavior: bool = True
+) -> list[Scheme]:
     """The schemes that all of the sessions allow. A session of one region, for example, has no `inter_region`.
 
     Args:
         schemes: by their names.
         regions: those of each session's neurons.
+        with_behavior: whether every session has a trace of behaviour that the model reads. Without one, `encoding` has
+            nothing to show and `decoding` nothing to score.
     """
-    return [scheme for scheme in schemes if all(SCHEMES[scheme].allows(region) for region in regions)]
+    return [
+        scheme
+        for scheme in schemes
+        if (with_behavior or not uses_behavior(scheme)) and all(SCHEMES[scheme].allows(region) for region in regions)
+    ]

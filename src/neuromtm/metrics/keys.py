@@ -19,10 +19,15 @@ SCORES = ("accuracy", "r2")
 """the scores of a behaviour: `accuracy` of classes, `r2` of a trace or a number"""
 BASELINES = ("counts", "rrr")
 """the read-outs of raw counts; the key of their score is `<behaviour>_<score>_<baseline>`"""
+ENCODING_KEY = "encoding_bps"
+"""key of the neurons that a model predicts from behaviour alone, in bits per spike"""
+OWN = "r2_own"
+"""metric of a trace that a model decodes by itself; the key is `<behaviour>_r2_own`"""
 BEHAVIOR_METRICS = (
     *FURTHER_METRICS,
     *(f"{score}_{baseline}" for score in SCORES for baseline in BASELINES),
     *SCORES,
+    OWN,
     "chance",
 )
 
@@ -85,10 +90,13 @@ SCORE_NAMES = {"accuracy": "accuracy", "r2": "R2"}
 def columns_of(keys: Iterable[str], *, balanced: bool = False) -> tuple[Column, ...]:
     """The columns that these keys need: `COLUMNS`, and one for the score of each further behaviour.
 
+    What a model with behaviour as channels encodes and decodes by itself follows, if it is among the keys.
+
     Args:
         keys: those of metrics.json, of all runs that are shown.
         balanced: whether behaviours of classes also have a column for their balanced accuracy.
     """
+    keys = list(keys)
     found = behaviors(keys)
     columns = [
         *COLUMNS,
@@ -101,4 +109,7 @@ def columns_of(keys: Iterable[str], *, balanced: bool = False) -> tuple[Column, 
     if balanced:
         classes = [behavior for behavior, score in found.items() if score == "accuracy"]
         columns += [Column(f"{behavior} balanced", f"{behavior}_balanced_accuracy") for behavior in classes]
+    columns += [Column("encoding", ENCODING_KEY)] if ENCODING_KEY in keys else []
+    apart = dict.fromkeys(one for key in keys if (one := behavior_key(key)) is not None and one.metric == OWN)
+    columns += [Column(f"{b} R2, own", f"{b}_{OWN}", f"{b}_chance") for b, _ in apart]
     return tuple(columns)

@@ -29,6 +29,9 @@ class SessionInput(NamedTuple, Generic[Stitcher]):
     n_active: Tensor | None = None
     """(trial, bin) int64 on the host, at least as many as the neurons with a visible spike in each bin; None if nobody
     counted. An architecture that lists the spikes need not read the device then."""
+    traces: Tensor | None = None
+    """(trial, bin, trace) the traces that the architecture reads (`Backbone.behaviors`), in their own units, NaN where
+    hidden or missing; None if all are hidden"""
 
 
 class Output(NamedTuple):
@@ -43,6 +46,8 @@ class Output(NamedTuple):
     """a scalar that the architecture adds to the reconstruction loss (a KL term), if it has one"""
     own_terms: Mapping[str, Tensor] | None = None
     """name -> scalar, the parts of `own_loss` without their weights; a training logs them as `train/<name>`"""
+    traces: list[Tensor] | None = None
+    """for each input, (trial, bin, trace) the expected traces, standardised; None if the architecture reads none"""
 
 
 class Backbone(nn.Module, ABC, Generic[Stitcher]):
@@ -55,6 +60,9 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
     module's class names it: `no_decay = ("start",)`.
     """
 
+    behaviors: Sequence[str] = ()
+    """Names of the traces of behaviour that the architecture reads and predicts beside the spikes. A stitcher then has
+    a `StandardiseTraces` by the name `traces`."""
     neurons_per_token: int | None = None
     """Neurons in a token, if a token is a group of neurons; else None. `random_token` must hide whole tokens."""
     wants_active_counts: bool = False
@@ -64,8 +72,8 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
     """Options that the class was given later, with the values that it had without them. A checkpoint from before is
     made with these, whatever the defaults are now."""
     uses_every_weight: bool = False
-    """Whether every training step uses all shared weights, except `Prompts`, whatever the scheme. Ranks that train
-    together then need not search each step for unused ones."""
+    """Whether every training step uses all shared weights, except `Prompts` and `BehaviorChannels`, whatever the
+    scheme. Ranks that train together then need not search each step for unused ones."""
 
     @abstractmethod
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> Stitcher:
@@ -175,7 +183,9 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
             rows = (neurons == neuron).nonzero()[:, 0]
             visible, hidden = session.visible[trials[rows]], session.hidden[trials[rows]]
             visible[..., neuron], hidden[..., neuron] = 0, True
-            log_rates = self([SessionInput(session.stitcher, visible, hidden)], scheme).log_rates[0]
+            traces = None if session.traces is None else session.traces[trials[rows]]
+            alone = SessionInput(session.stitcher, visible, hidden, traces=traces)
+            log_rates = self([alone], scheme).log_rates[0]
             predicted[rows] = log_rates[..., neuron].to(predicted.dtype)
         return predicted
 

@@ -352,7 +352,7 @@ class LFADS(Backbone[FactorStitcher]):
     ) -> Tensor:
         # The read-in is linear, so a neuron is left out by subtracting its share. Only its own output is computed.
         # Many rows are unrolled as one batch.
-        stitcher, visible, hidden, _ = session
+        stitcher, visible, hidden = session.stitcher, session.visible, session.hidden
         n_at_once = max(1, BINS_PER_PASS // (visible.shape[1] * max(1, self.n_samples)))
         predicted = []
         with _full_precision(visible):

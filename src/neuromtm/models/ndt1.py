@@ -1,12 +1,14 @@
 """NDT1 with stitchers: one token for each time bin. Ye & Pandarinath 2021; MtM, NeurIPS 2024, section 4."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from einops import einsum
 from torch import Tensor, nn
 
 from neuromtm.batch import NeuronStatistics, Scheme
+from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import (
     FORMER_OPTIONS,
@@ -23,6 +25,7 @@ from neuromtm.models.blocks import (
 from neuromtm.models.dropout import Dropout
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.stitching import LinearStitcher, drive_of_all, read_out_of_all, session_rows
+from neuromtm.models.traces import BehaviorChannels
 
 
 class NDT1(Backbone[LinearStitcher]):
@@ -50,13 +53,15 @@ class NDT1(Backbone[LinearStitcher]):
             `softsign`: a linear map of its softsign, as in the paper.
         inner_dropout: dropout probability on the attention weights and on the perceptrons' hidden units, where it is to
             differ from `dropout`.
+        behaviors: traces of the shards that the model reads and predicts beside the spikes, by the masking schemes
+            `encoding` and `decoding`; by default none.
 
     Raises:
         ConfigError: if an option is out of its range or the sizes do not fit together.
     """
 
     uses_every_weight = True
-    former_options = FORMER_OPTIONS
+    former_options: ClassVar[Mapping[str, Any]] = {**FORMER_OPTIONS, "behaviors": []}
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class NDT1(Backbone[LinearStitcher]):
         principal_axes: bool = True,
         embedding: Embedding = "skip",
         inner_dropout: float | None = None,
+        behaviors: Sequence[str] = (),
     ):
         super().__init__()
         require_sizes(
@@ -102,6 +108,9 @@ class NDT1(Backbone[LinearStitcher]):
         self.mask_input, self.bin_vectors = mask_input, bin_vectors
         self.standardise, self.principal_axes, self.embedding = standardise, principal_axes, embedding
         self.inner_dropout = inner_dropout
+        if isinstance(behaviors, str) or len(set(behaviors)) != len(behaviors) or not all(behaviors):
+            raise ConfigError(f"model.backbone: behaviors is {behaviors!r}, not a list of different names.")
+        self.behaviors = list(behaviors)
         self.embed = nn.Linear(width, width)
         self.embed_dropout = Dropout(embedding_dropout)
         self.encoder = Encoder(
@@ -117,6 +126,8 @@ class NDT1(Backbone[LinearStitcher]):
             nn.init.normal_(self.position.weight, std=0.02)
         if prompt:
             self.prompts = Prompts(width)
+        if self.behaviors:
+            self.channels = BehaviorChannels(n_traces=len(self.behaviors), width=width, state_size=width)
 
     @property
     def max_n_bins(self) -> int | None:
@@ -137,7 +148,11 @@ class NDT1(Backbone[LinearStitcher]):
 
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> LinearStitcher:
         return LinearStitcher(
-            width=self.width, mean_counts=mean_counts, mask_input=self.mask_input, standardise=self.standardise
+            width=self.width,
+            mean_counts=mean_counts,
+            mask_input=self.mask_input,
+            standardise=self.standardise,
+            n_traces=len(self.behaviors),
         )
 
     @property
@@ -150,8 +165,23 @@ class NDT1(Backbone[LinearStitcher]):
     def forward(self, inputs: Sequence[SessionInput[LinearStitcher]], scheme: Scheme) -> Output:
         n_trials = [len(session.visible) for session in inputs]
         tokens = session_rows([session.stitcher.token for session in inputs], n_trials)
-        states = self.encode(drive_of_all(inputs), tokens, scheme)
-        return Output(read_out_of_all(inputs, states), list(states.split(n_trials)))
+        states = self.encode(self.drive(inputs), tokens, scheme)
+        traces = list(self.channels.read_out(states).split(n_trials)) if self.behaviors else None
+        return Output(read_out_of_all(inputs, states), list(states.split(n_trials)), traces=traces)
+
+    def drive(self, inputs: Sequence[SessionInput[LinearStitcher]]) -> Tensor:
+        """(trial, bin, width) what is read in of all sessions: their counts, and the traces that are shown."""
+        drive = drive_of_all(inputs)
+        if all(session.traces is None for session in inputs):
+            return drive
+        return drive + self.channels.drive(torch.cat([self._standardised(session) for session in inputs]))
+
+    def _standardised(self, session: SessionInput[LinearStitcher]) -> Tensor:
+        """(trial, bin, trace) the traces that are shown, NaN where hidden or missing."""
+        units, visible = session.stitcher.traces, session.visible
+        if session.traces is None or units is None:
+            return visible.new_full((*visible.shape[:2], len(self.behaviors)), torch.nan)
+        return units(session.traces)
 
     def encode(self, drive: Tensor, session_token: Tensor, scheme: Scheme) -> Tensor:
         """Compute the states that the read-out reads.
@@ -181,11 +211,11 @@ class NDT1(Backbone[LinearStitcher]):
     ) -> Tensor:
         # The read-in is linear, so a neuron is left out by subtracting its share. Only its own output is computed.
         # Many rows go through the encoder as one batch.
-        stitcher, visible, hidden, _ = session
+        stitcher, visible, hidden = session.stitcher, session.visible, session.hidden
         # no autocast: in half precision the rounded difference would still hold traces of the neuron
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:
-            drive = stitcher.drive(visible, hidden)
+            drive = self.drive([session])
         predicted = []
         for trial, neuron in in_passes(trials, neurons, n_tokens=drive.shape[1]):
             with full_precision:

@@ -262,7 +262,7 @@ class NDT2(Backbone[GroupStitcher]):
     def left_out(self, session: SessionInput[GroupStitcher], scheme: Scheme, trials: Tensor, neurons: Tensor) -> Tensor:
         # The read-in is linear, so a neuron is left out of its group by subtracting its share. Many rows go through
         # the encoder as one batch, and only the neurons' own outputs are computed.
-        stitcher, visible, hidden, _ = session
+        stitcher, visible, hidden = session.stitcher, session.visible, session.hidden
         # no autocast: in half precision the rounded difference would still hold traces of the neuron
         full_precision = torch.autocast(visible.device.type, enabled=False)
         with full_precision:

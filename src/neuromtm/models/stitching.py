@@ -12,6 +12,7 @@ from neuromtm.batch import NeuronStatistics, Scheme, SessionInfo
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.padding import by_session, pad_stack, rows_of
 from neuromtm.models.standardising import EXTRA_VARIANCE, Standardise, along_principal_axes
+from neuromtm.models.traces import StandardiseTraces
 from neuromtm.randomness import seed_from
 
 PAIRS_AT_ONCE = 2**10
@@ -34,11 +35,21 @@ class LinearStitcher(nn.Module):
             these as bias, so that training starts at zero bits per spike.
         mask_input: whether the stitcher also reads which entries are hidden, by weights of their own.
         standardise: whether counts are standardised before they are read in, see `Standardise`.
+        n_traces: number of traces of behaviour that the model reads too.
     """
 
-    def __init__(self, *, width: int, mean_counts: Tensor, mask_input: bool = False, standardise: bool = False):
+    def __init__(
+        self,
+        *,
+        width: int,
+        mean_counts: Tensor,
+        mask_input: bool = False,
+        standardise: bool = False,
+        n_traces: int = 0,
+    ):
         super().__init__()
         n_neurons = len(mean_counts)
+        self.traces = StandardiseTraces(n_traces) if n_traces else None
         self.standardise = Standardise(n_neurons) if standardise else None
         self.read_in = nn.Linear(n_neurons, width)
         self.mask_in = nn.Linear(n_neurons, width, bias=False) if mask_input else None
@@ -179,6 +190,8 @@ class VisibleGroup(NamedTuple):
     """(trial, bin, neuron) bool, the entries that are hidden; None if nothing is hidden"""
     n_active: Tensor | None = None
     """see `SessionGroup.n_active`; it may count spikes that are hidden"""
+    traces: Tensor | None = None
+    """see `SessionInput.traces`"""
 
 
 class StitchedModel(nn.Module):
@@ -217,6 +230,12 @@ class StitchedModel(nn.Module):
         """
         for eid, own in statistics.items():
             self.backbone.start_from_statistics(self.stitchers[module_key(eid)], own)
+
+    def traces_of(self, eid: str) -> StandardiseTraces:
+        """The units of a session's traces, if the architecture reads any (`Backbone.behaviors`)."""
+        traces = self.stitchers[module_key(eid)].traces
+        assert isinstance(traces, StandardiseTraces)
+        return traces
 
     def start_from_averages(self, averages: Mapping[str, Tensor]) -> None:
         """Set the first weights of stitchers from their sessions' trial averages: eid -> (bin, neuron).
@@ -269,15 +288,21 @@ class StitchedModel(nn.Module):
                 done(n_trials * len(part))
         return predicted
 
-    def _input(self, eid: str, visible: Tensor, hidden: Tensor | None, n_active: Tensor | None) -> SessionInput:
+    def _input(
+        self, eid: str, visible: Tensor, hidden: Tensor | None, n_active: Tensor | None, traces: Tensor | None
+    ) -> SessionInput:
+        assert traces is None or self.backbone.behaviors, "an architecture without behaviours would ignore the traces"
         stitcher = self.stitchers[module_key(eid)]
         if hidden is None:
             hidden = torch.zeros_like(visible, dtype=torch.bool)
         # in the precision of the weights, which the trainer may have set
-        return SessionInput(stitcher, visible.to(next(stitcher.parameters()).dtype), hidden, n_active)
+        dtype = next(stitcher.parameters()).dtype
+        return SessionInput(stitcher, visible.to(dtype), hidden, n_active, None if traces is None else traces.to(dtype))
 
 
 def _some(session: SessionInput, trials: Tensor) -> SessionInput:
     """Some of a session's trials."""
     n_active = None if session.n_active is None else session.n_active[trials.cpu()]
-    return session._replace(visible=session.visible[trials], hidden=session.hidden[trials], n_active=n_active)
+    traces = None if session.traces is None else session.traces[trials]
+    visible, hidden = session.visible[trials], session.hidden[trials]
+    return session._replace(visible=visible, hidden=hidden, n_active=n_active, traces=traces)

@@ -12,14 +12,14 @@ from neuromtm.evaluation.references import read_baseline, read_ceiling, share_of
 from neuromtm.evaluation.results import REGIONS_FILE, WHOLE_SESSION, RegionMean, read_regions
 from neuromtm.evaluation.trials import animals_of
 from neuromtm.metrics.intervals import Interval, over_sessions
-from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, SHORT_TITLES, TASK_TITLES, columns_of
+from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, ENCODING_KEY, SHORT_TITLES, TASK_TITLES, columns_of
 from neuromtm.metrics.neurons import NUMBER_COLUMNS
 from neuromtm.plots.summary import Scored, summary_plot
 from neuromtm.report.behavior import behavior_of
 from neuromtm.report.pictures import picture, picture_of
 from neuromtm.report.run import RunFolder, baseline_command
 from neuromtm.report.tables import interval_notes
-from neuromtm.report.texts import METRICS, PAGE, STATISTICS
+from neuromtm.report.texts import ENCODING, METRICS, PAGE, STATISTICS
 from neuromtm.report.verdict import TaskStanding, activity_verdict, decoded_sentence, paired_standing, standing
 from neuromtm.report.view import (
     ActivityPage,
@@ -115,7 +115,10 @@ def activity_page(
         glance=_glance(run, held) if held else None,
         glance_notes=_glance_notes(held),
         hint=None if baselines or not held else baseline_command(folder, eids),
-        tasks=[Definition(name=SHORT_TITLES[key], meaning=METRICS[key]) for key in held],
+        tasks=[
+            *(Definition(name=SHORT_TITLES[key], meaning=METRICS[key]) for key in held),
+            *([Definition(name="encoding", meaning=ENCODING)] if ENCODING_KEY in mean else []),
+        ],
         behavior=behavior_of(folder.path, run.metrics),
         sessions=[one for one in sessions if one.trial or one.neurons or one.connectivity],
         n_sessions=len(eids),

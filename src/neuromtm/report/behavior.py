@@ -8,17 +8,22 @@ from neuromtm.errors import UserError
 from neuromtm.evaluation.results import BEHAVIOR_FILE, DECODING_FILE, Metrics
 from neuromtm.files import read_table, reason_of
 from neuromtm.metrics.behavior import FURTHER_METRICS
-from neuromtm.metrics.keys import behavior_key, behaviors, short_name
+from neuromtm.metrics.keys import OWN, behavior_key, behaviors, short_name
 from neuromtm.plots.behavior import behavior_plot
 from neuromtm.report.pictures import picture
 from neuromtm.report.texts import BEHAVIOR, DECODER, PAGE
 from neuromtm.report.view import Behavior, Definition, Table
 
 _TITLES = tuple(metric.title for metric in FURTHER_METRICS.values())
-HEAD = (
-    *("behaviour", "session", "score", "model", *_TITLES, "counts", "counts, low rank", "chance"),
-    *("read from", "test trials", "left out"),
-)
+SCORED = {
+    "{score}": "model",
+    **{name: metric.title for name, metric in FURTHER_METRICS.items()},
+    OWN: "model's own",
+    "{score}_counts": "counts",
+    "{score}_rrr": "counts, low rank",
+    "chance": "chance",
+}
+"""metric of a behaviour -> its column"""
 DECODER_HEAD = ("behaviour", "session", "score", "decoder", *_TITLES, "chance", "test trials", "left out")
 ABSENT = "-"
 
@@ -37,10 +42,13 @@ def behavior_of(run_dir: Path, metrics: Metrics) -> Behavior | None:
     if plot is None:
         return None
     about = _read(run_dir / BEHAVIOR_FILE, "read-outs", _read_out)
-    names = ("{score}", *FURTHER_METRICS, "{score}_counts", "{score}_rrr", "chance")
+    scored = dict(SCORED)
+    if not any(key.endswith(OWN) for key in metrics["mean"]):  # few models read behaviour themselves
+        del scored[OWN]
+    head = ["behaviour", "session", "score", *scored.values(), "read from", "test trials", "left out"]
     return Behavior(
         plot=picture(plot, "behaviour", PAGE["behavior.png"]),
-        table=Table(head=HEAD, rows=_rows(metrics, about, names, [ABSENT] * 3)),
+        table=Table(head=head, rows=_rows(metrics, about, tuple(scored), [ABSENT] * 3)),
         definitions=_definitions(metrics, BEHAVIOR),
     )
 

@@ -14,6 +14,11 @@ METRICS = {
     "inter_region_bps": "Inter-region, in bits per spike: a whole region at a time is predicted from all others.",
 }
 """key of metrics.json -> what it means"""
+ENCODING = (
+    "Encoding, in bits per spike: all neurons are hidden, and predicted from behaviour alone. Only a model that reads "
+    "behaviour as further channels has this metric."
+)
+"""what `encoding_bps` means"""
 
 _LOW_RANK = (
     "of a read-out of low rank from raw counts, fitted to the session alone or with time courses that all sessions "
@@ -33,6 +38,8 @@ BEHAVIOR = {
     "accuracy_rrr": f"Accuracy {_LOW_RANK}",
     "r2_counts": "R2 of the same linear read-out of raw spike counts, with the smoothing that is best on validation.",
     "r2_rrr": f"R2 {_LOW_RANK}",
+    "r2_own": "R2 of the model's own prediction of the trace. The model reads behaviour as further channels and was "
+    "trained to predict it from the neurons; here behaviour is hidden from it. No read-out is fitted.",
 }
 """metric of a behaviour in metrics.json, `<behaviour>_<metric>` -> what it means"""
 

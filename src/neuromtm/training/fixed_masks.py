@@ -39,13 +39,16 @@ class FixedMasks:
         self._drawn: dict[str, dict[Scheme, _Drawn]] = {}
         self._place: dict[str, Tensor] = {}  # eid -> (trial of the shard,) int64 place in the split
 
-    def add(self, session: SessionInfo, trials: Sequence[int] | np.ndarray, *, n_bins: int) -> None:
+    def add(
+        self, session: SessionInfo, trials: Sequence[int] | np.ndarray, *, n_bins: int, with_behavior: bool = True
+    ) -> None:
         """Draw the masks of a session, unless they are drawn already.
 
         Args:
             session: the neurons.
             trials: (trial,) numbers in the shard of all the trials that masks are for.
             n_bins: bins per trial.
+            with_behavior: whether the session has a trace of behaviour that the model reads.
         """
         if session.eid in self._drawn:
             return
@@ -53,7 +56,7 @@ class FixedMasks:
         # only the shape counts: a tensor whose entries are all one and the same byte
         blank = torch.zeros((), dtype=torch.uint8).expand(len(numbers), n_bins, session.n_neurons)
         drawn = {}
-        for scheme in self._objective.applicable([region]):
+        for scheme in self._objective.applicable([region], with_behavior=with_behavior):
             generator = generator_for(self._seed, "validation", scheme, session.eid)
             masked = self._objective.hide(scheme, blank, region, generator, region_per_trial=True)
             hidden = _compact(masked.hidden).to(self._device)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from neuromtm.batch import Scheme, SessionGroup
 from neuromtm.masking.masked import Masked
+from neuromtm.masking.schemes import SCHEMES
 from neuromtm.metrics.spikes import poisson_nll
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 
@@ -16,7 +17,7 @@ class MaskedCost(NamedTuple):
     """The cost of some trials. All are scalars on the device."""
 
     total: Tensor
-    """sum of `poisson_nll` over the targets, in nats"""
+    """sum of `poisson_nll` over the targets, in nats; where a scheme scores behaviour, that of its weighted cost"""
     n_targets: Tensor
     own_loss: Tensor | None
     """what the architecture adds, see `Output.own_loss`"""
@@ -31,19 +32,32 @@ def masked_cost(
     scheme: Scheme,
     *,
     weights: Mapping[str, float] | None = None,
+    behavior_weight: float = 1.0,
 ) -> MaskedCost:
     """Predict what is hidden, and sum the cost over the targets. Nothing is read back from the device.
+
+    A scheme scores either neurons or behaviour, so the sum is of one kind of cost.
 
     Args:
         model: that predicts.
         groups: the trials of each session.
         masked: what is hidden of them.
         scheme: that hid it.
-        weights: eid -> what the session's cost is multiplied by; by default 1. What the architecture adds is
-            multiplied by their mean over the sessions.
+        weights: eid -> what the cost of the session's neurons is multiplied by; by default 1. What the architecture adds
+            is multiplied by their mean over the sessions.
+        behavior_weight: see `Objective`.
     """
-    visible = [VisibleGroup(g.eid, m.visible, m.hidden, g.n_active) for g, m in zip(groups, masked, strict=True)]
+    names, role = model.backbone.behaviors, SCHEMES[scheme].behavior
+    shown = [g.traces(names) if names and role == "shown" else None for g in groups]
+    visible = [
+        VisibleGroup(g.eid, m.visible, m.hidden, g.n_active, traces)
+        for g, m, traces in zip(groups, masked, shown, strict=True)
+    ]
     output = model(visible, scheme)
+    if output.traces is not None and role == "target":
+        true = [model.traces_of(g.eid)(g.traces(names)) for g in groups]
+        total, n_targets = behavior_cost(*map(_in_a_row, (output.traces, true)))
+        return MaskedCost(behavior_weight * total, n_targets, output.own_loss, output.own_terms or {})
     # entries of all groups in a row: a few kernels for all of them, and not a few for each
     log_rates, counts, target = (
         _in_a_row(parts) for parts in (output.log_rates, [g.counts for g in groups], [m.target for m in masked])
@@ -56,6 +70,22 @@ def masked_cost(
         cost = cost * _in_a_row(filled)
         own_loss = None if own_loss is None else own_loss * (sum(of_groups) / len(of_groups))
     return MaskedCost(cost.masked_fill(~target, 0.0).sum(), target.sum(), own_loss, output.own_terms or {})
+
+
+def behavior_cost(predicted: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """The cost of standardised traces under a Gaussian of variance 1, in nats without its constant.
+
+    Args:
+        predicted: expected traces, of any shape.
+        true: of the same shape, NaN where missing; these entries cost nothing and get no gradient.
+
+    Returns:
+        The sum of half the squared error over the known entries, and their number.
+    """
+    known = ~true.isnan()
+    # NaN is replaced before the square, not after it, or it would come back in the gradient
+    error = (predicted.to(true.dtype) - true.nan_to_num(0.0)).masked_fill(~known, 0.0)
+    return error.square().sum() / 2, known.sum()
 
 
 def _in_a_row(parts: Sequence[Tensor]) -> Tensor:

@@ -1,11 +1,12 @@
 """The LightningModule that pretrains: it draws a masking scheme for each batch and learns to predict what is hidden."""
 
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from neuromtm.batch import Batch, Scheme
+from neuromtm.batch import Batch, Scheme, SessionGroup
 from neuromtm.evaluation.tasks import PROMPTS, rates_of
 from neuromtm.masking.objective import Objective
 from neuromtm.masking.schemes import SCHEMES
@@ -93,16 +94,24 @@ class MaskedModeling(StitchedModule):
         generator = generator_for(self.seed, "masking", *place, device=self.device)
         torch.manual_seed(seed_from(self.seed, "dropout", *place))  # so that a resumed run draws the same
         drawing = numpy_generator_for(self.seed, "scheme", *place)
-        scheme = self.known_objective.draw_scheme([group.region for group in batch.groups], drawing)
+        regions, with_behavior = [group.region for group in batch.groups], self._have_behavior(batch.groups)
+        scheme = self.known_objective.draw_scheme(regions, drawing, with_behavior=with_behavior)
         masked = [self.known_objective.hide(scheme, g.counts, g.region, generator) for g in batch.groups]
-        cost = masked_cost(self.built_model, batch.groups, masked, scheme, weights=self._weights)
-        loss = cost.total / cost.n_targets
+        weight = self.known_objective.behavior_weight
+        cost = masked_cost(
+            self.built_model, batch.groups, masked, scheme, weights=self._weights, behavior_weight=weight
+        )
+        loss = cost.total / cost.n_targets.clamp(min=1)  # of behaviour, all entries of a batch may be missing
         self.require_finite(loss, batch, f"{scheme} masking")
         self.log("train/loss", loss, batch_size=batch.n_trials)
         self.log(f"train/loss/{scheme}", loss, batch_size=batch.n_trials)
         for name, term in cost.own_terms.items():
             self.log(f"train/{name}", term, batch_size=batch.n_trials)
         return loss if cost.own_loss is None else loss + cost.own_loss
+
+    def _have_behavior(self, groups: Sequence[SessionGroup]) -> bool:
+        """Whether each of the sessions has a trace that the model reads."""
+        return all(group.behavior.keys() & set(self.built_model.backbone.behaviors) for group in groups)
 
     # ---- validation: the same masks in every epoch, independent of batches and ranks
 
@@ -112,9 +121,11 @@ class MaskedModeling(StitchedModule):
         data = self._data()
         for group in batch.groups:
             trials = data.headers[group.eid].splits["val"]
-            self._fixed.add(data.sessions[group.eid], trials, n_bins=data.n_bins)
+            with_behavior = self._have_behavior([group])
+            self._fixed.add(data.sessions[group.eid], trials, n_bins=data.n_bins, with_behavior=with_behavior)
+            weight = self.known_objective.behavior_weight
             for scheme, masked in self._fixed.of(group).items():
-                cost = masked_cost(self.built_model, [group], [masked], scheme)
+                cost = masked_cost(self.built_model, [group], [masked], scheme, behavior_weight=weight)
                 self._val_loss(scheme).update(cost.total, cost.n_targets)
 
     def _val_loss(self, scheme: Scheme) -> MeanCost:

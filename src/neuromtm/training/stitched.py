@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from neuromtm.batch import Batch, SessionInfo
 from neuromtm.data.datamodule import SessionDataModule, data_of
+from neuromtm.data.traces import require_traces
 from neuromtm.errors import CheckpointError, ConfigError, TrainingError
 from neuromtm.masking.objective import Objective
 from neuromtm.models.blocks import Prompts
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel
+from neuromtm.models.traces import BehaviorChannels
+from neuromtm.training.agreement import require_agreement
 from neuromtm.training.checkpoint import (
     KEY,
     CheckpointRecord,
@@ -99,9 +102,9 @@ class StitchedModule(lightning.LightningModule):
         return self.objective
 
     def occasional_parts(self) -> list[nn.Module]:
-        """The modules whose weights a step may leave out, because they belong to one session or one scheme."""
-        prompts = [part for part in self.built_model.backbone.modules() if isinstance(part, Prompts)]
-        return [self.built_model.stitchers, *prompts]
+        """The modules whose weights a step may leave out, because they belong to one session, scheme or behaviour."""
+        model, kinds = self.built_model, (Prompts, BehaviorChannels)
+        return [model.stitchers, *(part for part in model.backbone.modules() if isinstance(part, kinds))]
 
     # ---- sessions and checkpoints
 
@@ -119,7 +122,9 @@ class StitchedModule(lightning.LightningModule):
             raise ConfigError("model: neither a backbone nor a pretrained checkpoint is given. Set model.backbone.")
         self.model.backbone.require_n_bins(data.n_bins)
         self.objective = self.objective.for_tokens(self.model.backbone.neurons_per_token)
-        _check_tokens(self.model.backbone, self.objective)
+        require_agreement(self.model.backbone, self.objective)
+        if self.pretrained is None:
+            require_traces(data, self.model.backbone.behaviors)
         add_new_sessions(self.model, data)
         self.begin(data)
         data.count_active_neurons(self.built_model.backbone.wants_active_counts)
@@ -389,12 +394,3 @@ class StitchedModule(lightning.LightningModule):
                 f"of {eids}. Lower model.lr, or set trainer.gradient_clip_val. checkpoints/best.ckpt is from an "
                 "earlier step."
             )
-
-
-def _check_tokens(backbone: Backbone, objective: Objective) -> None:
-    size = backbone.neurons_per_token
-    if "random_token" in objective.schemes and size not in (None, objective.neurons_per_token):
-        raise ConfigError(
-            f"model.objective.neurons_per_token is {objective.neurons_per_token}, but a token of model.backbone has "
-            f"{size} neurons: random_token would hide parts of tokens. Leave model.objective.neurons_per_token out."
-        )
