@@ -25,7 +25,7 @@ READS = (
 OWN = {"encoding_bps", "whisker_r2_own", "whisker_chance"}
 
 
-def tested(run_dir, folder, *more):
+def metrics_of(run_dir, folder, *more):
     checkpoint = run_dir / "checkpoints" / "best.ckpt"
     command(
         *("test", "--config", run_dir / "config.yaml", "--ckpt_path", checkpoint, "--run_dir", folder),
@@ -43,7 +43,7 @@ def run_dir(root, sessions_dir, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def metrics(run_dir, tmp_path_factory):
-    return tested(run_dir, tmp_path_factory.mktemp("tested") / "one", "--data.eval_batch_size", 3)
+    return metrics_of(run_dir, tmp_path_factory.mktemp("tested") / "one", "--data.eval_batch_size", 3)
 
 
 def test_every_session_has_both_scores_and_their_means(metrics):
@@ -79,18 +79,18 @@ def test_the_scores_are_those_of_their_definitions(metrics, run_dir, sessions_di
 
 def test_two_processes_find_what_one_finds(metrics, run_dir, tmp_path):
     two = ("--trainer.devices", 2, "--trainer.strategy", "ddp_fork", "--data.eval_batch_size", 3)
-    for eid, values in tested(run_dir, tmp_path / "two", *two)["sessions"].items():
+    for eid, values in metrics_of(run_dir, tmp_path / "two", *two)["sessions"].items():
         for key in OWN:
             assert values[key] == pytest.approx(metrics["sessions"][eid][key], abs=1e-5)
 
 
 def test_a_model_that_reads_no_behaviour_has_neither(pretrained, tmp_path):
-    mean = tested(pretrained, tmp_path / "plain")["mean"]
+    mean = metrics_of(pretrained, tmp_path / "plain")["mean"]
     assert not {key for key in mean if "encoding" in key or "own" in key}
 
 
 def test_the_page_and_the_table_have_both(run_dir, tmp_path, capsys):
-    tested(run_dir, tmp_path / "page")
+    metrics_of(run_dir, tmp_path / "page")
     command("report", tmp_path / "page")
     text = next((tmp_path / "page").glob("*.html")).read_text()
     assert "predicted from behaviour alone" in text
