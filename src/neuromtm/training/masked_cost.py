@@ -43,8 +43,8 @@ def masked_cost(
         groups: the trials of each session.
         masked: what is hidden of them.
         scheme: that hid it.
-        weights: eid -> what the cost of the session's neurons is multiplied by; by default 1. What the architecture adds
-            is multiplied by their mean over the sessions.
+        weights: eid -> what the cost of the session's neurons is multiplied by; by default 1. What the architecture
+            adds is multiplied by their mean over the sessions.
         behavior_weight: see `Objective`.
     """
     names, role = model.backbone.behaviors, SCHEMES[scheme].behavior
