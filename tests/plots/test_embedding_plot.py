@@ -5,7 +5,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba
 
-from neuromtm.plots.embedding import embedding_plot, principal_plane
+from neuromtm.plots.embedding import embedding_plot, plane_along, principal_plane
 from neuromtm.plots.style import CONDITIONS, DIFFERENCES, EMPTY
 
 
@@ -88,3 +88,48 @@ def test_every_variable_has_a_panel_with_the_same_places(states):
     assert panels[0].get_xlim() == panels[1].get_xlim()
     assert panels[0].get_xlabel().startswith("component 1 (")
     assert figure.get_suptitle() == "30 trials"
+
+
+def test_many_variables_stand_in_two_rows(states):
+    figure = embedding_plot(states, {f"v{i}": np.arange(30) for i in range(5)}, title="x")
+    figure.canvas.draw()
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_subplotspec().rowspan.start for axes in panels] == [0, 0, 0, 1, 1]
+    assert [axes.get_ylabel().partition(" (")[0] for axes in (panels[0], panels[3])] == ["component 2"] * 2
+    assert sum(not axes.get_visible() for axes in figure.axes) == 1
+
+
+def test_trials_of_an_unknown_text_are_grey_and_take_no_colour_of_the_others(states):
+    figure = embedding_plot(states, {"side": np.array(["left", "unknown", "right"] * 10)}, title="trials")
+    figure.canvas.draw()
+    unknown, left, right = points_of(figure.axes[0])
+    assert tuple(unknown.get_facecolor()[0]) == to_rgba(EMPTY)
+    assert [tuple(points.get_facecolor()[0]) for points in (left, right)] == [CONDITIONS(0), CONDITIONS(1)]
+
+
+@pytest.mark.parametrize("length", [0.1, 20])
+def test_a_given_direction_is_the_first_axis_and_the_second_is_at_right_angles_to_it(states, length):
+    direction = length * np.array([1.0, 0, 0, 0, 0])
+    places, shares = plane_along(direction, states)
+    centred = states - states.mean(axis=0)
+    np.testing.assert_allclose(places[:, 0], centred[:, 0])
+    rest = principal_plane(centred[:, 1:])[0][:, 0]
+    np.testing.assert_allclose(np.abs(places[:, 1]), np.abs(rest))
+    assert shares[0] == pytest.approx(centred[:, 0].var() / centred.var(axis=0).sum())
+    figure = embedding_plot(states, {"n": np.arange(30)}, title="x", direction=direction, direction_name="read-out")
+    np.testing.assert_allclose(points_of(figure.axes[0])[-1].get_offsets(), places)
+    assert figure.axes[0].get_xlabel() == f"read-out ({100 * shares[0]:.0f} % of variance)"
+
+
+def test_a_share_below_one_percent_is_not_rounded_to_none(states):
+    thin = states * (1, 1, 1, 1, 0) + np.outer(np.linspace(-1, 1, 30), [0, 0, 0, 0, 0.1])
+    figure = embedding_plot(thin, {"n": np.arange(30)}, title="x", direction=np.array([0, 0, 0, 0, 1.0]))
+    share = 100 * thin[:, 4].var() / thin.var(axis=0).sum()
+    assert 0 < share < 0.5
+    assert figure.axes[0].get_xlabel() == f"direction ({share:.1g} % of variance)"
+
+
+def test_equal_states_have_no_variance_along_any_direction():
+    places, shares = plane_along(np.ones(3), np.ones((4, 3)))
+    assert (places == 0).all()
+    assert (shares == 0).all()

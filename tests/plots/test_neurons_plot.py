@@ -83,15 +83,17 @@ def test_trials_stand_condition_by_condition_in_both_maps():
     np.testing.assert_allclose(expected, one.expected[order] / BIN_SIZE_S)
 
 
-def test_averages_by_condition_are_observed_smoothed_and_predicted_in_spikes_per_second():
+def smoothed(average):
+    """(bin,) an average as it is drawn, in spikes per second."""
+    return smooth(average[:, None], width_s=SMOOTHING_S, bin_size_s=BIN_SIZE_S)[:, 0] / BIN_SIZE_S
+
+
+def test_averages_by_condition_are_observed_and_predicted_smoothed_alike_in_spikes_per_second():
     figure, one, number = drawn()
     lines = figure.axes[2].lines
-    mean = one.counts[number == 0].mean(axis=0)[:, None]
-    np.testing.assert_allclose(
-        lines[0].get_ydata(), smooth(mean, width_s=SMOOTHING_S, bin_size_s=BIN_SIZE_S)[:, 0] / BIN_SIZE_S
-    )
-    for line, condition in ((lines[1], 0), (lines[3], 1)):
-        np.testing.assert_allclose(line.get_ydata(), one.expected[number == condition].mean(axis=0) / BIN_SIZE_S)
+    for condition in (0, 1):
+        for line, values in zip(lines[2 * condition :], (one.counts, one.expected), strict=False):
+            np.testing.assert_allclose(line.get_ydata(), smoothed(values[number == condition].mean(axis=0)))
     assert lines[1].get_linestyle() == "--"
     assert figure.axes[2].get_xlabel() == "time from stimulus onset (s)"
 
@@ -107,6 +109,8 @@ def test_of_a_task_that_predicts_the_end_the_bins_before_are_marked_as_seen():
     for axes in figure.axes[:3]:
         assert WINDOW_S[1] - 2 * BIN_SIZE_S in [pytest.approx(np.ravel(line.get_xdata())[0]) for line in axes.lines]
     assert "hidden from here on" in legend(figure)
+    hidden = one.counts[number == 0].mean(axis=0)[-2:]  # what was seen is not smoothed into it
+    np.testing.assert_allclose(figure.axes[2].lines[0].get_ydata()[-2:], smoothed(hidden))
 
 
 @pytest.mark.parametrize("bad", [NAN, np.inf])

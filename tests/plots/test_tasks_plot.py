@@ -120,9 +120,12 @@ def test_the_means_below_are_over_the_neurons_that_the_task_predicts(drawn):
     rates, counts = trial()
     known = np.arange(N_NEURONS) != 2
     np.testing.assert_allclose(predicted, rates[:, known].mean(axis=1) / BIN_SIZE_S)
-    np.testing.assert_allclose(
-        observed, smooth(counts, width_s=SMOOTHING_S, bin_size_s=BIN_SIZE_S)[:, known].mean(axis=1) / BIN_SIZE_S
-    )
+    np.testing.assert_allclose(observed, counts[:, known].mean(axis=1) / BIN_SIZE_S)
+
+
+def test_the_map_of_the_counts_is_smoothed_as_its_title_says(drawn):
+    smoothed = smooth(trial()[1], width_s=SMOOTHING_S, bin_size_s=BIN_SIZE_S) / BIN_SIZE_S
+    np.testing.assert_allclose(drawn.axes[0].images[0].get_array(), smoothed.T[ORDER.places])
 
 
 def test_the_event_is_called_what_it_is_and_an_unknown_one_by_its_name():

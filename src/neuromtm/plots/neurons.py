@@ -125,8 +125,9 @@ def examples_plot(
 ) -> Figure:
     """Some neurons, one column each: the counts of every trial, the predicted rates, and averages by condition.
 
-    Trials are grouped by condition; within a condition they keep the given order. If a task predicts only the end of a
-    trial, `SEEN_BEFORE` times as many bins before it are drawn too.
+    Trials are grouped by condition; within a condition they keep the given order. The averages of observed and
+    predicted are smoothed alike: otherwise a sharp rise would be lower in one of them. If a task predicts only the end
+    of a trial, `SEEN_BEFORE` times as many bins before it are drawn too.
 
     Args:
         eid: the session.
@@ -165,9 +166,9 @@ def examples_plot(
         for condition, colour in colours.items():
             own, line = number == condition, {"color": colour, "linewidth": 1.2}
             time_s = window_s[0] + bin_size_s * (np.arange(example.counts.shape[1]) + 0.5)
-            observed_hz = _smoothed(example.counts[own].mean(axis=0), bin_size_s) / bin_size_s
-            bottom.plot(time_s[start:], observed_hz[start:], **line)
-            bottom.plot(time_s[start:], example.expected[own].mean(axis=0)[start:] / bin_size_s, linestyle="--", **line)
+            for values, style in ((example.counts, "-"), (example.expected, "--")):
+                average_hz = _smoothed(values[own].mean(axis=0), first, bin_size_s) / bin_size_s
+                bottom.plot(time_s[start:], average_hz[start:], linestyle=style, **line)
         bottom.set_ylim(bottom=0)
         bottom.spines[["top", "right"]].set_visible(False)
         top.set_title(example.title, fontsize=LABEL)
@@ -185,7 +186,8 @@ def examples_plot(
     lines = [Line2D([], [], color=colours[c]) for c in drawn]
     names = [f"{conditions[c]} ({trials[c]} trials)" for c in drawn]
     lines += [Line2D([], [], color=POINTS), Line2D([], [], color=POINTS, linestyle="--")]
-    names += [f"observed, smoothed ({1000 * SMOOTHING_S:.0f} ms)", "predicted"]
+    smoothed = f"smoothed ({1000 * SMOOTHING_S:.0f} ms)"
+    names += [f"observed, {smoothed}", f"predicted, {smoothed}"]
     if len(drawn) < (trials > 0).sum():
         lines.append(Line2D([], [], color=EMPTY, linewidth=4))
         names.append("other conditions")
@@ -213,5 +215,7 @@ def _mark_conditions(axes: Axes, number: np.ndarray, colours: dict[int, tuple]) 
     axes.tick_params(axis="y", pad=7, length=0)
 
 
-def _smoothed(mean_counts: np.ndarray, bin_size_s: float) -> np.ndarray:
-    return smooth(mean_counts[:, None], width_s=SMOOTHING_S, bin_size_s=bin_size_s)[:, 0]
+def _smoothed(average: np.ndarray, first: int, bin_size_s: float) -> np.ndarray:
+    """Smooth the bins before the first predicted one, and those from it on, apart: none goes into the other."""
+    parts = [part[:, None] for part in np.split(average, [first]) if len(part)]
+    return np.concatenate([smooth(part, width_s=SMOOTHING_S, bin_size_s=bin_size_s)[:, 0] for part in parts])

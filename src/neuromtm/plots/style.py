@@ -7,6 +7,7 @@ are not used.
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 ACCENT = "#d62728"
@@ -22,8 +23,10 @@ DISTINCT = (
     *("#ff00f0", "#00f000", "#ffc387", "#4b5a0f", "#004be1", "#a5e1a5", "#ff0078", "#c3c3ff", "#ff8787", "#00785a"),
 )
 """colours of regions and sessions: any two are at least 28 apart in CIELAB, so that no two look alike"""
-CONDITIONS = colormaps["Dark2"]
-"""colours of task conditions"""
+CONDITIONS = ListedColormap(
+    ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#f0e442", "black"), "conditions"
+)
+"""colours of task conditions: those of Okabe and Ito 2008, which the colour-blind can tell apart"""
 RATES = colormaps["magma"]
 """colours of firing rates, from 0 upwards"""
 COUNTS = colormaps["Greys"]

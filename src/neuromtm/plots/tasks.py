@@ -77,8 +77,8 @@ def task_plot(
 ) -> Figure:
     """Observed counts beside the predicted rates of each task, neurons grouped by region.
 
-    Neurons stand in the same order in all panels. Below each panel is the mean over the neurons that it predicts.
-    One colour scale serves all panels.
+    Neurons stand in the same order in all panels. Below each panel is the mean over the neurons that it predicts,
+    not smoothed on either side. One colour scale serves all panels.
 
     Args:
         eid: the session.
@@ -91,7 +91,8 @@ def task_plot(
         align_event: what happens at 0 s.
         shown: what `counts` is, for the title.
     """
-    observed = smooth(counts, width_s=SMOOTHING_S, bin_size_s=bin_size_s)[:, order.places] / bin_size_s
+    counts_hz = np.asarray(counts, np.float64)[:, order.places] / bin_size_s
+    observed = smooth(counts_hz, width_s=SMOOTHING_S, bin_size_s=bin_size_s)
     names = [regions[i] for i in order.places]
     predicted = [np.asarray(panel.predicted, np.float64)[:, order.places] / bin_size_s for panel in panels]
     # a square-root scale, because the rates of neurons span two orders of magnitude
@@ -103,14 +104,14 @@ def task_plot(
     maps, means = figure.subplots(2, len(panels) + 1, sharex=True, sharey="row", squeeze=False, height_ratios=(5, 1))
     image = _heat_map(maps[0], observed, norm, window_s)
     maps[0].set_title(f"observed\ncounts, smoothed ({1000 * SMOOTHING_S:.0f} ms)", fontsize=TITLE)
-    means[0].plot(time_s, observed.mean(axis=1), color=OBSERVED, linewidth=1)
+    means[0].plot(time_s, counts_hz.mean(axis=1), color=OBSERVED, linewidth=1)
     means[0].set_ylabel("mean\n(spikes/s)", fontsize=LABEL)
     for panel, rates, top, below in zip(panels, predicted, maps[1:], means[1:], strict=True):
         _heat_map(top, rates, norm, window_s, seen=observed)
         hidden_ms = 1000 * bin_size_s * np.isfinite(rates).any(axis=1).sum()
         hidden = HIDDEN[panel.task].format(hidden_ms=hidden_ms)
         top.set_title(f"{TASK_TITLES[panel.task]}: {_bps_text(panel.bps)}\n{hidden}", fontsize=TITLE)
-        _mean_over_predicted(below, time_s, observed, rates)
+        _mean_over_predicted(below, time_s, counts_hz, rates)
     lines = [Line2D([], [], color=colour) for colour in (OBSERVED, ACCENT)]
     figure.legend(lines, ["observed", "predicted"], fontsize=TICK, frameon=False, loc="outside lower center", ncols=2)
     _mark_regions(maps, names)
