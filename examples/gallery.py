@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -28,7 +28,7 @@ from neuromtm.api.sessions import Session
 from neuromtm.evaluation.psth import task_conditions
 from neuromtm.evaluation.tasks import TASKS
 from neuromtm.metrics.spikes import bits_per_spike, poisson_nll
-from neuromtm.plots.embedding import embedding_plot
+from neuromtm.plots.embedding import embedding_plot, principal_plane
 from neuromtm.plots.neurons import Example, by_rank, examples_plot
 from neuromtm.plots.ordering import neuron_order
 from neuromtm.plots.psth import PsthPanel, psth_plot, selectivity
@@ -103,7 +103,10 @@ class Drawn:
         self.bps = bits_per_spike(nll.sum(dim=(0, 1)), spikes, entries).numpy()
         self.trial_bps = _bits_of_trials(nll, counts).numpy()
         known = self.bps[~np.isnan(self.bps)]
-        print(f"{self.eid}: co-smoothing {known.mean():.3f} bits per spike, {len(known)} neurons", flush=True)
+        below = 100 * (known < 0).mean()
+        print(
+            f"{self.eid}: co-smoothing {known.mean():.3f} bits per spike, {below:.0f} % of {len(known)} neurons below 0"
+        )
 
     @property
     def fires(self) -> np.ndarray:
@@ -240,6 +243,9 @@ def embedding_of(model: neuromtm.Model, one: Drawn, *, along: str | None = None)
     if along is None:
         variables["mean rate of all neurons (spikes/s)"] = one.test.counts.mean(axis=(1, 2)) / one.bin_size_s
         variables["number of the trial in the session"] = one.number
+        places, _ = principal_plane(states)
+        told = {name: multiple_correlation(places, values) for name, values in variables.items() if name != "choice"}
+        print(f"{one.eid}: R on the plane:", ", ".join(f"{name} {r:.2f}" for name, r in told.items()))
     return embedding_plot(
         states,
         variables,
@@ -247,6 +253,18 @@ def embedding_of(model: neuromtm.Model, one: Drawn, *, along: str | None = None)
         direction=direction,
         direction_name=f"read-out of the {along}, from train trials",
     )
+
+
+def multiple_correlation(places: np.ndarray, values: np.ndarray) -> float:
+    """Correlation of values with their best linear read-out of the places, fitted to the same trials.
+
+    Args:
+        places: (trial, 2).
+        values: (trial,), NaN where unknown.
+    """
+    known = np.isfinite(values)
+    score = LinearRegression().fit(places[known], values[known]).score(places[known], values[known])
+    return float(np.sqrt(max(score, 0)))
 
 
 def neurons_of(one: Drawn) -> Figure:

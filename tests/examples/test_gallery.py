@@ -52,3 +52,15 @@ def test_a_trial_without_a_side_or_choice_is_in_no_condition(gallery, one):
         assert number.max() < len(names)
         known = one.test.trials["choice"] != 0 if variable == "choice" else np.isfinite(one.test.trials["contrast"])
         assert ((number >= 0) == known).all()
+
+
+def test_the_correlation_with_the_plane_is_that_of_its_best_line(gallery):
+    rng = np.random.default_rng(0)
+    places, noise = rng.normal(size=(200, 2)), rng.normal(size=200)
+    assert gallery.multiple_correlation(places, places @ [2.0, -1.0] + 3) == pytest.approx(1)
+    values = places[:, 0] + noise
+    values[:20] = np.nan
+    fitted = np.c_[places, np.ones(200)][20:]
+    line = fitted @ np.linalg.lstsq(fitted, values[20:], rcond=None)[0]
+    expected = np.corrcoef(line, values[20:])[0, 1]
+    assert gallery.multiple_correlation(places, values) == pytest.approx(expected)

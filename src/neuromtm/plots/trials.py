@@ -146,8 +146,8 @@ def _multiples(
     axes.set_facecolor(EMPTY)
     bins = np.isfinite(multiples).any(axis=1)
     if bins.any() and not bins.all():
-        _raster(axes, np.where(bins[:, None], np.nan, counts), window_s)
-        axes.axvline(np.interp(bins.argmax(), (0, len(bins)), window_s), color=ACCENT, linewidth=1.2)
+        _raster(axes, np.where(np.expand_dims(bins, axis=1), np.nan, counts), window_s)
+        axes.axvline(np.interp(bins.argmax(), (0, len(multiples)), window_s), color=ACCENT, linewidth=1.2)
     with np.errstate(divide="ignore"):
         folds = np.log2(multiples)
     axes.imshow(folds.T, cmap=DIFFERENCES, norm=norm, extent=(*window_s, counts.shape[1], 0), **AS_IT_IS)
