@@ -207,9 +207,9 @@ def test_both_conventions_equal_the_sums_of_a_slow_twin(model, unseen, task):
         spikes.append(x.sum())
     score = model.score(unseen, task=task)
     own = [g / s / math.log(2) if s else math.nan for g, s in zip(gains, spikes, strict=True)]
-    assert score.bps.tolist() == pytest.approx(own, rel=1e-3, abs=1e-5, nan_ok=True)
-    assert score.mean == pytest.approx(np.nanmean(own), rel=1e-3, abs=1e-5)
-    assert score.pooled == pytest.approx(sum(gains) / sum(spikes) / math.log(2), rel=1e-3, abs=1e-5)
+    assert score.bps.tolist() == pytest.approx(own, rel=1e-3, abs=5e-4, nan_ok=True)
+    assert score.mean == pytest.approx(np.nanmean(own), rel=1e-3, abs=5e-4)
+    assert score.pooled == pytest.approx(sum(gains) / sum(spikes) / math.log(2), rel=1e-3, abs=5e-4)
     assert score.pooled != pytest.approx(score.mean, rel=1e-3)
 
 

@@ -17,6 +17,8 @@ def diverging(root, sessions_dir, tmp_path_factory):
     """A run whose second epoch is worse than its first: the learning rate is far too high."""
     run_dir = tmp_path_factory.mktemp("diverging") / "run"
     options = ("--model.lr", "0.5", "--model.schedule", "constant", "--trainer.max_epochs", "3", *QUICK)
+    options += ("--model.backbone.standardise=false", "--model.backbone.embedding=softsign")
+    options += ("--model.backbone.principal_axes=false", "--model.backbone.bin_vectors=false")
     neuromtm(*pretrain(root, sessions_dir, "--run_dir", run_dir, *options))
     return run_dir
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from neuromtm.callbacks.throughput import Throughput
-from neuromtm.data import datamodule
+from neuromtm.data import datamodule, loader
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.training import flops
 from neuromtm.training.flops import TrialFlops, count_flops, matrix_rate, precision_of
@@ -16,7 +16,7 @@ from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import BACKBONES, make_session
 
 RATE = 1e6
-COUNTED = {"NDT1", "NDT2", "NDT2-rope-regions-masks"}
+COUNTED = {"NDT1", "NDT1-as-published", "NDT1-behavior", "NDT2", "NDT2-rope-regions-masks"}
 
 
 class Clock:
@@ -78,7 +78,7 @@ def clock(monkeypatch):
         clock.now_s += 1.0
         return read(self, plan)
 
-    monkeypatch.setattr(datamodule, "time", clock)
+    monkeypatch.setattr(loader, "time", clock)
     monkeypatch.setattr(datamodule.SessionDataset, "__getitem__", slow_read)
     monkeypatch.setattr("neuromtm.callbacks.throughput.matrix_rate", lambda device, dtype: RATE)
     return clock

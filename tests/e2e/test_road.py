@@ -140,7 +140,7 @@ def test_a_fine_tuning_goes_on_without_the_pretrained_file(root, sessions_dir, p
 def test_bf16_trains_and_scores_close_to_single_precision(root, sessions_dir, pretrained, tmp_path):
     run_dir, single = tmp_path / "run", ("--trainer.precision", "32-true", "--run_dir", tmp_path / "single")
     quick = ("--trainer.precision", "bf16-mixed", "--behavior.validate", "false", "--data.n_sessions", "1")
-    neuromtm(*pretrain(root, sessions_dir, "--run_dir", run_dir, *quick))
+    neuromtm(*pretrain(root, sessions_dir, "--run_dir", run_dir, *quick, "--model.lr", "0.01"))
     assert np.isfinite(scalars(run_dir)["val/loss"]).all()
     scored = ("--config", run_dir / "config.yaml", "--ckpt_path", run_dir / "checkpoints" / "best.ckpt")
     neuromtm("validate", *scored, "--run_dir", tmp_path / "half")

@@ -234,7 +234,7 @@ class CountsHidden(Backbone):
 
     def forward(self, inputs: Sequence[SessionInput], scheme: Scheme) -> Output:
         states = []
-        for stitcher, visible, hidden, _ in inputs:
+        for stitcher, visible, hidden, *_ in inputs:
             n_visible = (~hidden).sum(dim=-1, keepdim=True)
             states.append(self.mix(stitcher.drive(visible, hidden) / n_visible.clamp(min=1)).tanh())
         return Output([s.stitcher.read_out(state) for s, state in zip(inputs, states, strict=True)], states)

@@ -334,7 +334,7 @@ def test_coordinated_dropout_hides_shown_entries_in_training_and_scales_up_the_r
     assert model.backbone._shown(session) is session
     torch.manual_seed(0)
     shown = [model.train().backbone._shown(session) for _ in range(200)]
-    for _, visible, hidden, _ in shown[:5]:
+    for _, visible, hidden, *_ in shown[:5]:
         assert not visible[hidden].any()
         torch.testing.assert_close(visible[~hidden], GROUP.counts[~hidden] / (1 - round(0.4 * 65536) / 65536))
     torch.testing.assert_close(

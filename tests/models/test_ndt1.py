@@ -129,7 +129,10 @@ def test_a_class_made_again_from_its_options_is_the_same_architecture(options):
     shapes, shapes_again = ({k: v.shape for k, v in b.state_dict().items()} for b in (backbone, again))
     assert shapes == shapes_again
     again.load_state_dict(backbone.state_dict())
-    assert all(value is None or isinstance(value, bool | int | float | str) for value in backbone.options.values())
+    assert all(
+        value is None or isinstance(value, bool | int | float | str | list | tuple)
+        for value in backbone.options.values()
+    )
     assert backbone.class_path == "neuromtm.models.ndt1.NDT1"
 
 

@@ -166,7 +166,7 @@ def test_a_model_that_starts_from_statistics_predicts_mean_rates_before_training
 
 def test_coordinated_dropout_scales_up_what_is_kept_from_the_mean_on():
     model, _ = measured("LFADS-posterior-mean", mask_input=False)
-    (session,) = [model._input("a", torch.from_numpy(counts_of(200)).double(), None, None)]
+    (session,) = [model._input("a", torch.from_numpy(counts_of(200)).double(), None, None, None)]
     torch.manual_seed(0)
     shown = model.train().backbone._shown(session)
     standardise = session.stitcher.standardise

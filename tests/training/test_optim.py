@@ -121,6 +121,10 @@ CROSS = [
 DECAYING: dict[str, tuple[list[str], list[str]]] = {
     "NDT1": (["backbone.embed.weight", *ENCODER], ["read_in.weight", "read_out.weight"]),
     "NDT1-as-published": (["backbone.embed.weight", *ENCODER], ["read_in.weight", "read_out.weight"]),
+    "NDT1-behavior": (
+        ["backbone.embed.weight", *ENCODER, "backbone.channels.read_in.weight", "backbone.channels.read_out.weight"],
+        ["read_in.weight", "read_out.weight"],
+    ),
     "NDT2": (["backbone.embed.weight", *ENCODER], ["weight_in", "weight_out"]),
     "NDT2-rope-regions-masks": (
         ["backbone.region.weight", "backbone.embed.weight", *ENCODER],

@@ -27,7 +27,8 @@ class EncodingAndDecoding(lightning.Callback):
         self._predicted: dict[str, dict[int, np.ndarray]] = {}
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
-        data, names = data_of(trainer), set(pl_module.built_model.backbone.behaviors)
+        model = pl_module.model  # None without a checkpoint, which the module refuses afterwards
+        data, names = data_of(trainer), set() if model is None else set(model.backbone.behaviors)
         self.metrics, self._predicted = {}, {}
         # every rank has every session that has a trace, so that the sums of all ranks can be added
         self._bps = {
