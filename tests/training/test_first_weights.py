@@ -28,7 +28,8 @@ def read_average(weights, data, eid):
     read_in = {part: weights[f"model.stitchers.session:{eid}.read_in.{part}"] for part in ("weight", "bias")}
     components = weights["model.backbone.components"]
     n = components.shape[1]
-    made = data.trial_average(eid) @ read_in["weight"][:n].T + read_in["bias"][:n]
+    center, scale = (weights[f"model.stitchers.session:{eid}.standardise.{part}"] for part in ("center", "scale"))
+    made = (data.trial_average(eid) - center) * scale @ read_in["weight"][:n].T + read_in["bias"][:n]
     return made, components[: data.n_bins]
 
 
