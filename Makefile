@@ -136,9 +136,9 @@ demo: demo-folder-is-new $(INSTALLED)
 	@echo "Per neuron:  $(DEMO)/mtm/finetune/neurons.csv"
 	@echo "Curves:      $(BIN)/tensorboard --logdir $(DEMO)"
 
-demo-temporal: SCHEMES := --config conf/ablation/temporal.yaml
+demo-temporal: MASKING := --config conf/ablation/temporal.yaml
 demo-mtm demo-temporal: demo-%:
-	$(BIN)/neuromtm fit --config conf/small.yaml $(SCHEMES) $(QUICK) --run_dir $(DEMO)/$*/pretrain
+	$(BIN)/neuromtm fit --config conf/small.yaml $(MASKING) $(QUICK) --run_dir $(DEMO)/$*/pretrain
 	$(BIN)/neuromtm fit --config conf/small_finetune.yaml $(QUICK) --trainer.max_epochs 60 \
 	  --run_dir $(DEMO)/$*/finetune --model.pretrained $(DEMO)/$*/pretrain/checkpoints/best.ckpt
 	$(BIN)/neuromtm test --config $(DEMO)/$*/finetune/config.yaml --ckpt_path $(DEMO)/$*/finetune/checkpoints/best.ckpt
