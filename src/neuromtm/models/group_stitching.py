@@ -11,7 +11,7 @@ from torch.nn import functional
 from neuromtm.batch import UNKNOWN_REGIONS, NeuronStatistics
 from neuromtm.models.interface import SessionInput
 from neuromtm.models.padding import by_session, pad_stack, rows_of
-from neuromtm.models.standardising import EXTRA_VARIANCE, Standardise, along_principal_axes
+from neuromtm.models.standardising import Standardise, along_principal_axes, inverse_deviation
 from neuromtm.models.stitching import session_rows
 
 REGION_BITS = 256
@@ -97,13 +97,13 @@ class GroupStitcher(nn.Module):
         weight = weight * self.n_groups**0.5
         with torch.no_grad():
             if self.standardise is None:  # it multiplies counts, so that it also divides them by their deviation
-                weight = weight * (statistics.variance + EXTRA_VARIANCE).rsqrt()[:, None]
+                weight = weight * inverse_deviation(statistics)[:, None]
             grouped = in_groups(weight.T, self.neurons_per_token)
             self.weight_in.copy_(rearrange(grouped, "width group member -> group member width"))
 
-    def shown(self, visible: Tensor, hidden: Tensor) -> Tensor:
-        """(trial, bin, neuron) what the read-in's weights multiply; arguments as in `drive`."""
-        return visible if self.standardise is None else self.standardise(visible, hidden)
+    def shown(self, visible: Tensor, hidden: Tensor, neurons: Tensor | None = None) -> Tensor:
+        """What the read-in's weights multiply, of the shape of `visible`; arguments as in `Standardise.forward`."""
+        return visible if self.standardise is None else self.standardise(visible, hidden, neurons)
 
     def drive(self, visible: Tensor, hidden: Tensor) -> Tensor:
         """Map counts to the tokens' width.
@@ -134,8 +134,7 @@ class GroupStitcher(nn.Module):
             (row, bin, width).
         """
         pattern = "row bin, row width -> row bin width"
-        shown = visible if self.standardise is None else self.standardise(visible, hidden, neurons)
-        share = einsum(shown, by_neuron(self.weight_in)[neurons], pattern)
+        share = einsum(self.shown(visible, hidden, neurons), by_neuron(self.weight_in)[neurons], pattern)
         if self.mask_in is None:
             return share
         return share - einsum((~hidden).to(visible.dtype), by_neuron(self.mask_in)[neurons], pattern)

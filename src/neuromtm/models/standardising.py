@@ -35,7 +35,7 @@ class Standardise(nn.Module):
     def measure(self, statistics: NeuronStatistics) -> None:
         """Take over the statistics of the session's training trials."""
         self.center.copy_(statistics.mean)
-        self.scale.copy_((statistics.variance + EXTRA_VARIANCE).rsqrt())
+        self.scale.copy_(inverse_deviation(statistics))
 
     def forward(self, visible: Tensor, hidden: Tensor, neurons: Tensor | None = None) -> Tensor:
         """Standardise.
@@ -52,6 +52,11 @@ class Standardise(nn.Module):
         if neurons is not None:
             center, scale = center[neurons, None], scale[neurons, None]
         return ((visible - center) * scale).masked_fill(hidden, 0)
+
+
+def inverse_deviation(statistics: NeuronStatistics) -> Tensor:
+    """(neuron,) what a count less its mean is multiplied by, to be standardised."""
+    return (statistics.variance + EXTRA_VARIANCE).rsqrt()
 
 
 def along_principal_axes(statistics: NeuronStatistics, width: int) -> Tensor | None:

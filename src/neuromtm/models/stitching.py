@@ -11,7 +11,7 @@ from torch.nn import functional
 from neuromtm.batch import NeuronStatistics, Scheme, SessionInfo
 from neuromtm.models.interface import Backbone, Output, SessionInput
 from neuromtm.models.padding import by_session, pad_stack, rows_of
-from neuromtm.models.standardising import EXTRA_VARIANCE, Standardise, along_principal_axes
+from neuromtm.models.standardising import Standardise, along_principal_axes, inverse_deviation
 from neuromtm.models.traces import StandardiseTraces
 from neuromtm.randomness import seed_from
 
@@ -74,14 +74,14 @@ class LinearStitcher(nn.Module):
         with torch.no_grad():
             self.read_in.weight.copy_(weight.T)
             if self.standardise is None:  # counts less their mean, over their standard deviation
-                self.read_in.weight *= (statistics.variance + EXTRA_VARIANCE).rsqrt()
+                self.read_in.weight *= inverse_deviation(statistics)
                 self.read_in.bias.copy_(-self.read_in.weight @ statistics.mean)
             else:
                 nn.init.zeros_(self.read_in.bias)
 
-    def shown(self, visible: Tensor, hidden: Tensor) -> Tensor:
-        """(trial, bin, neuron) what the read-in's weights multiply; arguments as in `drive`."""
-        return visible if self.standardise is None else self.standardise(visible, hidden)
+    def shown(self, visible: Tensor, hidden: Tensor, neurons: Tensor | None = None) -> Tensor:
+        """What the read-in's weights multiply, of the shape of `visible`; arguments as in `Standardise.forward`."""
+        return visible if self.standardise is None else self.standardise(visible, hidden, neurons)
 
     def drive(self, visible: Tensor, hidden: Tensor) -> Tensor:
         """Map counts to the model's width.
@@ -108,8 +108,7 @@ class LinearStitcher(nn.Module):
             (row, bin, width).
         """
         pattern = "row bin, width row -> row bin width"
-        shown = visible if self.standardise is None else self.standardise(visible, hidden, neurons)
-        share = einsum(shown, self.read_in.weight[:, neurons], pattern)
+        share = einsum(self.shown(visible, hidden, neurons), self.read_in.weight[:, neurons], pattern)
         if self.mask_in is None:
             return share
         return share - einsum((~hidden).to(visible.dtype), self.mask_in.weight[:, neurons], pattern)
