@@ -16,14 +16,10 @@ from neuromtm.api.loading import load
 from neuromtm.baselines.choice import KINDS, fit_baseline
 from neuromtm.baselines.kind import SessionCounts
 from neuromtm.baselines.prediction import Predictor
-from neuromtm.data.datamodule import SessionDataModule, Split
+from neuromtm.baselines.session import counts_of
+from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.evaluation.tasks import TASKS, hidden_rates, n_forward_bins
 from neuromtm.metrics.spikes import BitsPerSpike
-
-
-def counts_of(data: SessionDataModule, eid: str, split: Split) -> np.ndarray:
-    """(trial, bin, neuron) float32 spikes per bin."""
-    return np.concatenate([group.counts.numpy() for group in data.groups(eid, split)]).astype(np.float32)
 
 
 def score(rates: torch.Tensor, counts: np.ndarray) -> float:

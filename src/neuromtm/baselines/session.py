@@ -58,12 +58,12 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
         trials = header.splits["test"]
         conditions = task_conditions(header.trials.choice, header.trials.contrast, trials)
         info = data.sessions[eid]
-        session = SessionCounts(info, _counts(data, eid, "train"), _counts(data, eid, "val"), data.bin_size_s)
+        session = SessionCounts(info, counts_of(data, eid, "train"), counts_of(data, eid, "val"), data.bin_size_s)
         with threadpool_limits(1):  # a cluster's node is shared; two kinds side by side use two cores better
             fitted = fit_baseline(kind, session)
             neurons = score_tasks(
                 fitted,
-                _counts(data, eid, "test"),
+                counts_of(data, eid, "test"),
                 info,
                 conditions=conditions._replace(number=conditions.number[trials]),
                 bin_size_s=data.bin_size_s,
@@ -78,7 +78,7 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
         )
 
 
-def _counts(data: SessionDataModule, eid: str, split: Split) -> np.ndarray:
+def counts_of(data: SessionDataModule, eid: str, split: Split) -> np.ndarray:
     """(trial, bin, neuron) float32 spikes per bin."""
     return np.concatenate([group.counts.numpy() for group in data.groups(eid, split)]).astype(np.float32)
 
