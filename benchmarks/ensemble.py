@@ -16,7 +16,6 @@ from neuromtm.api.loading import load
 from neuromtm.baselines.choice import KINDS, fit_baseline
 from neuromtm.baselines.kind import SessionCounts
 from neuromtm.baselines.prediction import Predictor
-from neuromtm.baselines.session import counts_of
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.evaluation.tasks import TASKS, hidden_rates, n_forward_bins
 from neuromtm.metrics.spikes import BitsPerSpike
@@ -42,7 +41,7 @@ def main() -> None:
     data.setup()
     rows: dict[str, list[tuple[float, ...]]] = {task: [] for task in TASKS}
     for eid, info in data.sessions.items():
-        train, val, test = (counts_of(data, eid, split) for split in ("train", "val", "test"))
+        train, val, test = (data.counts(eid, split).astype(np.float32) for split in ("train", "val", "test"))
         fitted = fit_baseline(options.kind, SessionCounts(info, train, val, data.bin_size_s))
         for task in TASKS:
             bins = slice(test.shape[1] - n_forward_bins(test.shape[1]) if task == "forward_prediction" else 0, None)

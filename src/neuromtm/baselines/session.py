@@ -12,7 +12,7 @@ from neuromtm.baselines.choice import fit_baseline
 from neuromtm.baselines.kind import SessionCounts
 from neuromtm.baselines.prediction import Predictor
 from neuromtm.batch import SessionInfo
-from neuromtm.data.datamodule import SessionDataModule, Split
+from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import DataError
 from neuromtm.evaluation.psth import Conditions, task_conditions
 from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores, trial_scores
@@ -55,19 +55,20 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
                 "it out."
             )
     for eid, header in data.headers.items():
-        trials = header.splits["test"]
-        conditions = task_conditions(header.trials.choice, header.trials.contrast, trials)
+        numbers = header.splits["test"]
+        conditions = task_conditions(header.trials.choice, header.trials.contrast, numbers)
         info = data.sessions[eid]
-        session = SessionCounts(info, counts_of(data, eid, "train"), counts_of(data, eid, "val"), data.bin_size_s)
+        train, val, test = (data.counts(eid, split).astype(np.float32) for split in ("train", "val", "test"))
+        session = SessionCounts(info, train, val, data.bin_size_s)
         with threadpool_limits(1):  # a cluster's node is shared; two kinds side by side use two cores better
             fitted = fit_baseline(kind, session)
             neurons = score_tasks(
                 fitted,
-                counts_of(data, eid, "test"),
+                test,
                 info,
-                conditions=conditions._replace(number=conditions.number[trials]),
+                conditions=conditions._replace(number=conditions.number[numbers]),
                 bin_size_s=data.bin_size_s,
-                trials=trials,
+                trials=numbers,
                 subject=header.subject,
             )
         yield BaselineScores(
@@ -76,11 +77,6 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
             {task: one.setting for task, one in fitted.items() if isinstance(one, Predictor)},
             {task: one.reason for task, one in fitted.items() if isinstance(one, Absent)},
         )
-
-
-def counts_of(data: SessionDataModule, eid: str, split: Split) -> np.ndarray:
-    """(trial, bin, neuron) float32 spikes per bin."""
-    return np.concatenate([group.counts.numpy() for group in data.groups(eid, split)]).astype(np.float32)
 
 
 def score_tasks(

@@ -142,7 +142,7 @@ class BehaviorReadout(lightning.Callback):
             yield from _of_the_model(module, eid, prompt, splits)
         if self.baselines:
             data = data_of(module.trainer)
-            yield from smoothed_counts(Splits(*(_counts(data, eid, split) for split in splits)), data.bin_size_s)
+            yield from smoothed_counts(Splits(*(data.counts(eid, split) for split in splits)), data.bin_size_s)
 
 
 def _of_the_model(
@@ -174,14 +174,8 @@ def _predicted(
     return torch.cat(rates).numpy(), torch.cat(states).numpy()
 
 
-def _counts(data: SessionDataModule, eid: str, split: Split) -> np.ndarray:
-    """(trial, bin, neuron) spikes per bin of a split, which may be empty."""
-    parts = [np.empty((0, data.n_bins, data.sessions[eid].n_neurons), np.uint8)]
-    return np.concatenate([*parts, *(group.counts.numpy() for group in data.groups(eid, split))])
-
-
 def _pooled(data: SessionDataModule, eid: str) -> Splits:
-    return Splits(*(in_wider_bins(_counts(data, eid, split), data.bin_size_s) for split in ("train", "val", "test")))
+    return Splits(*(in_wider_bins(data.counts(eid, split), data.bin_size_s) for split in ("train", "val", "test")))
 
 
 def _gathered(trainer: lightning.Trainer, mine: dict[str, list[Decoded]]) -> dict[str, list[Decoded]]:

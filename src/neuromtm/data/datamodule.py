@@ -222,9 +222,7 @@ class SessionDataModule(lightning.LightningDataModule):
             axes = read_principal_axes(own.path)
         if axes is None:
             n_trials = len(self.headers[eid].splits["train"])
-            counts = [group.counts.numpy() for group in self.groups(eid, "train")]
-            counts = np.concatenate(counts) if counts else np.zeros((0, self.n_bins, own.info.n_neurons), np.uint8)
-            _, variance, axes = training_statistics(counts, np.arange(n_trials))
+            _, variance, axes = training_statistics(self.counts(eid, "train"), np.arange(n_trials))
         # without trials the variance is unknown: that of a Poisson count is its mean
         variance = torch.from_numpy(np.asarray(variance)).to(torch.float32)
         return NeuronStatistics(mean, torch.where(variance.isnan(), mean, variance), torch.from_numpy(axes))
@@ -247,6 +245,11 @@ class SessionDataModule(lightning.LightningDataModule):
         for start in range(0, len(trials), self.eval_batch_size):
             chosen = trials[start : start + self.eval_batch_size]
             yield self._opened.read(GroupPlan(eid, tuple(int(t) for t in chosen)))
+
+    def counts(self, eid: str, split: Split) -> np.ndarray:
+        """(trial, bin, neuron) spikes per bin of all trials of a split, which may be empty."""
+        parts = [np.empty((0, self.n_bins, self.sessions[eid].n_neurons), np.uint8)]
+        return np.concatenate([*parts, *(group.counts.numpy() for group in self.groups(eid, split))])
 
     def choice(self, eid: str) -> np.ndarray:
         """(trial,) int8 choice of all trials of a session: -1, +1; 0 unknown."""

@@ -68,6 +68,10 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
     wants_active_counts: bool = False
     """Whether the data should count the active neurons of each bin for `SessionInput.n_active`. An architecture that
     lists the spikes wants them; without them it reads the device."""
+    standardise: bool = False
+    """Whether the stitchers standardise counts by what `start_from_statistics` tells them."""
+    principal_axes: bool = False
+    """Whether new sessions' stitchers start along the principal axes that `start_from_statistics` tells them."""
     former_options: ClassVar[Mapping[str, Any]] = {}
     """Options that the class was given later, with the values that it had without them. A checkpoint from before is
     made with these, whatever the defaults are now."""
@@ -122,7 +126,7 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
     @property
     def wants_statistics(self) -> bool:
         """Whether new sessions' stitchers need `start_from_statistics`."""
-        return False
+        return self.standardise or self.principal_axes
 
     def start_from_statistics(self, stitcher: Stitcher, statistics: NeuronStatistics) -> None:
         """Give a new session's stitcher what its training trials say of its neurons.
@@ -131,7 +135,8 @@ class Backbone(nn.Module, ABC, Generic[Stitcher]):
             stitcher: as `make_stitcher` made it.
             statistics: of the session's training trials.
         """
-        raise NotImplementedError(f"{type(self).__name__} wants no statistics.")
+        own: Any = stitcher  # one that keeps `standardise` and `principal_axes` False need not have the method
+        own.start_from_statistics(statistics, principal_axes=self.principal_axes)
 
     @property
     def wants_averages(self) -> bool:

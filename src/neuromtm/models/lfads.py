@@ -10,7 +10,7 @@ from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neuromtm.batch import NeuronStatistics, Scheme
+from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import Prompts
@@ -210,13 +210,6 @@ class LFADS(Backbone[FactorStitcher]):
             mask_input=self.mask_input,
             standardise=self.standardise,
         )
-
-    @property
-    def wants_statistics(self) -> bool:
-        return self.standardise or self.principal_axes
-
-    def start_from_statistics(self, stitcher: FactorStitcher, statistics: NeuronStatistics) -> None:
-        stitcher.start_from_statistics(statistics, principal_axes=self.principal_axes)
 
     @property
     def wants_averages(self) -> bool:

@@ -7,7 +7,7 @@ import torch
 from einops import einsum
 from torch import Tensor, nn
 
-from neuromtm.batch import NeuronStatistics, Scheme
+from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import (
@@ -154,13 +154,6 @@ class NDT1(Backbone[LinearStitcher]):
             standardise=self.standardise,
             n_traces=len(self.behaviors),
         )
-
-    @property
-    def wants_statistics(self) -> bool:
-        return self.standardise or self.principal_axes
-
-    def start_from_statistics(self, stitcher: LinearStitcher, statistics: NeuronStatistics) -> None:
-        stitcher.start_from_statistics(statistics, principal_axes=self.principal_axes)
 
     def forward(self, inputs: Sequence[SessionInput[LinearStitcher]], scheme: Scheme) -> Output:
         n_trials = [len(session.visible) for session in inputs]

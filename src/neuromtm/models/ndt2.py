@@ -7,7 +7,7 @@ from einops import einsum, rearrange, reduce
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neuromtm.batch import NeuronStatistics, Scheme
+from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import attends_causally
 from neuromtm.models.blocks import (
@@ -194,13 +194,6 @@ class NDT2(Backbone[GroupStitcher]):
             region_codes=codes,
             standardise=self.standardise,
         )
-
-    @property
-    def wants_statistics(self) -> bool:
-        return self.standardise or self.principal_axes
-
-    def start_from_statistics(self, stitcher: GroupStitcher, statistics: NeuronStatistics) -> None:
-        stitcher.start_from_statistics(statistics, principal_axes=self.principal_axes)
 
     def forward(self, inputs: Sequence[SessionInput[GroupStitcher]], scheme: Scheme) -> Output:
         of_session, on_cpu = {}, inputs[0].visible.device.type == "cpu"

@@ -172,6 +172,13 @@ class SpikeStitcher(nn.Module):
         with torch.no_grad():
             self.read_out.bias.copy_(mean_counts.log())
 
+    def start_from_statistics(self, statistics: NeuronStatistics, *, principal_axes: bool) -> None:
+        """Let the neurons' vectors start along the session's principal axes, see `along_principal_axes`."""
+        weight = along_principal_axes(statistics, self.neurons.embedding_dim) if principal_axes else None
+        if weight is not None:  # of the length that random vectors have; a norm follows in any case
+            length = NEURON_STD * self.neurons.embedding_dim**0.5
+            self.neurons.weight.data.copy_(functional.normalize(weight, dim=1) * length)
+
 
 class SpikeTokens(Backbone[SpikeStitcher]):
     """A transformer over latents. Each time step has a few latents, which read the spikes of that step.
@@ -252,15 +259,6 @@ class SpikeTokens(Backbone[SpikeStitcher]):
 
     def make_stitcher(self, mean_counts: Tensor, regions: Sequence[str]) -> SpikeStitcher:
         return SpikeStitcher(width=self.width, mean_counts=mean_counts)
-
-    @property
-    def wants_statistics(self) -> bool:
-        return self.principal_axes
-
-    def start_from_statistics(self, stitcher: SpikeStitcher, statistics: NeuronStatistics) -> None:
-        weight = along_principal_axes(statistics, self.width)
-        if weight is not None:  # of the length that random vectors have; a norm follows in any case
-            stitcher.neurons.weight.data.copy_(functional.normalize(weight, dim=1) * (NEURON_STD * self.width**0.5))
 
     def forward(self, inputs: Sequence[SessionInput[SpikeStitcher]], scheme: Scheme) -> Output:
         n_trials, n_bins = [len(session.visible) for session in inputs], inputs[0].visible.shape[1]
