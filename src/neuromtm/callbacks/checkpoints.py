@@ -6,7 +6,8 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_info
+
+from neuromtm.training.continuation import ENDED_EARLY
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -46,24 +47,36 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         folder: folder of the checkpoints.
-        every_s: age in seconds from which the one before is old.
+        every_s: age in seconds from which the one before is old. A run that is killed loses the steps since the one
+            before, which is at most so old, a step and the time of writing older.
     """
 
-    def __init__(self, folder: Path, *, every_s: float = 300.0):
+    def __init__(self, folder: Path, *, every_s: float = 600.0):
         self.folder, self.every_s = Path(folder), every_s
+        self.stopping = False
+        """whether the training ends after this step, before its last one"""
+        self.due = False
+        """on several ranks: whether they agreed that the one before is old"""
         self._saved_at_s = 0.0
         self._saved_step = -1
 
+    @property
+    def path(self) -> Path:
+        """The checkpoint."""
+        return self.folder / "last.ckpt"
+
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.stopping = self.due = False
         self._saved_at_s = time.monotonic()
         self._saved_step = trainer.global_step
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx: int) -> None:
-        # After the last batch of an epoch, saving waits for its end: a run that goes on must not miss its validation
-        if trainer.fit_loop._should_accumulate() or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        loop = trainer.fit_loop.epoch_loop
+        # Before a validation and after the last batch of an epoch, saving waits for their end: a run that goes on must
+        # not miss the validation
+        if loop._should_accumulate() or loop.batch_progress.is_last_batch or self._validates_next(trainer):
             return
-        stops = trainer.should_stop or trainer.global_step == trainer.max_steps
-        if stops or (trainer.global_step % trainer.log_every_n_steps == 0 and self._is_old(trainer)):
+        if self._ends(trainer) or self._is_due(trainer):
             self._save(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -74,25 +87,45 @@ class LastCheckpoint(Checkpoint):
         # an epoch that max_steps or a signal cut short ends here too: it was saved after its last batch
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
-        stops = trainer.should_stop or trainer.global_step == trainer.max_steps
         processed = trainer.fit_loop.epoch_progress.current.processed  # ty: ignore[missing-attribute]  # Lightning's own
-        last = processed == trainer.max_epochs
-        if stops or last or self._is_old(trainer):
+        if self._ends(trainer) or processed == trainer.max_epochs or self._is_due(trainer):
             self._save(trainer)
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module, exception: BaseException) -> None:
-        # nothing is saved here: the interrupt may have come in the middle of a step
-        last = self.folder / "last.ckpt"
-        if isinstance(exception, KeyboardInterrupt) and trainer.state.fn == "fit" and last.exists():
-            rank_zero_info(f"Interrupted. Go on from {last} with --ckpt_path last.")
+    def on_save_checkpoint(self, trainer: lightning.Trainer, pl_module, checkpoint: dict[str, Any]) -> None:
+        # by early stopping, of which no counter tells; a signal does not set it
+        checkpoint[ENDED_EARLY] = trainer.should_stop
 
-    def _is_old(self, trainer: lightning.Trainer) -> bool:
-        old = time.monotonic() - self._saved_at_s >= self.every_s
-        return old if trainer.world_size == 1 else trainer.strategy.broadcast(old)
+    def is_old(self) -> bool:
+        """Whether the one before is old, by this rank's clock."""
+        return time.monotonic() - self._saved_at_s >= self.every_s
+
+    def save_before_validation(self, trainer: lightning.Trainer) -> None:
+        """Write `last.ckpt` in a validation that is given up; the run that goes on from it begins with it.
+
+        All ranks must call this.
+        """
+        # Lightning goes back to a validation if one batch of it has been started and none is done
+        progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+        progress.reset()
+        progress.increment_ready()
+        progress.increment_started()
+        self._saved_step = -1
+        self._save(trainer)
+
+    def _ends(self, trainer: lightning.Trainer) -> bool:
+        return self.stopping or trainer.should_stop or trainer.global_step == trainer.max_steps
+
+    def _validates_next(self, trainer: lightning.Trainer) -> bool:
+        fetcher = trainer.fit_loop._data_fetcher
+        assert fetcher is not None
+        return trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+
+    def _is_due(self, trainer: lightning.Trainer) -> bool:
+        return self.is_old() if trainer.world_size == 1 else self.due
 
     def _save(self, trainer: lightning.Trainer) -> None:
         quick = trainer.fast_dev_run  # ty: ignore[missing-attribute]  # Lightning sets it, but its class lacks it
         if self._saved_step == trainer.global_step or quick:
             return
-        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
+        trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_step, self._saved_at_s = trainer.global_step, time.monotonic()

@@ -24,18 +24,23 @@ from neuromtm.callbacks.multimodal import EncodingAndDecoding
 from neuromtm.callbacks.plots import TaskPlots
 from neuromtm.callbacks.progress import RunProgress
 from neuromtm.callbacks.run_files import ActivityResults, EventsOnly, RatePredictions, RunConfig, TestResults
+from neuromtm.callbacks.stopping import StopBetweenSteps
 from neuromtm.callbacks.throughput import Throughput
 from neuromtm.commands.failures import users_own
 from neuromtm.commands.recipes import config_texts, with_shipped_recipes
 from neuromtm.commands.registry import LIGHTNING
+from neuromtm.commands.stopping import was_requeued
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
 from neuromtm.training.checkpoint import newest_checkpoint
-from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
+from neuromtm.training.checkpoint_io import WholeFileCheckpointIO, glance_at_checkpoint
+from neuromtm.training.continuation import end_of_training
 from neuromtm.training.decoding import BehaviorDecoding
 from neuromtm.training.distributed import strategy_for
+from neuromtm.training.lightning_habits import leave_signals_alone
 from neuromtm.training.masked_modeling import MaskedModeling
 from neuromtm.training.precision import AutoTrainer
+from neuromtm.training.stopping import Stopped, StopSignals
 
 
 class Parser(LightningArgumentParser):
@@ -59,7 +64,9 @@ class NeuromtmCLI(LightningCLI):
     masked model.
     """
 
-    def __init__(self, args: Sequence[str] | None = None):
+    def __init__(self, args: Sequence[str] | None = None, signals: StopSignals | None = None):
+        self._signals = StopSignals() if signals is None else signals
+        self._stop: StopBetweenSteps | None = None
         self._resumes_from: str | None = None
         given = with_shipped_recipes(sys.argv[1:] if args is None else args)
         self._decodes = names_a_target(given)
@@ -101,6 +108,20 @@ class NeuromtmCLI(LightningCLI):
             default="runs/default",
             help="Folder for the configuration, checkpoints, TensorBoard events, results and plots of this run.",
         )
+        parser.add_argument(
+            "--auto_resume",
+            type=bool,
+            default=False,
+            help="Go on from the last checkpoint in run_dir if there is one, otherwise begin; do nothing if the "
+            "training is done.",
+        )
+        parser.add_argument(
+            "--checkpoint_every_n_minutes",
+            type=float,
+            default=10.0,
+            help="Age in minutes at which last.ckpt is written anew after a step; it is also written after every "
+            "validation and at the end.",
+        )
         if not self._decodes:
             parser.add_lightning_class_args(ActivityTasks, "activity")
             parser.add_lightning_class_args(BehaviorReadout, "behavior")
@@ -118,6 +139,9 @@ class NeuromtmCLI(LightningCLI):
         seed = self.config[self.config["subcommand"]].get("seed_everything")
         if not 0 <= int(seed or 0) < 2**32:  # before Lightning sets it
             raise ConfigError(f"seed_everything is {seed}, not between 0 and {2**32 - 1}.")
+        minutes = self.config[self.config["subcommand"]].get("checkpoint_every_n_minutes")
+        if not minutes > 0:
+            raise ConfigError(f"checkpoint_every_n_minutes is {minutes}, not a number above 0.")
 
     @property
     def _command(self) -> str:
@@ -129,18 +153,37 @@ class NeuromtmCLI(LightningCLI):
         run_dir = Path(self._get(self.config, "run_dir"))
         _require_writable(run_dir)
         options = self.config[self._command]
-        if options.get("ckpt_path") in ("last", "best"):
-            options["ckpt_path"] = _named_checkpoint(options["ckpt_path"], run_dir)
-            if options["ckpt_path"] is None and self.subcommand == "fit":
-                rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
         if self.subcommand == "fit":
             _require_validation(options["trainer"])
-            # kept out of config.yaml: a later test with it must not use the checkpoint that training resumed from
-            self._resumes_from, options["ckpt_path"] = options["ckpt_path"], None
-            goes_on = self._resumes_from is not None and _lies_in(Path(self._resumes_from), run_dir)
-            rank = rank_zero_only.rank  # ty: ignore[missing-attribute]  # Lightning sets it on the function
-            if rank == 0 and not goes_on:
-                _require_free(run_dir)
+            self._choose_start(options, run_dir)
+        elif options.get("ckpt_path") in ("last", "best"):
+            options["ckpt_path"] = str(_named_checkpoint(options["ckpt_path"], run_dir))
+
+    def _choose_start(self, options: Namespace, run_dir: Path) -> None:
+        """Decide from which checkpoint the training starts, if from any."""
+        given, newest = options["ckpt_path"], newest_checkpoint(run_dir)
+        # kept out of config.yaml: a later test with it must not use the checkpoint that training resumed from, and a
+        # run has the same configuration however it was started
+        resumes, options["ckpt_path"], options["auto_resume"] = options["auto_resume"], None, False
+        if resumes and given is not None:
+            raise ConfigError(f"--auto_resume true chooses the checkpoint: leave out --ckpt_path {given}.")
+        if was_requeued() or resumes:
+            if newest is not None:
+                _require_unfinished(newest, options["trainer"])
+                self._resumes_from = str(newest)
+                return
+            rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
+            given = None if given == "last" else given
+            begun = True
+        else:
+            begun = False
+        if given in ("last", "best"):
+            given = str(_named_checkpoint(given, run_dir))
+        self._resumes_from = given
+        goes_on = begun or (given is not None and _lies_in(Path(given), run_dir))
+        rank = rank_zero_only.rank  # ty: ignore[missing-attribute]  # Lightning sets it on the function
+        if rank == 0 and not goes_on:
+            _require_free(run_dir)
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
         run_dir = Path(self._get(self.config_init, "run_dir"))
@@ -155,8 +198,13 @@ class NeuromtmCLI(LightningCLI):
         ]
         if options["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.insert(0, RunProgress())
+        last = None
         if options["enable_checkpointing"] is not False:
-            callbacks += [BestCheckpoint(run_dir / "checkpoints"), LastCheckpoint(run_dir / "checkpoints")]
+            every_s = 60 * self._get(self.config_init, "checkpoint_every_n_minutes")
+            last = LastCheckpoint(run_dir / "checkpoints", every_s=every_s)
+            callbacks += [BestCheckpoint(run_dir / "checkpoints"), last]
+        self._stop = StopBetweenSteps(self._signals, last)
+        callbacks.append(self._stop)
         if options["logger"] is not False and not options["fast_dev_run"]:
             callbacks.append(LearningRateMonitor(logging_interval="step"))
         kwargs["callbacks"] = callbacks
@@ -184,12 +232,15 @@ class NeuromtmCLI(LightningCLI):
             trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
         if self.subcommand == "predict" and trainer.world_size > 1:
             raise ConfigError("predict runs on one device: add --trainer.devices 1 --trainer.num_nodes 1.")
+        leave_signals_alone(trainer)
         return trainer
 
     def fit(self, **arguments) -> None:
         """Train, from a checkpoint if one was named."""
         self.trainer.ckpt_path = self._resumes_from  # this way the module knows it before its `setup`
         self.trainer.fit(**arguments)
+        if self._stop is not None and self._stop.agreed:  # by a signal in the last step: what comes next must wait
+            raise Stopped(self._stop.agreed, self._stop.done(self.trainer))
 
     def predict(self, **arguments) -> None:
         """Write predictions, and keep none of them in memory."""
@@ -216,11 +267,28 @@ def _listed(value: object) -> list:
     return value if isinstance(value, list) else [value]
 
 
-def _named_checkpoint(name: str, run_dir: Path) -> str | None:
+def _named_checkpoint(name: str, run_dir: Path) -> Path:
     if name == "best":
-        return str(run_dir / "checkpoints" / "best.ckpt")
+        return run_dir / "checkpoints" / "best.ckpt"
     newest = newest_checkpoint(run_dir)
-    return None if newest is None else str(newest)
+    if newest is None:
+        raise ConfigError(
+            f"--ckpt_path last: {run_dir / 'checkpoints' / 'last.ckpt'} does not exist. Correct --run_dir; or train with "
+            "--auto_resume true instead, which begins where there is no checkpoint."
+        )
+    return newest
+
+
+class Finished(Exception):
+    """The training was done before: the command has nothing to do."""
+
+
+def _require_unfinished(checkpoint: Path, trainer: Namespace) -> None:
+    end = end_of_training(
+        glance_at_checkpoint(checkpoint), max_epochs=trainer["max_epochs"], max_steps=trainer["max_steps"]
+    )
+    if end is not None:
+        raise Finished(f"{checkpoint}: the training is finished: {end}.")
 
 
 def _require_writable(run_dir: Path) -> None:
@@ -248,10 +316,10 @@ def _lies_in(path: Path, folder: Path) -> bool:
 
 
 def _require_free(run_dir: Path) -> None:
-    used = [name for name in ("config.yaml", "checkpoints") if (run_dir / name).exists()]
+    used = [path.name for name in ("config.yaml", "checkpoints", "hpc_ckpt_*.ckpt") for path in run_dir.glob(name)]
     if used:
         raise ConfigError(
-            f"{run_dir}: holds a run already ({' and '.join(used)}). Go on with it by --ckpt_path last, or choose "
+            f"{run_dir}: holds a run already ({' and '.join(used)}). Go on with it by --auto_resume true, or choose "
             "another --run_dir."
         )
 
@@ -270,14 +338,19 @@ def _is_no_tip(record: logging.LogRecord) -> bool:
     return "Tip: For seamless cloud" not in record.getMessage()
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: Sequence[str], signals: StopSignals | None = None) -> None:
     """Run a command of LightningCLI.
 
     Args:
         arguments: the command line, which begins with the command's name.
+        signals: those that ask the command to end; by default none is heeded.
 
     Raises:
         UserError: or an error that `neuromtm.commands.main.users_own` recognises.
+        Stopped: if a signal ended it.
     """
     _quieten()
-    NeuromtmCLI(arguments)
+    try:
+        NeuromtmCLI(arguments, signals)
+    except Finished as finished:
+        rank_zero_info(str(finished))

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from neuromtm import __version__
 from neuromtm.commands.failures import users_own
 from neuromtm.commands.registry import COMMANDS, LIGHTNING
+from neuromtm.commands.stopping import end_stopped
 from neuromtm.errors import ConfigError
+from neuromtm.training.stopping import Stopped, StopSignals
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -36,7 +38,7 @@ def main(args: Sequence[str] | None = None) -> None:
         elif given[0] not in LIGHTNING and not given[0].startswith("-"):
             raise ConfigError(f"{given[0]}: no such command. There are: {', '.join((*LIGHTNING, *COMMANDS))}.")
         else:
-            importlib.import_module("neuromtm.commands.cli").run(given)
+            _train_or_score(given)
         sys.stdout.flush()  # a reader that went away shows here, and not at the program's end
     except BrokenPipeError:  # `neuromtm --help | head -1`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,6 +49,15 @@ def main(args: Sequence[str] | None = None) -> None:
             raise
         print(f"neuromtm: {' '.join(str(problem).split())}", file=sys.stderr)
         sys.exit(2)
+
+
+def _train_or_score(arguments: list[str]) -> None:
+    signals = StopSignals()
+    try:
+        with signals:
+            importlib.import_module("neuromtm.commands.cli").run(arguments, signals)
+    except Stopped as stopped:
+        end_stopped(stopped, arguments[0])
 
 
 def _help() -> str:

@@ -23,6 +23,7 @@ from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
 from neuromtm.data.shards import ShardHeader, open_shard, read_header, read_principal_axes
 from neuromtm.data.splits import evenly_spread, with_fewer_train_trials
 from neuromtm.data.statistics import training_statistics
+from neuromtm.data.workers import leave_signals_to_the_parent
 from neuromtm.errors import ConfigError, DataError, ManifestError
 from neuromtm.files import hash_of
 from neuromtm.randomness import numpy_generator_for
@@ -305,6 +306,7 @@ class SessionDataModule(lightning.LightningDataModule):
             sampler=sampler,
             num_workers=self.n_workers,
             persistent_workers=self.n_workers > 0,
+            worker_init_fn=leave_signals_to_the_parent,
             pin_memory=self.pin_memory,
         )
 

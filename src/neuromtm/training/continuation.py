@@ -15,8 +15,32 @@ CALLED = {
     "schedule_steps": "the number of steps in the whole training",
 }
 """what a message calls an entry that is no option itself"""
+ENDED_EARLY = "neuromtm_ended_early"
+"""the entry of a checkpoint that says whether early stopping ended the training there"""
 MOST_NAMED = 3
 """a message names so many sessions at most"""
+
+
+def end_of_training(checkpoint: Mapping[str, Any], *, max_epochs: int | None, max_steps: int) -> str | None:
+    """Why a training has nothing left to do, e.g. `all 10 epochs are done`; None if it has.
+
+    Args:
+        checkpoint: the training's last one, as loaded.
+        max_epochs: as of the Trainer; so is `max_steps`.
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
+    validated = loops["epoch_loop.val_loop.batch_progress"]["total"]
+    if validated["processed"] < validated["started"]:  # it was given up
+        return None
+    # right after the validation of an epoch, the epoch itself does not count as done
+    ends_epoch = epochs["processed"] < epochs["started"] and batches["is_last_batch"]
+    n_epochs = epochs["processed"] + ends_epoch
+    if max_epochs not in (None, -1) and n_epochs >= max_epochs:
+        return f"all {max_epochs} epochs are done"
+    if max_steps != -1 and checkpoint["global_step"] >= max_steps:
+        return f"all {max_steps} steps are done"
+    return "it was ended early" if checkpoint.get(ENDED_EARLY) else None
 
 
 def changes(

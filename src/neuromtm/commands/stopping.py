@@ -1,0 +1,85 @@
+"""How a command ends that a signal asked to end: one line, the requeue under Slurm, the exit status."""
+
+import os
+import re
+import subprocess
+import sys
+from typing import NoReturn
+
+from neuromtm.training.stopping import Stopped
+
+STOPPED = 75
+"""exit status after a signal that was obeyed; EX_TEMPFAIL of sysexits.h: the same command may go on later"""
+INTERACTIVE = ("bash", "interactive")
+"""names of Slurm jobs in which a user works by hand"""
+RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+
+
+def end_stopped(stopped: Stopped, command: str) -> NoReturn:
+    """Say what was done, let Slurm start the job again if it is a training, and end the process.
+
+    The status of the first rank is `STOPPED`, that of the others 0: whoever started them would take another one for a
+    failure and end the first.
+
+    Args:
+        stopped: why.
+        command: what was carried out, e.g. `fit`.
+    """
+    if not _is_first_rank():
+        sys.exit(0)
+    done = stopped.done or f"{command} is not done, and nothing is half written"
+    print(f"neuromtm: {stopped.signal.name}: {done}. {_what_next(command)}", file=sys.stderr, flush=True)
+    sys.exit(STOPPED)
+
+
+def was_requeued() -> bool:
+    """Whether Slurm has started this job before, so that its commands go on with what they began."""
+    return int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
+
+
+def _is_first_rank() -> bool:
+    ranks = [os.environ[name] for name in RANK_VARIABLES if name in os.environ]
+    return not ranks or ranks[0] == "0"
+
+
+def _what_next(command: str) -> str:
+    job = _job()
+    if command != "fit":
+        return "Start it again by the same command."
+    if job is None:
+        return "Go on by the same command with --auto_resume true."
+    if (problem := _requeue(job)) is None:
+        return f"Job {job} is requeued and goes on from there."
+    return f"Job {job} is not requeued: {problem}. Go on by the same command with --auto_resume true."
+
+
+def _job() -> str | None:
+    """The Slurm job that this command runs in; None outside of Slurm and where a user works by hand."""
+    if "SLURM_JOB_ID" not in os.environ or os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
+        return None
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
+    return os.environ["SLURM_JOB_ID"]
+
+
+def _requeue(job: str) -> str | None:
+    """Ask Slurm to start the job again. Gives the problem if that is not to be."""
+    try:
+        if _is_cancelled(_scontrol("show", "job", "-o", job).stdout):
+            return "it was cancelled"
+        asked = _scontrol("requeue", job)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"scontrol cannot be run ({error})"
+    return None if asked.returncode == 0 else f"scontrol says {' '.join(asked.stderr.split()) or asked.returncode}"
+
+
+def _scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["scontrol", *arguments], capture_output=True, text=True, timeout=60)
+
+
+def _is_cancelled(job: str) -> bool:
+    """Whether a user ended the job, from Slurm's description: it ends, and not because its time is up."""
+    state = re.search(r"\bJobState=(\w+)", job)
+    reason = re.search(r"\bReason=(\w+)", job)
+    ends = state is not None and state[1] in ("CANCELLED", "COMPLETING")
+    return ends and (reason is None or reason[1] != "TimeLimit")

@@ -1,0 +1,118 @@
+"""Runs that a signal ends, in processes of their own, and go on as if they had never ended."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from neuromtm.training.checkpoint import load_checkpoint
+from tests.running import neuromtm, neuromtm_process, pretrain, scalars
+
+N_BATCHES = 6
+"""of an epoch: three sessions of 28 training trials, 16 a batch"""
+N_EPOCHS = 3
+QUICK = (
+    "--behavior.validate=false",
+    "--figures.n_val_sessions=0",
+    "--activity.n_val_neurons=1",
+    "--activity.n_val_regions=1",
+    "--trainer.log_every_n_steps=1",
+    "--data.eval_batch_size=4",  # so that a validation has several batches
+    f"--trainer.max_epochs={N_EPOCHS}",
+)
+STOPPED = 75
+
+
+def callbacks(folder: Path, *more: dict) -> Path:
+    """A configuration file with the diary and other callbacks."""
+    early = {
+        "class_path": "lightning.pytorch.callbacks.EarlyStopping",
+        "init_args": {"monitor": "val/loss", "patience": 9},
+    }
+    diary = {"class_path": "tests.interrupted.Diary", "init_args": {"folder": str(folder)}}
+    path = folder / f"callbacks-{len(more)}.yaml"
+    path.write_text(yaml.safe_dump({"trainer": {"callbacks": [early, diary, *more]}}))
+    return path
+
+
+def signal_at(step: int, signal: str, **options) -> dict:
+    return {"class_path": "tests.interrupted.SignalAt", "init_args": {"signal": signal, "step": step, **options}}
+
+
+class Run:
+    """A training and its folder."""
+
+    def __init__(self, root: Path, data: Path, folder: Path, *options: object):
+        folder.mkdir()
+        self.folder, self.run_dir = folder, folder / "run"
+        self.command = pretrain(root, data, *QUICK, "--run_dir", self.run_dir, *options)
+
+    def in_this_process(self, *more: object) -> None:
+        neuromtm(*self.command, "--config", callbacks(self.folder), *more)
+
+    def killed(self, *signals: dict, more=()):
+        config = callbacks(self.folder, *signals)
+        return neuromtm_process(*self.command, "--config", config, *more, check=False)
+
+    def diary(self, rank: int = 0) -> list[str]:
+        return (self.folder / f"steps-{rank}.txt").read_text().splitlines()
+
+    def last(self):
+        return load_checkpoint(self.run_dir / "checkpoints" / "last.ckpt")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(root, sessions_dir, tmp_path_factory):
+    run = Run(root, sessions_dir, tmp_path_factory.mktemp("uninterrupted") / "run")
+    run.in_this_process()
+    assert sum(line.startswith("step") for line in run.diary()) == N_EPOCHS * N_BATCHES
+    return run
+
+
+def assert_the_same(run: Run, whole: Run) -> None:
+    """Final weights, moments, schedule, the callbacks' memories and the best checkpoint are the same."""
+    found, expected = run.last(), whole.last()
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "loops"):
+        assert_equal(found[key], expected[key])
+    for name in ("EarlyStopping", "BestCheckpoint"):
+        theirs, ours = (
+            next(state for key, state in one["callbacks"].items() if key.startswith(name)) for one in (expected, found)
+        )
+        for key in ("wait_count", "best_score", "best_model_score"):
+            assert ours.get(key) == theirs.get(key)
+    best = [load_checkpoint(one.run_dir / "checkpoints" / "best.ckpt") for one in (run, whole)]
+    assert_equal(best[0]["state_dict"], best[1]["state_dict"])
+    assert best[0]["global_step"] == best[1]["global_step"]
+
+
+def assert_equal(found, expected) -> None:
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected)
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_equal(found[key], expected[key])
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_equal(one, other)
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize("signal", ["SIGUSR1", "SIGTERM", "SIGINT"])
+def test_a_run_that_a_signal_ends_goes_on_at_the_very_batch(root, sessions_dir, uninterrupted, tmp_path, signal):
+    step = random.randrange(1, N_EPOCHS * N_BATCHES - 1)  # any must do
+    run = Run(root, sessions_dir, tmp_path / signal)
+    ended = run.killed(signal_at(step, signal))
+    last = run.run_dir / "checkpoints" / "last.ckpt"
+    assert ended.returncode == STOPPED
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("neuromtm: ")]
+    assert line.startswith(f"neuromtm: {signal}: step {step + 1} is done and kept in {last}.")
+    assert "Traceback" not in ended.stderr
+    run.in_this_process("--auto_resume", "true")
+    assert run.diary() == uninterrupted.diary()
+    assert_the_same(run, uninterrupted)
+    assert scalars(run.run_dir)["train/loss"] == scalars(uninterrupted.run_dir)["train/loss"]
