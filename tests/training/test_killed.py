@@ -1,6 +1,7 @@
 """Runs that a signal ends, in processes of their own, and go on as if they had never ended."""
 
 import random
+import socket
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,46 @@ def test_a_run_that_a_signal_ends_goes_on_at_the_very_batch(root, sessions_dir, 
     assert run.diary() == uninterrupted.diary()
     assert_the_same(run, uninterrupted)
     assert scalars(run.run_dir)["train/loss"] == scalars(uninterrupted.run_dir)["train/loss"]
+
+
+# ---- two ranks
+
+
+TWO = ("--trainer.devices=2", "--trainer.strategy=auto")
+FORKED = ("--trainer.devices=2", "--trainer.strategy=ddp_fork")
+"""trains as `TWO` does, and starts at once"""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_ranks(root, sessions_dir, tmp_path_factory):
+    run = Run(root, sessions_dir, tmp_path_factory.mktemp("two") / "run")
+    run.in_this_process(*FORKED)
+    return run
+
+
+def test_two_ranks_end_together_when_a_signal_reaches_one(root, sessions_dir, uninterrupted_ranks, tmp_path):
+    run, step = Run(root, sessions_dir, tmp_path / "run"), random.randrange(1, 3 * N_EPOCHS - 1)
+    ended = run.killed(signal_at(step, "SIGTERM", rank=1), more=TWO)
+    assert ended.returncode == STOPPED, ended.stderr
+    assert f"neuromtm: SIGTERM: step {step + 1} is done and kept in" in ended.stderr
+    assert ended.stderr.count("neuromtm: ") == 1
+    assert "Traceback" not in ended.stderr
+    run.in_this_process("--auto_resume", "true", *FORKED)
+    for rank in (0, 1):
+        assert run.diary(rank) == uninterrupted_ranks.diary(rank)
+    assert_the_same(run, uninterrupted_ranks)
+
+
+@pytest.mark.parametrize(
+    ("signal", "reason"),
+    [
+        ("SIGKILL", "was ended by SIGKILL, perhaps for want of memory"),
+        ("SIGSTOP", "has given no sign of life for"),
+    ],
+)
+def test_a_run_whose_rank_dies_or_hangs_ends_and_says_which(root, sessions_dir, tmp_path, signal, reason):
+    run = Run(root, sessions_dir, tmp_path / "run")
+    ended = run.killed(signal_at(2, signal, rank=1), more=(*TWO, "--rank_timeout_s", "5"))
+    assert ended.returncode == 1
+    assert f"neuromtm: rank 1 on {socket.gethostname()} {reason}" in ended.stderr
+    assert "Traceback" not in ended.stderr

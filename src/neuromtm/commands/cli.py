@@ -23,6 +23,7 @@ from neuromtm.callbacks.decoding import DecodingResults
 from neuromtm.callbacks.multimodal import EncodingAndDecoding
 from neuromtm.callbacks.plots import TaskPlots
 from neuromtm.callbacks.progress import RunProgress
+from neuromtm.callbacks.ranks import WatchRanks
 from neuromtm.callbacks.run_files import ActivityResults, EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.stopping import StopBetweenSteps
 from neuromtm.callbacks.throughput import Throughput
@@ -37,7 +38,7 @@ from neuromtm.training.checkpoint_io import WholeFileCheckpointIO, glance_at_che
 from neuromtm.training.continuation import end_of_training
 from neuromtm.training.decoding import BehaviorDecoding
 from neuromtm.training.distributed import strategy_for
-from neuromtm.training.lightning_habits import leave_signals_alone
+from neuromtm.training.lightning_habits import leave_signals_alone, watch_started_ranks
 from neuromtm.training.masked_modeling import MaskedModeling
 from neuromtm.training.precision import AutoTrainer
 from neuromtm.training.stopping import Stopped, StopSignals
@@ -122,6 +123,12 @@ class NeuromtmCLI(LightningCLI):
             help="Age in minutes at which last.ckpt is written anew after a step; it is also written after every "
             "validation and at the end.",
         )
+        parser.add_argument(
+            "--rank_timeout_s",
+            type=float,
+            default=60.0,
+            help="On several ranks: seconds without a sign of life after which a rank is lost and the run ends.",
+        )
         if not self._decodes:
             parser.add_lightning_class_args(ActivityTasks, "activity")
             parser.add_lightning_class_args(BehaviorReadout, "behavior")
@@ -139,9 +146,10 @@ class NeuromtmCLI(LightningCLI):
         seed = self.config[self.config["subcommand"]].get("seed_everything")
         if not 0 <= int(seed or 0) < 2**32:  # before Lightning sets it
             raise ConfigError(f"seed_everything is {seed}, not between 0 and {2**32 - 1}.")
-        minutes = self.config[self.config["subcommand"]].get("checkpoint_every_n_minutes")
-        if not minutes > 0:
-            raise ConfigError(f"checkpoint_every_n_minutes is {minutes}, not a number above 0.")
+        for option in ("checkpoint_every_n_minutes", "rank_timeout_s"):
+            value = self.config[self.config["subcommand"]].get(option)
+            if not value > 0:
+                raise ConfigError(f"{option} is {value}, not a number above 0.")
 
     @property
     def _command(self) -> str:
@@ -204,7 +212,7 @@ class NeuromtmCLI(LightningCLI):
             last = LastCheckpoint(run_dir / "checkpoints", every_s=every_s)
             callbacks += [BestCheckpoint(run_dir / "checkpoints"), last]
         self._stop = StopBetweenSteps(self._signals, last)
-        callbacks.append(self._stop)
+        callbacks += [self._stop, WatchRanks(timeout_s=self._get(self.config_init, "rank_timeout_s"))]
         if options["logger"] is not False and not options["fast_dev_run"]:
             callbacks.append(LearningRateMonitor(logging_interval="step"))
         kwargs["callbacks"] = callbacks
@@ -233,6 +241,7 @@ class NeuromtmCLI(LightningCLI):
         if self.subcommand == "predict" and trainer.world_size > 1:
             raise ConfigError("predict runs on one device: add --trainer.devices 1 --trainer.num_nodes 1.")
         leave_signals_alone(trainer)
+        watch_started_ranks(trainer)
         return trainer
 
     def fit(self, **arguments) -> None:

@@ -1,0 +1,109 @@
+"""A training that is asked to end does so between two steps, whatever it was doing, and goes on as if it had not."""
+
+import os
+import signal
+import time
+from itertools import pairwise
+
+import lightning
+import pytest
+import torch
+
+from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from neuromtm.callbacks.stopping import StopBetweenSteps
+from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
+from neuromtm.training.lightning_habits import leave_signals_alone
+from neuromtm.training.masked_modeling import MaskedModeling
+from neuromtm.training.stopping import TOGETHER_S, Stopped, StopSignals
+from tests.interrupted import Diary, SignalAt
+from tests.models.small_models import BACKBONES
+
+N_BATCHES = 6
+"""three sessions of 28 training trials, 16 a batch"""
+
+
+class ValidationEnds(lightning.Callback):
+    """Sends a signal when a validation ends, before anything is kept."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def train(data_dir, folder, *callbacks, goes_on=False, max_epochs=2, **options):
+    """Train a small model; gives what it wrote down, the weights, and whether a signal ended it."""
+    folder.mkdir(exist_ok=True)
+    lightning.seed_everything(0)
+    module = MaskedModeling(BACKBONES["NDT1"](), lr=1e-2)
+    signals, last = StopSignals(), LastCheckpoint(folder)
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        default_root_dir=folder,
+        max_epochs=max_epochs,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[WholeFileCheckpointIO()],
+        callbacks=[
+            Diary(folder=str(folder)),
+            *callbacks,
+            BestCheckpoint(folder),
+            last,
+            StopBetweenSteps(signals, last),
+        ],
+        **options,
+    )
+    leave_signals_alone(trainer)
+    stopped, data = False, SessionDataModule(root=str(data_dir), eval_batch_size=4)
+    with signals:
+        try:
+            trainer.fit(module, data, ckpt_path=last.path if goes_on else None)
+        except Stopped:
+            stopped = True
+    diary = (folder / "steps-0.txt").read_text().splitlines()
+    return diary, {name: value.clone() for name, value in module.state_dict().items()}, stopped
+
+
+OPTIONS = {
+    "validated each epoch": {},
+    "validated every other epoch": {"check_val_every_n_epoch": 2},
+    "validated in mid-epoch": {"val_check_interval": 2},
+    "gradients of two batches": {"accumulate_grad_batches": 2},
+    "cut epochs": {"limit_train_batches": 4},
+    "steps": {"max_epochs": -1, "max_steps": 9},
+}
+
+
+@pytest.fixture(scope="module", params=OPTIONS)
+def whole(request, sessions_dir, tmp_path_factory):
+    """Options and an uninterrupted training with them."""
+    options = OPTIONS[request.param]
+    diary, weights, stopped = train(sessions_dir, tmp_path_factory.mktemp("whole"), **options)
+    assert not stopped
+    return options, diary, weights
+
+
+def moments(diary):
+    """Steps in which a signal may come, and validations, of an uninterrupted training."""
+    steps = sorted({int(line.split()[1]) for line in diary if line.startswith("step")})
+    validated = [int(line.split()[1]) for line in diary if line.startswith("validation")]
+    yield from (SignalAt(signal="SIGTERM", step=step - 1) for step in steps)
+    yield from (SignalAt(signal="SIGTERM", step=step, during="validation") for step in validated)
+    yield from (ValidationEnds(step) for step in validated)
+
+
+def test_a_training_that_is_asked_to_end_at_any_moment_goes_on_as_if_it_had_not(sessions_dir, tmp_path, whole):
+    options, diary, weights = whole
+    for number, moment in enumerate(moments(diary)):
+        folder = tmp_path / str(number)
+        first, _, stopped = train(sessions_dir, folder, moment, **options)
+        assert len(first) < len(diary) or not stopped
+        assert len([line for line in first if line.startswith("step")]) > moment.step - 1  # it finished the step
+        rest, resumed, _ = train(sessions_dir, folder, goes_on=True, **options)
+        assert rest == diary, (type(moment), vars(moment))
+        assert all(torch.equal(weights[name], resumed[name]) for name in weights)
