@@ -196,7 +196,7 @@ $(ABLATION_RUNS): $(ABLATION)/%/metrics.json: | ablation-settings $(INSTALLED)
 	$(BIN)/neuromtm fit --config conf/pretrain.yaml --config $(MODEL) --config $(TRAINER) \
 	  --config conf/debug/demo.yaml $(if $(filter-out mtm,$*),--config conf/ablation/$*.yaml) \
 	  --data.root $(DATA) --data.role $(ROLE) --trainer.max_epochs $(EPOCHS) --behavior.validate false \
-	  --figures.n_val_sessions 0 $(OPTIONS) --run_dir $(ABLATION)/$* --ckpt_path last
+	  --figures.n_val_sessions 0 $(OPTIONS) --run_dir $(ABLATION)/$* --auto_resume true
 	$(BIN)/neuromtm test --config $(ABLATION)/$*/config.yaml --ckpt_path $(ABLATION)/$*/checkpoints/best.ckpt
 
 $(ABLATION_ASKED): $(ABLATION)/mtm/asked_%/metrics.json: | $(ABLATION)/mtm/metrics.json

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,11 +36,11 @@ def neuromtm(*arguments: object) -> None:
     main([str(argument) for argument in arguments])
 
 
-def neuromtm_process(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user does."""
+def neuromtm_process(*arguments: object, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does; options as of `subprocess.run`."""
     program = Path(sys.executable).parent / "neuromtm"
     command = [str(program), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
     assert not check or result.returncode == 0, result.stdout + result.stderr
     return result
 

@@ -2,10 +2,9 @@
 
 import shutil
 
-import lightning
 import pytest
 
-from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from neuromtm.callbacks.checkpoints import BestCheckpoint
 from neuromtm.training.checkpoint import load_checkpoint
 from tests.running import neuromtm, pretrain, scalars
 
@@ -62,10 +61,22 @@ def test_a_run_elsewhere_starts_without_the_best_of_another(diverging, tmp_path)
     assert best.best_model_score is None
 
 
-def test_an_interrupted_training_says_how_to_go_on(tmp_path, caplog):
-    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    trainer.state.fn = "fit"
-    (tmp_path / "last.ckpt").touch()
-    with caplog.at_level("INFO"):
-        LastCheckpoint(tmp_path).on_exception(trainer, None, KeyboardInterrupt())
-    assert "--ckpt_path last" in caplog.text
+@pytest.mark.parametrize(
+    ("options", "validated"),
+    [
+        (("--trainer.max_epochs", "3", "--trainer.check_val_every_n_epoch", "2"), [12, 18]),
+        (("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "10"), [6]),
+        (("--trainer.max_epochs", "-1", "--trainer.max_steps", "9"), [6, 9]),
+        (("--trainer.max_epochs", "-1", "--trainer.max_steps", "12"), [6, 12]),
+    ],
+    ids=["no multiple", "less than one", "in mid-epoch", "at the end of an epoch"],
+)
+def test_the_end_of_a_training_is_always_validated(root, sessions_dir, tmp_path, options, validated):
+    diary = tmp_path / "diary.yaml"
+    diary.write_text(
+        f"trainer: {{callbacks: [{{class_path: tests.interrupted.Diary, init_args: {{folder: {tmp_path}}}}}]}}"
+    )
+    neuromtm(*pretrain(root, sessions_dir, "--run_dir", tmp_path / "run", "--config", diary, *QUICK, *options))
+    lines = (tmp_path / "steps-0.txt").read_text().splitlines()
+    assert [int(line.split()[1]) for line in lines if line.startswith("validation")] == validated
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == validated[-1]

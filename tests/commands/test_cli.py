@@ -179,7 +179,8 @@ def test_a_test_without_a_checkpoint(capsys, pretrained, tmp_path):
 
 
 def test_a_test_of_the_last_checkpoint_where_there_is_none(capsys, caplog, pretrained, tmp_path):
-    assert "--ckpt_path" in refusal(capsys, *evaluate(pretrained, "--run_dir", tmp_path, "--ckpt_path", "last"))
+    line = refusal(capsys, *evaluate(pretrained, "--run_dir", tmp_path, "--ckpt_path", "last"))
+    assert f"{tmp_path / 'checkpoints' / 'last.ckpt'} does not exist" in line
     assert "training starts" not in caplog.text + capsys.readouterr().err
 
 
@@ -266,7 +267,7 @@ def test_a_used_run_directory(capsys, root, sessions_dir, pretrained):
     before = (pretrained / "config.yaml").read_text()
     line = refusal(capsys, *pretrain(root, sessions_dir, "--run_dir", pretrained, "--model.lr", "1"))
     assert "holds a run already" in line
-    assert "--ckpt_path last" in line
+    assert "--auto_resume true" in line
     assert (pretrained / "config.yaml").read_text() == before
 
 
@@ -317,8 +318,10 @@ def test_a_prediction_on_two_devices(capsys, pretrained, best, tmp_path):
         (("--model.objective.schemes", "[neuron,neuron]"), "twice"),
         (("--data.batch_size", "0"), "batch_size"),
         (("--model.backbone.n_heads", "3"), "width 16 in 3 heads"),
-        (("--trainer.check_val_every_n_epoch", "10"), "--trainer.check_val_every_n_epoch 1"),
         (("--seed_everything", "-5"), "seed_everything is -5"),
+        (("--checkpoint_every_n_minutes", "0"), "checkpoint_every_n_minutes is 0"),
+        (("--checkpoint_every_n_minutes", ".nan"), "checkpoint_every_n_minutes is nan"),
+        (("--rank_timeout_s", "-1"), "rank_timeout_s is -1"),
         (("--trainer.accelerator", "tpuu"), "tpuu"),
         (("--trainer.devices", "0"), "devices"),
         (("--activity.n_val_neurons", "0"), "n_val_neurons is 0"),

@@ -181,7 +181,7 @@ def test_a_stopped_ablation_goes_on_and_leaves_what_is_tested(ablation):
     assert ablation(some).returncode == 0
     fits = ablation.calls("fit")
     assert trained(fits) == ["neuron", "causal"]
-    assert all("--ckpt_path last" in call for call in fits)
+    assert all("--auto_resume true" in call for call in fits)
     assert ablation(some).returncode == 0
     assert not ablation.calls("fit") + ablation.calls("test")
 

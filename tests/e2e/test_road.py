@@ -115,7 +115,9 @@ def test_runs_stand_beside_the_ceiling(finetuned, sessions_dir, tmp_path, capsys
 
 def test_a_run_starts_and_goes_on_by_the_same_command(root, sessions_dir, tmp_path, caplog):
     run_dir = tmp_path / "run"
-    command = pretrain(root, sessions_dir, "--run_dir", run_dir, "--ckpt_path", "last", "--behavior.validate", "false")
+    command = pretrain(
+        root, sessions_dir, "--run_dir", run_dir, "--auto_resume", "true", "--behavior.validate", "false"
+    )
     command = (*command, "--model.schedule", "constant")  # another one ends with the epochs it was made for
     with caplog.at_level("INFO"):
         neuromtm(*command, "--trainer.max_epochs", "1")

@@ -2,6 +2,7 @@
 
 import random
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,9 @@ class Run:
     def in_this_process(self, *more: object) -> None:
         neuromtm(*self.command, "--config", callbacks(self.folder), *more)
 
-    def killed(self, *signals: dict, more=()):
+    def killed(self, *signals: dict, more: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         config = callbacks(self.folder, *signals)
-        return neuromtm_process(*self.command, "--config", config, *more, check=False)
+        return neuromtm_process(*self.command, "--config", config, *more, check=False, start_new_session=True)
 
     def diary(self, rank: int = 0) -> list[str]:
         return (self.folder / f"steps-{rank}.txt").read_text().splitlines()
@@ -107,9 +108,10 @@ def assert_equal(found, expected) -> None:
 def test_a_run_that_a_signal_ends_goes_on_at_the_very_batch(root, sessions_dir, uninterrupted, tmp_path, signal):
     step = random.randrange(1, N_EPOCHS * N_BATCHES - 1)  # any must do
     run = Run(root, sessions_dir, tmp_path / signal)
-    ended = run.killed(signal_at(step, signal))
+    # to all processes, as by Ctrl-C, by `timeout` and by Slurm: the loaders' workers must live until the step is done
+    ended = run.killed(signal_at(step, signal, to_all=True), more=("--data.n_workers=2",))
     last = run.run_dir / "checkpoints" / "last.ckpt"
-    assert ended.returncode == STOPPED
+    assert ended.returncode == STOPPED, ended.stderr
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("neuromtm: ")]
     assert line.startswith(f"neuromtm: {signal}: step {step + 1} is done and kept in {last}.")
     assert "Traceback" not in ended.stderr
@@ -117,6 +119,21 @@ def test_a_run_that_a_signal_ends_goes_on_at_the_very_batch(root, sessions_dir, 
     assert run.diary() == uninterrupted.diary()
     assert_the_same(run, uninterrupted)
     assert scalars(run.run_dir)["train/loss"] == scalars(uninterrupted.run_dir)["train/loss"]
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["before the first checkpoint", "after a periodic checkpoint"])
+def test_a_killed_run_loses_the_steps_since_its_last_checkpoint(root, sessions_dir, uninterrupted, tmp_path, kept):
+    step = random.randrange(1, N_BATCHES - 1)  # before the first validation, which would be kept too
+    run = Run(root, sessions_dir, tmp_path / "run")
+    often = ("--checkpoint_every_n_minutes=0.000001",) if kept else ()
+    assert run.killed(signal_at(step, "SIGKILL"), more=often).returncode == -9
+    assert (run.run_dir / "config.yaml").exists()
+    assert (run.run_dir / "checkpoints" / "last.ckpt").exists() == kept
+    before = run.diary()
+    assert len(before) == step
+    run.in_this_process("--auto_resume", "true")
+    assert run.diary() == (uninterrupted.diary() if kept else before + uninterrupted.diary())
+    assert_the_same(run, uninterrupted)
 
 
 # ---- two ranks

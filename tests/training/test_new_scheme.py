@@ -65,7 +65,7 @@ def test_a_run_from_before_the_scheme_goes_on_to_the_same_weights(root, sessions
     def command(run_dir, n_epochs):
         # under another schedule a run ends with the epochs that it began with
         more = ("--model.schedule", "constant", "--behavior.validate", "false", "--trainer.max_epochs", n_epochs)
-        return pretrain(root, sessions_dir, "--run_dir", run_dir, "--ckpt_path", "last", *more)
+        return pretrain(root, sessions_dir, "--run_dir", run_dir, "--auto_resume", "true", *more)
 
     def goes_on(run_dir):
         shutil.copytree(tmp_path / "begun", run_dir)

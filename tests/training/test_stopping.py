@@ -2,8 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
-from itertools import pairwise
 
 import lightning
 import pytest
@@ -107,3 +108,52 @@ def test_a_training_that_is_asked_to_end_at_any_moment_goes_on_as_if_it_had_not(
         rest, resumed, _ = train(sessions_dir, folder, goes_on=True, **options)
         assert rest == diary, (type(moment), vars(moment))
         assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+
+
+# ---- the signals alone
+
+
+HEEDS = """
+import os, signal, sys, time
+from neuromtm.training.stopping import StopSignals
+with StopSignals() as signals:
+    signals.waits = True
+    print("ready", flush=True)
+    while True:
+        time.sleep(0.01)
+        if signals.received:
+            print(signals.received.name, flush=True)
+            sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM", "SIGINT"])
+def test_the_second_signal_ends_the_process_at_once(name):
+    number = signal.Signals[name]
+    process = subprocess.Popen([sys.executable, "-c", HEEDS], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.stdout.readline() == f"{name}\n"
+    time.sleep(TOGETHER_S * 1.2)  # signals that come together are one
+    process.send_signal(number)
+    assert process.wait() == -number
+
+
+def test_signals_that_come_together_are_one():
+    with StopSignals() as signals:
+        signals.waits = True
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        assert signals.received is signal.SIGTERM
+
+
+def test_a_signal_before_the_training_ends_the_command_where_it_is():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="SIGTERM"), StopSignals():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_signals_are_heeded_before_anything_heavy_is_imported():
+    code = "import sys, neuromtm.training.stopping, neuromtm.commands.stopping; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 
 from neuromtm.training.continuation import ENDED_EARLY
 
@@ -37,6 +37,32 @@ class BestCheckpoint(ModelCheckpoint):
         state_dict = state_dict | {"dirpath": self.dirpath, "kth_best_model_path": str(best), "last_model_path": ""}
         scores = {str(best): score for score in state_dict["best_k_models"].values()}
         super().load_state_dict(state_dict | {"best_k_models": scores, "best_model_path": str(best)})
+
+
+class ValidatesLastEpoch(Callback):
+    """Lets every training end with a validation, so that its last weights may be the best.
+
+    Lightning validates every `check_val_every_n_epoch` epochs alone, and after no epoch that `max_steps` cuts short.
+    """
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._look_ahead(trainer)
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._look_ahead(trainer)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx: int) -> None:
+        if trainer.global_step == trainer.max_steps:
+            self._validate_this_epoch(trainer)
+            trainer.should_stop = True  # it ends anyway; this lets Lightning validate in mid-epoch
+
+    def _look_ahead(self, trainer: lightning.Trainer) -> None:
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            self._validate_this_epoch(trainer)
+
+    def _validate_this_epoch(self, trainer: lightning.Trainer) -> None:
+        if trainer.check_val_every_n_epoch is not None:  # else validations do not go by epochs
+            trainer.check_val_every_n_epoch = 1
 
 
 class LastCheckpoint(Checkpoint):
@@ -93,7 +119,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_save_checkpoint(self, trainer: lightning.Trainer, pl_module, checkpoint: dict[str, Any]) -> None:
         # by early stopping, of which no counter tells; a signal does not set it
-        checkpoint[ENDED_EARLY] = trainer.should_stop
+        checkpoint[ENDED_EARLY] = trainer.should_stop and trainer.global_step != trainer.max_steps
 
     def is_old(self) -> bool:
         """Whether the one before is old, by this rank's clock."""

@@ -14,8 +14,8 @@ class StopBetweenSteps(lightning.Callback):
     """Raises `Stopped` between two steps when a signal has come, after `last.ckpt` was written.
 
     After each step the ranks ask each other for a signal, because it may reach only one of them, and whether
-    `last.ckpt` is old: two bytes between the hosts, which no GPU waits for. A validation is given up between two of its batches; the run that goes on validates
-    anew.
+    `last.ckpt` is old: two bytes between the hosts, which no GPU waits for. A validation is given up between two of
+    its batches; the run that goes on validates anew.
 
     Args:
         signals: what this rank has received.

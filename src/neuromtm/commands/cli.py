@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.behavior import BehaviorReadout
-from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, ValidatesLastEpoch
 from neuromtm.callbacks.connectivity import RegionConnectivity
 from neuromtm.callbacks.decoding import DecodingResults
 from neuromtm.callbacks.multimodal import EncodingAndDecoding
@@ -37,7 +37,7 @@ from neuromtm.training.checkpoint import newest_checkpoint
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO, glance_at_checkpoint
 from neuromtm.training.continuation import end_of_training
 from neuromtm.training.decoding import BehaviorDecoding
-from neuromtm.training.distributed import strategy_for
+from neuromtm.training.distributed import SCORING, TRAINING, strategy_for
 from neuromtm.training.lightning_habits import leave_signals_alone, watch_started_ranks
 from neuromtm.training.masked_modeling import MaskedModeling
 from neuromtm.training.precision import AutoTrainer
@@ -162,7 +162,6 @@ class NeuromtmCLI(LightningCLI):
         _require_writable(run_dir)
         options = self.config[self._command]
         if self.subcommand == "fit":
-            _require_validation(options["trainer"])
             self._choose_start(options, run_dir)
         elif options.get("ckpt_path") in ("last", "best"):
             options["ckpt_path"] = str(_named_checkpoint(options["ckpt_path"], run_dir))
@@ -172,23 +171,21 @@ class NeuromtmCLI(LightningCLI):
         given, newest = options["ckpt_path"], newest_checkpoint(run_dir)
         # kept out of config.yaml: a later test with it must not use the checkpoint that training resumed from, and a
         # run has the same configuration however it was started
-        resumes, options["ckpt_path"], options["auto_resume"] = options["auto_resume"], None, False
-        if resumes and given is not None:
+        asked, options["ckpt_path"], options["auto_resume"] = options["auto_resume"], None, False
+        if asked and given is not None:
             raise ConfigError(f"--auto_resume true chooses the checkpoint: leave out --ckpt_path {given}.")
-        if was_requeued() or resumes:
-            if newest is not None:
-                _require_unfinished(newest, options["trainer"])
-                self._resumes_from = str(newest)
-                return
+        resumes = asked or was_requeued()
+        if resumes and newest is not None:
+            _require_unfinished(newest, options["trainer"])
+            self._resumes_from = str(newest)
+            return
+        if resumes:
             rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
             given = None if given == "last" else given
-            begun = True
-        else:
-            begun = False
-        if given in ("last", "best"):
+        elif given in ("last", "best"):
             given = str(_named_checkpoint(given, run_dir))
         self._resumes_from = given
-        goes_on = begun or (given is not None and _lies_in(Path(given), run_dir))
+        goes_on = resumes or (given is not None and _lies_in(Path(given), run_dir))
         rank = rank_zero_only.rank  # ty: ignore[missing-attribute]  # Lightning sets it on the function
         if rank == 0 and not goes_on:
             _require_free(run_dir)
@@ -203,6 +200,7 @@ class NeuromtmCLI(LightningCLI):
             *_listed(options["callbacks"]),
             RunConfig(self._parser(self.subcommand), self.config[self._command]),
             Throughput(),
+            ValidatesLastEpoch(),
         ]
         if options["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.insert(0, RunProgress())
@@ -227,7 +225,8 @@ class NeuromtmCLI(LightningCLI):
         try:
             if options["strategy"] == "auto":
                 places = ("accelerator", "devices", "num_nodes", "plugins")
-                kwargs["strategy"] = strategy_for(**{name: options[name] for name in places})
+                timeout = TRAINING if self.subcommand == "fit" else SCORING
+                kwargs["strategy"] = strategy_for(**{name: options[name] for name in places}, timeout=timeout)
             trainer = super().instantiate_trainer(**kwargs)
         except ValueError as error:  # an accelerator, strategy or precision that does not exist
             raise ConfigError(f"trainer: {error}") from error
@@ -282,8 +281,8 @@ def _named_checkpoint(name: str, run_dir: Path) -> Path:
     newest = newest_checkpoint(run_dir)
     if newest is None:
         raise ConfigError(
-            f"--ckpt_path last: {run_dir / 'checkpoints' / 'last.ckpt'} does not exist. Correct --run_dir; or train with "
-            "--auto_resume true instead, which begins where there is no checkpoint."
+            f"--ckpt_path last: {run_dir / 'checkpoints' / 'last.ckpt'} does not exist. Correct --run_dir; or train "
+            "with --auto_resume true instead, which begins where there is no checkpoint."
         )
     return newest
 
@@ -306,18 +305,6 @@ def _require_writable(run_dir: Path) -> None:
         raise ConfigError(f"--run_dir {run_dir}: {there} is a file. Choose another folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"--run_dir {run_dir}: no permission to write to {there}. Choose another folder.")
-
-
-def _require_validation(trainer: Namespace) -> None:
-    """Refuse a training that would end before its first validation, and so without a best checkpoint."""
-    epochs, every = trainer["max_epochs"], trainer["check_val_every_n_epoch"]
-    if trainer["limit_val_batches"] == 0 or trainer["fast_dev_run"] or epochs is None or every is None:
-        return
-    if 0 < epochs < every:
-        raise ConfigError(
-            f"trainer.max_epochs is {epochs}, but validation comes every {every} epochs, so there would be no "
-            f"best.ckpt. Add --trainer.check_val_every_n_epoch {epochs}, or --trainer.limit_val_batches 0 for none."
-        )
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from neuromtm.files import whole_file
+from neuromtm.errors import CheckpointError
+from neuromtm.files import reason_of, whole_file
 from neuromtm.training.checkpoint import CheckpointRecord, load_checkpoint
 
 HANDED_OVER = ".temp.ckpt"
@@ -27,12 +28,29 @@ def glance_at_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def _of_the_file_system(error: BaseException | None) -> str | None:
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return None if error is None else reason_of(error)
+
+
 class WholeFileCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints under a temporary name and renames them; reads them with `weights_only`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with whole_file(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        # given an open file, torch keeps the reason why it could not be written
+        try:
+            with whole_file(Path(path)) as temporary, temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            reason = _of_the_file_system(error)
+            if reason is None:
+                raise
+            kept = " The one before it stays as it was." if Path(path).exists() else ""
+            raise CheckpointError(
+                f"{path}: the checkpoint cannot be written ({reason}).{kept} Make room, then go on by "
+                "--auto_resume true."
+            ) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         checkpoint = load_checkpoint(path)

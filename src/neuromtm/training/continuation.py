@@ -26,7 +26,8 @@ def end_of_training(checkpoint: Mapping[str, Any], *, max_epochs: int | None, ma
 
     Args:
         checkpoint: the training's last one, as loaded.
-        max_epochs: as of the Trainer; so is `max_steps`.
+        max_epochs: as of the Trainer.
+        max_steps: as of the Trainer.
     """
     loops = checkpoint["loops"]["fit_loop"]
     epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]

@@ -14,6 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from neuromtm.errors import ConfigError
 from neuromtm.training.stitched import StitchedModule
 
+TRAINING = timedelta(minutes=30)
+"""how long a rank waits in an exchange of a training. A rank that is gone is noticed much earlier, see `rank_watch`"""
+SCORING = timedelta(days=1)
+"""the same of a test, in which the first rank fits read-outs over all sessions and draws plots while others wait"""
+
 
 class OccasionalGradients:
     """Averages the gradients of weights that a step may leave out, over all ranks.
@@ -129,7 +134,9 @@ def _tensors_of(modules: Sequence[nn.Module]) -> set[int]:
     return {id(tensor) for module in modules for tensor in (*module.parameters(), *module.buffers())}
 
 
-def strategy_for(*, accelerator: Any, devices: Any, num_nodes: int, plugins: Any) -> StitchedDDP | str:
+def strategy_for(
+    *, accelerator: Any, devices: Any, num_nodes: int, plugins: Any, timeout: timedelta = TRAINING
+) -> StitchedDDP | str:
     """What `--trainer.strategy auto` means here: `StitchedDDP` where Lightning would choose `ddp`.
 
     Args:
@@ -137,9 +144,10 @@ def strategy_for(*, accelerator: Any, devices: Any, num_nodes: int, plugins: Any
         devices: devices on each node.
         num_nodes: number of nodes.
         plugins: may describe the cluster.
+        timeout: how long a rank waits in an exchange for the others.
     """
     # Lightning alone knows what it finds: devices, a scheduler's tasks, a notebook
     found = _AcceleratorConnector(accelerator=accelerator, devices=devices, num_nodes=num_nodes, plugins=plugins)
     if type(found.strategy) is not DDPStrategy:
         return "auto"
-    return StitchedDDP(start_method=found.strategy._start_method)
+    return StitchedDDP(start_method=found.strategy._start_method, timeout=timeout)

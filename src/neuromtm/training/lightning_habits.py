@@ -46,8 +46,8 @@ def leave_signals_alone(trainer: Trainer) -> None:
     through their devices, so that a GPU stops and the host waits.
     """
     trainer._checkpoint_connector = _OnlyNamedCheckpoints(trainer)
-    trainer._signal_connector.register_signal_handlers = _nothing  # ty: ignore[invalid-assignment]
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # ty: ignore[invalid-assignment]
+    trainer._signal_connector.register_signal_handlers = _nothing
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
 
 
 def _nothing() -> None:

@@ -114,7 +114,7 @@ class RankWatch:
         watched = range(1, self.n_ranks) if self.rank == 0 else (0,)
         self._names = {other: self._store.get(f"{NAME}/name/{other}").decode() for other in watched}
         now_s = self._answered_at_s = self._clock()
-        self._signs = {other: (b"", now_s) for other in watched}
+        self._signs = dict.fromkeys(watched, (b"", now_s))
         for work in (self._talk, self._time):
             threading.Thread(target=work, name=f"rank-watch{work.__name__}", daemon=True).start()
 
