@@ -245,10 +245,18 @@ def test_sessions_without_trials_of_a_split_are_refused(tmp_path, capsys):
     assert not (tmp_path / "ridge").exists()
 
 
+def test_a_baseline_of_one_animal_scores_its_sessions_only(tmp_path):
+    write_folder(tmp_path, Session("one", n_trials=40, role="heldout"), Session("two", n_trials=40, role="heldout"))
+    run_dir = tmp_path / "run"
+    neuromtm("baseline", "--data", tmp_path, "--kind", "psth", "--subjects", "mouse two", "--out", run_dir)
+    assert list(json.loads((run_dir / "metrics.json").read_text())["sessions"]) == ["two"]
+
+
 def test_what_a_test_refuses_is_refused(tmp_path, capsys):
     write_folder(tmp_path, Session("one", role="heldout"))
     command = ("baseline", "--data", tmp_path, "--kind", "psth", "--out", tmp_path / "out")
     assert "no session 'two'" in refusal(capsys, *command, "--sessions", "two")
+    assert "no subject 'mouse two'" in refusal(capsys, *command, "--subjects", "mouse two")
     assert "no session of the role 'pretrain'" in refusal(capsys, *command, "--role", "pretrain")
     assert "less than 0" in refusal(capsys, *command, "--min_firing_rate_hz", "-1")
     assert "data.regions names 'CA3'" in refusal(capsys, *command, "--regions", "CA3")

@@ -62,6 +62,14 @@ def test_more_sessions_than_there_are_is_an_error(folder):
     assert re.search("n_sessions is 4, but there are only 3", said(DataError, folder, n_sessions=4))
 
 
+def test_a_subject_without_a_session_of_the_role_is_named_beside_those_that_have_one(folder):
+    sentence = said(DataError, folder, subjects=["mouse a", "mouse held", "Nobody"])
+    assert "no subject 'mouse held', 'Nobody' among the sessions of the role 'pretrain'" in sentence
+    assert "There are: 'mouse a', 'mouse b', 'mouse c'." in sentence
+    assert "no subject is named" in said(DataError, folder, subjects=[])
+    assert "give one of the two" in said(ConfigError, folder, subjects=["mouse a"], sessions=["a"])
+
+
 def test_a_role_that_no_session_has_is_an_error(tmp_path):
     write_folder(tmp_path, Session("a"))
     assert "no session of the role 'heldout'; there are pretrain" in said(DataError, tmp_path, role="heldout")

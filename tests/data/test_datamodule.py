@@ -222,6 +222,13 @@ def test_wherever_the_counts_lie_a_training_goes_on_at_the_very_batch(folder, tm
 # ---- which sessions, which neurons
 
 
+def test_subjects_select_the_sessions_of_their_animals_within_the_role(folder):
+    assert list(ready(folder, subjects=["mouse c", "mouse a"]).sessions) == ["a", "c"]
+    assert list(ready(folder, role="all", subjects=["mouse a", "mouse held"]).sessions) == ["a", "held"]
+    assert list(ready(folder, role="heldout", subjects=["mouse held"]).sessions) == ["held"]
+    assert set(ready(folder, subjects=["mouse a", "mouse b"], n_sessions=1).sessions) < {"a", "b"}
+
+
 def test_a_role_selects_its_sessions_and_names_win_over_it(folder):
     assert list(ready(folder).sessions) == ["a", "b", "c"]
     assert list(ready(folder, role="heldout").sessions) == ["held"]

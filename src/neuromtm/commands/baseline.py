@@ -37,6 +37,9 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
     )
     parser.add_argument(
+        "--subjects", metavar="SUBJECT", nargs="+", help="only sessions of these animals (default: all)"
+    )
+    parser.add_argument(
         "--min_firing_rate_hz",
         metavar="HZ",
         type=float,
@@ -60,6 +63,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         root=str(options.data),
         sessions=options.sessions,
         role=options.role,
+        subjects=options.subjects,
         min_firing_rate_hz=options.min_firing_rate_hz,
         regions=options.regions,
         n_train_trials=options.n_train_trials,

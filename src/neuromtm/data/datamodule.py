@@ -39,6 +39,7 @@ class SessionDataModule(lightning.LightningDataModule):
         sessions: eids to use; by default all of the role.
         n_sessions: use only so many of them. The choice is nested: for every seed, the first 4 are among the first 8.
         role: which sessions of the manifest: those for pretraining, those held out, or all.
+        subjects: only sessions of these animals; by default of all.
         batch_size: trials in a batch on each rank.
         sessions_per_batch: sessions that share a batch; divides `batch_size`.
         eval_batch_size: trials in a batch in validation, test and prediction, all of one session.
@@ -61,6 +62,7 @@ class SessionDataModule(lightning.LightningDataModule):
         sessions: list[str] | None = None,
         n_sessions: int | None = None,
         role: Literal["pretrain", "heldout", "all"] = "pretrain",
+        subjects: list[str] | None = None,
         batch_size: int = 16,
         sessions_per_batch: int = 1,
         eval_batch_size: int = 64,
@@ -82,12 +84,14 @@ class SessionDataModule(lightning.LightningDataModule):
             problems += [f"{name} is {most}, less than 1."] if most is not None and most < 1 else []
         if not min_firing_rate_hz >= 0:
             problems.append(f"min_firing_rate_hz is {min_firing_rate_hz}, less than 0.")
+        if subjects is not None and sessions is not None:
+            problems.append("sessions are named, so that subjects cannot choose among them; give one of the two.")
         if n_workers < 0:
             problems.append(f"n_workers is {n_workers}, less than 0.")
         if problems:
             raise ConfigError("data: " + " ".join(problems))
         self.root = Path(root)
-        self.eids, self.n_sessions, self.role = sessions, n_sessions, role
+        self.eids, self.n_sessions, self.role, self.subjects = sessions, n_sessions, role, subjects
         self.batch_size, self.sessions_per_batch = batch_size, sessions_per_batch
         self.eval_batch_size, self.min_firing_rate_hz = eval_batch_size, min_firing_rate_hz
         self.regions, self.n_train_trials, self.cache, self.n_workers = regions, n_train_trials, cache, n_workers
@@ -158,7 +162,7 @@ class SessionDataModule(lightning.LightningDataModule):
         return self._dataset
 
     def _chosen(self) -> list[SessionEntry]:
-        chosen = choose_sessions(self.root, eids=self.eids, role=self.role)
+        chosen = choose_sessions(self.root, eids=self.eids, role=self.role, subjects=self.subjects)
         if self.n_sessions is None:
             return chosen
         if self.n_sessions > len(chosen):

@@ -227,7 +227,11 @@ def read_manifest(folder: Path) -> list[SessionEntry]:
 
 
 def choose_sessions(
-    folder: Path, *, eids: Sequence[str] | None, role: Literal["pretrain", "heldout", "all"]
+    folder: Path,
+    *,
+    eids: Sequence[str] | None,
+    role: Literal["pretrain", "heldout", "all"],
+    subjects: Sequence[str] | None = None,
 ) -> list[SessionEntry]:
     """Some sessions of a folder: those named, in that order, or else those of a role, sorted by eid.
 
@@ -235,10 +239,11 @@ def choose_sessions(
         folder: with a manifest.
         eids: the sessions; each is taken once.
         role: which, where `eids` is None.
+        subjects: only sessions of these animals, where `eids` is None; by default of all.
 
     Raises:
         ManifestError: if the folder holds no data.
-        DataError: if an eid is not there, none is named, or no session has the role.
+        DataError: if an eid or a subject is not there, none is named, or no session has the role.
     """
     entries = {entry.eid: entry for entry in read_manifest(folder)}
     if eids is not None:
@@ -254,7 +259,18 @@ def choose_sessions(
             f"{folder}: no session of the role {role!r}; there are "
             f"{', '.join(sorted({entry.role for entry in entries.values()}))}. Choose another role, or name sessions."
         )
-    return chosen
+    return chosen if subjects is None else _of_subjects(folder, chosen, subjects, role)
+
+
+def _of_subjects(folder: Path, chosen: list[SessionEntry], subjects: Sequence[str], role: str) -> list[SessionEntry]:
+    there = sorted({entry.subject for entry in chosen})
+    unknown = [name for name in dict.fromkeys(subjects) if name not in there]
+    if unknown or not subjects:
+        raise DataError(
+            f"{folder}: no subject {', '.join(map(repr, unknown)) or 'is named'} among the sessions of the role "
+            f"{role!r}. There are: {', '.join(map(repr, there))}."
+        )
+    return [entry for entry in chosen if entry.subject in subjects]
 
 
 def _entries(path: Path) -> list[SessionEntry]:
