@@ -1,0 +1,348 @@
+#!/usr/bin/env bash
+# A sweep over the number of sessions that a model is pretrained on: every number x objective x seed, each pretrained
+# model fine-tuned on each held-out animal and tested; then the table and the scaling curve. docs/cluster.md has all of it.
+# The same command again goes on with what is not done, and leaves alone what is.
+set -euo pipefail
+readonly PROGRAM=sweep_sessions.sh
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly ROOT
+source "$ROOT/slurm/lib/site.sh"
+source "$ROOT/slurm/lib/sweep.sh"
+
+usage() {
+  cat << 'TEXT'
+usage: slurm/sweep_sessions.sh --out SWEEP --sessions 1,2,4,10 [OPTIONS] [-- PRETRAIN [-- FINETUNE [-- SCRATCH]]]
+
+the grid
+  --sessions N,N,...      how many sessions a model is pretrained on
+  --objectives O,O        mtm: the recipe's masking; temporal: temporal masking alone (default: mtm)
+  --seeds S,S,...         seed of weights, masks and the choice of sessions (default: 0)
+  --animals A,A,... | auto
+                          held-out animals; auto: all subjects of the role heldout in the manifest (default: auto)
+  --scratch               also a model for each objective, seed and animal that is not pretrained
+  --baselines KIND,...    also these baselines for each animal, e.g. factor_analysis
+
+recipes
+  --data DIR              prepared sessions (default: DATA of site.env)
+  --pretrain-config FILE  may be given several times, as --config of neuromtm fit (default: conf/pretrain.yaml)
+  --finetune-config FILE  the same (default: conf/finetune.yaml)
+  --steps N               every pretraining takes N steps, whatever its number of sessions, and no callback of the
+                          recipe (early stopping) ends it before; without it the recipe says how many epochs
+  --val-every K           with --steps: steps from one validation to the next (default: N / 20 or a little less)
+  -- PRETRAIN ...         further options of neuromtm fit, for pretraining and for training from scratch
+  -- FINETUNE ...         after another --: for fine-tuning. After a third one: for training from scratch alone
+
+jobs
+  --out SWEEP             folder of the sweep
+  --site FILE             what the cluster is like (default: slurm/site.env)
+  --at-once N             so many pretrainings run at the same time at most, and so many fine-tunings (default: 8)
+  --dry-run               print the grid, the commands and the hours, and submit nothing
+  --trials-per-s X        measured speed of a pretraining on all its GPUs (throughput/trials_per_s in TensorBoard), for
+                          the hours
+TEXT
+}
+
+SWEEP='' DATA='' SITE_FILE=$ROOT/slurm/site.env AT_ONCE=8 STEPS='' VAL_EVERY='' TRIALS_PER_S=''
+SCRATCH='' SESSIONS=() OBJECTIVES=(mtm) SEEDS=(0) ANIMALS=(auto) BASELINES=()
+PRETRAIN_CONFIGS=() FINETUNE_CONFIGS=() FOR_PRETRAIN=() FOR_FINETUNE=() FOR_SCRATCH=()
+
+read_options_of_sweep() {
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --help | -h) usage; exit 0 ;;
+      --scratch) SCRATCH=yes; shift; continue ;;
+      --dry-run) DRY_RUN=yes; shift; continue ;;
+      --) shift; break ;;
+      --*) [ $# -gt 1 ] || die "$1 needs a value." ;;
+    esac
+    case $1 in
+      --sessions) IFS=, read -ra SESSIONS <<< "$2" ;;
+      --objectives) IFS=, read -ra OBJECTIVES <<< "$2" ;;
+      --seeds) IFS=, read -ra SEEDS <<< "$2" ;;
+      --animals) IFS=, read -ra ANIMALS <<< "$2" ;;
+      --baselines) IFS=, read -ra BASELINES <<< "$2" ;;
+      --data) DATA=$2 ;;
+      --out) SWEEP=$2 ;;
+      --site) SITE_FILE=$2 ;;
+      --at-once) AT_ONCE=$2 ;;
+      --steps) STEPS=$2 ;;
+      --val-every) VAL_EVERY=$2 ;;
+      --trials-per-s) TRIALS_PER_S=$2 ;;
+      --pretrain-config) PRETRAIN_CONFIGS+=("$(recipe "$2")") ;;
+      --finetune-config) FINETUNE_CONFIGS+=("$(recipe "$2")") ;;
+      *) die "there is no option $1. sweep_sessions.sh --help lists them." ;;
+    esac
+    shift 2
+  done
+  local part=1
+  while [ $# -gt 0 ]; do
+    [[ $1 != *$'\n'* ]] || die "an option with a line break: ${1@Q}"
+    case $part:$1 in
+      *:--) part=$((part + 1)) ;;
+      1:*) FOR_PRETRAIN+=("$1") ;;
+      2:*) FOR_FINETUNE+=("$1") ;;
+      3:*) FOR_SCRATCH+=("$1") ;;
+      *) die "more than three parts of options, each after --: there is nothing that ${1@Q} is for." ;;
+    esac
+    shift
+  done
+}
+
+# A recipe by its whole path, so that it does not matter where this is called; one of the package keeps its name.
+recipe() { # FILE
+  if [ -f "$1" ]; then
+    realpath -- "$1"
+  else
+    printf '%s\n' "$1"
+  fi
+}
+
+check_lists() {
+  local value
+  [ -n "$SWEEP" ] || die "give --out SWEEP, the folder of the sweep."
+  [ "${#SESSIONS[@]}" -gt 0 ] || die "give --sessions N,N,... : how many sessions each model is pretrained on."
+  for value in "${SESSIONS[@]}" "$AT_ONCE" ${STEPS:+"$STEPS"} ${VAL_EVERY:+"$VAL_EVERY"}; do
+    [[ $value =~ ^[1-9][0-9]*$ ]] || die "--sessions, --at-once, --steps and --val-every take whole numbers from 1, not ${value@Q}."
+  done
+  for value in "${SEEDS[@]}"; do
+    [[ $value =~ ^(0|[1-9][0-9]*)$ ]] || die "--seeds takes whole numbers, not ${value@Q}."
+  done
+  for value in "${OBJECTIVES[@]}"; do
+    [ "$value" = mtm ] || [ "$value" = temporal ] || die "--objectives takes mtm and temporal, not ${value@Q}."
+  done
+  for value in "${ANIMALS[@]}" ${BASELINES[@]+"${BASELINES[@]}"}; do
+    [[ $value =~ ^[A-Za-z0-9._-]+$ ]] || die "${value@Q} cannot be in a folder's name: --animals and --baselines take" \
+      "names of letters, digits, dots, - and _."
+  done
+  [ -z "$TRIALS_PER_S" ] || [[ $TRIALS_PER_S =~ ^[0-9]*\.?[0-9]+$ ]] || die "--trials-per-s takes a number, not ${TRIALS_PER_S@Q}."
+  [ -z "$VAL_EVERY" ] || [ -n "$STEPS" ] || die "--val-every counts steps: it needs --steps."
+}
+
+# N_TRAIN becomes the mean number of training trials of a session for pretraining, TRIALS_OF those of an animal
+declare -A TRIALS_OF=()
+read_manifest() {
+  local rows subject role n_train n_pretrain=0 total=0 value
+  local -A pretrains=()
+  rows=$(enter_environment && python "$ROOT/slurm/lib/manifest.py" "$DATA") || exit 2
+  while IFS=$'\t' read -r subject role n_train; do
+    if [ "$role" = heldout ]; then
+      TRIALS_OF[$subject]=$((${TRIALS_OF[$subject]:-0} + n_train))
+    else
+      n_pretrain=$((n_pretrain + 1)) total=$((total + n_train)) pretrains[$subject]=yes
+    fi
+  done <<< "$rows"
+  for value in "${SESSIONS[@]}"; do
+    [ "$value" -le "$n_pretrain" ] || die "--sessions has $value, but $DATA has only $n_pretrain sessions of the role pretrain."
+  done
+  N_TRAIN=$((total / (n_pretrain > 0 ? n_pretrain : 1)))
+  if [ "${ANIMALS[*]}" = auto ]; then
+    mapfile -t ANIMALS < <(printf '%s\n' "${!TRIALS_OF[@]}" | sort)
+    [ -n "${ANIMALS[0]-}" ] || die "$DATA has no session of the role heldout, so that there is no animal to fine-tune on."
+  fi
+  for value in "${ANIMALS[@]}"; do
+    [ -n "${TRIALS_OF[$value]-}" ] || die "$DATA has no session of the role heldout of ${value@Q}. It has those of: ${!TRIALS_OF[*]}."
+    [[ $value =~ ^[A-Za-z0-9._-]+$ ]] || die "the subject ${value@Q} cannot be in a folder's name. Choose --animals."
+    [ -z "${pretrains[$value]-}" ] || echo "$PROGRAM: $value has sessions for pretraining too: it is no animal that is held out." >&2
+  done
+}
+
+# ---- the grid, and what each run is given ----
+
+declare -A OPTIONS=()  # run -> options, an argument a line
+ASKED=()               # the runs of this command
+
+ask() { # RUN STAGE OBJECTIVE N_SESSIONS SEED ANIMAL PRETRAINED -- OPTIONS...
+  add_run "${@:1:7}"
+  ASKED+=("$1")
+  OPTIONS[$1]=$(printf '%s\n' "${@:9}")
+}
+
+make_grid() {
+  local objective n seed animal run kind name words
+  local steps=()
+  if [ -n "$STEPS" ]; then
+    steps=(--trainer.max_steps "$STEPS" --trainer.max_epochs -1 --trainer.check_val_every_n_epoch null)
+    steps+=(--trainer.val_check_interval "${VAL_EVERY:-$(validation_interval "$STEPS")}" --trainer.callbacks null)
+  fi
+  local pretrain=() finetune=()
+  for name in "${PRETRAIN_CONFIGS[@]}"; do pretrain+=(--config "$name"); done
+  for name in "${FINETUNE_CONFIGS[@]}"; do finetune+=(--config "$name"); done
+  for objective in "${OBJECTIVES[@]}"; do
+    words=("${pretrain[@]}")
+    [ "$objective" = mtm ] || words+=(--model.objective.schemes '[temporal]')
+    for n in "${SESSIONS[@]}"; do
+      for seed in "${SEEDS[@]}"; do
+        name=$objective-n$n-s$seed
+        ask "pretrain/$name" pretrain "$objective" "$n" "$seed" '' '' -- "${words[@]}" --data.root "$DATA" \
+          --data.role pretrain --data.n_sessions "$n" --seed_everything "$seed" ${steps[@]+"${steps[@]}"} \
+          ${FOR_PRETRAIN[@]+"${FOR_PRETRAIN[@]}"} --run_dir "$SWEEP/pretrain/$name" --auto_resume true
+        for animal in "${ANIMALS[@]}"; do
+          run=finetune/$name-$animal
+          ask "$run" finetune "$objective" "$n" "$seed" "$animal" "pretrain/$name" -- "${finetune[@]}" \
+            --data.root "$DATA" --data.role heldout --data.subjects "[\"$animal\"]" --seed_everything "$seed" \
+            ${FOR_FINETUNE[@]+"${FOR_FINETUNE[@]}"} --model.pretrained "$SWEEP/pretrain/$name/checkpoints/best.ckpt" \
+            --run_dir "$SWEEP/$run" --auto_resume true
+        done
+      done
+    done
+    [ -n "$SCRATCH" ] || continue
+    for seed in "${SEEDS[@]}"; do
+      for animal in "${ANIMALS[@]}"; do
+        run=scratch/$objective-s$seed-$animal
+        ask "$run" scratch "$objective" 0 "$seed" "$animal" '' -- "${words[@]}" --data.root "$DATA" \
+          --data.role heldout --data.subjects "[\"$animal\"]" --seed_everything "$seed" \
+          ${FOR_PRETRAIN[@]+"${FOR_PRETRAIN[@]}"} ${FOR_SCRATCH[@]+"${FOR_SCRATCH[@]}"} \
+          --run_dir "$SWEEP/$run" --auto_resume true
+      done
+    done
+  done
+  for kind in ${BASELINES[@]+"${BASELINES[@]}"}; do
+    for animal in "${ANIMALS[@]}"; do
+      run=baseline/$kind-$animal
+      ask "$run" baseline "$kind" 0 0 "$animal" '' -- --data "$DATA" --kind "$kind" --role heldout \
+        --subjects "$animal" --out "$SWEEP/$run"
+    done
+  done
+}
+
+# About twenty validations, the last one after the last step: the largest part of N that divides it, from a twentieth on.
+validation_interval() { # N
+  local parts
+  for ((parts = 20; parts <= 40; parts++)); do
+    [ "$(($1 % parts))" != 0 ] || { echo "$(($1 / parts))"; return; }
+  done
+  echo "$(($1 > 20 ? $1 / 20 : 1))"
+}
+
+# What a run has begun with stays: runs of other options in one table would not compare.
+check_begun() {
+  local run file differs
+  for run in "${ASKED[@]}"; do
+    file=$SWEEP/options/$run
+    if [ ! -e "$file" ] || [ ! -e "$SWEEP/$run" ]; then continue; fi
+    differs=$(diff <(cat "$file") <(printf '%s\n' "${OPTIONS[$run]}") | sed -n '/^[<>]/p' | head -n 2 | paste -sd ' ') || true
+    [ -z "$differs" ] || die "$SWEEP/$run was begun with other options ($differs). Give the same, or another --out."
+  done
+}
+
+write_options() {
+  local run
+  for run in "${ASKED[@]}"; do
+    mkdir -p "$SWEEP/options/${run%/*}"
+    printf '%s\n' "${OPTIONS[$run]}" > "$SWEEP/options/$run"
+  done
+}
+
+# The parser reads the options of the first run of each stage, so that a wrong one is refused here and not in 100 jobs.
+# CONFIG[STAGE] becomes the whole configuration.
+declare -A CONFIG=()
+check_options() {
+  local run stage words
+  for run in "${ASKED[@]}"; do
+    stage=${STAGE[$run]}
+    if [ "$stage" = baseline ] || [ -n "${CONFIG[$stage]-}" ]; then continue; fi
+    mapfile -t words <<< "${OPTIONS[$run]}"
+    CONFIG[$stage]=$(enter_environment && neuromtm fit "${words[@]}" --trainer.accelerator cpu --print_config) ||
+      die "neuromtm fit refuses the options of $run."
+  done
+}
+
+# ---- a dry run ----
+
+setting() { # STAGE SECTION NAME   a value of a configuration
+  awk -v section="$2:" -v name="$3:" '/^[a-z]/ { at = $1 } at == section && /^  [a-z]/ && $1 == name { print $2 }' \
+    <<< "${CONFIG[$1]}"
+}
+
+show_grid() {
+  local run
+  printf '%-36s %-9s %-16s %10s %5s  %-12s %s\n' run stage objective n_sessions seed animal state
+  for run in "${ASKED[@]}"; do
+    local stage objective n_sessions seed animal
+    IFS=, read -r _ stage objective n_sessions seed animal _ <<< "${ROW[$run]}"
+    printf '%-36s %-9s %-16s %10s %5s  %-12s %s\n' "$run" "$stage" "$objective" "$n_sessions" "$seed" "$animal" "${STATE[$run]}"
+  done
+}
+
+# How long the trainings of a stage take that are to be submitted. Tests and the start of jobs are not in it.
+show_hours_of() { # STAGE N_DEVICES TRIALS_PER_S
+  local stage=$1 run trials text device=GPU
+  local -A n_runs=()
+  [ "${SITE[GPUS_PER_NODE]}" != 0 ] || device=process
+  for run in "${ASKED[@]}"; do
+    [ "${STAGE[$run]}" = "$stage" ] || continue
+    case ${STATE[$run]} in new | failed) ;; *) continue ;; esac
+    local steps epochs batch n_sessions sessions
+    steps=$(setting "$stage" trainer max_steps) epochs=$(setting "$stage" trainer max_epochs)
+    batch=$(setting "$stage" data batch_size)
+    IFS=, read -r _ _ _ n_sessions _ <<< "${ROW[$run]}"
+    if [ "${steps:--1}" -gt 0 ] 2> /dev/null; then
+      text="$steps steps x $batch trials x $2 ranks" trials=$((steps * batch * $2))
+    elif [ "$stage" = pretrain ]; then
+      text="$epochs epochs x $n_sessions sessions x $N_TRAIN trials" trials=$((epochs * n_sessions * N_TRAIN))
+    else
+      sessions=${TRIALS_OF[${ANIMAL[$run]}]}
+      text="$epochs epochs x $sessions trials of ${ANIMAL[$run]}" trials=$((epochs * sessions))
+    fi
+    n_runs["$trials|$text"]=$((${n_runs["$trials|$text"]:-0} + 1))
+  done
+  local key
+  for key in "${!n_runs[@]}"; do printf '%s|%s\n' "$key" "${n_runs[$key]}"; done | sort -n |
+    awk -F'|' -v stage="$stage" -v speed="$3" -v devices="$2" -v device="$device" '{
+      seconds = $1 / speed; hours = $3 * seconds * devices / 3600; total += hours
+      printf "  %s: %d x (%s) / %g trials/s = %d x %.0f s; x %d %s = %.2f hours\n", stage, $3, $2, speed, $3, seconds, devices,
+        device (devices == 1 ? "" : device == "GPU" ? "s" : "es"), hours
+    } END { if (NR) printf "  %s, together: %.2f %s hours\n", stage, total, device }'
+}
+
+show_hours() {
+  local devices
+  devices=$((${SITE[NODES]:-1} * $(tasks_per_node)))
+  if [ -z "$TRIALS_PER_S" ]; then
+    echo "Hours: give --trials-per-s, the measured speed of a pretraining on $devices processes."
+    return
+  fi
+  echo "Hours of training, without tests and the start of jobs; early stopping makes them fewer:"
+  show_hours_of pretrain "$devices" "$TRIALS_PER_S"
+  local speed_of_one
+  speed_of_one=$(awk -v speed="$TRIALS_PER_S" -v devices="$devices" 'BEGIN { print speed / devices }')
+  show_hours_of finetune 1 "$speed_of_one"
+  show_hours_of scratch 1 "$speed_of_one"
+}
+
+# ---- all of it ----
+
+read_options_of_sweep "$@"
+check_lists
+[ -n "$DRY_RUN" ] || require_slurm
+read_site "$SITE_FILE"
+DATA=${DATA:-${SITE[DATA]}}
+[ -n "$DATA" ] || die "give --data DIR, the folder of prepared sessions, or DATA in site.env."
+DATA=$(realpath -m -- "$DATA")
+SWEEP=$(realpath -m -- "$SWEEP")
+[[ $SWEEP =~ ^[A-Za-z0-9._/+@:=-]+$ ]] || die "--out ${SWEEP@Q}: choose a folder without blanks and quotes in its name."
+[ "${#PRETRAIN_CONFIGS[@]}" -gt 0 ] || PRETRAIN_CONFIGS=("$ROOT/conf/pretrain.yaml")
+[ "${#FINETUNE_CONFIGS[@]}" -gt 0 ] || FINETUNE_CONFIGS=("$ROOT/conf/finetune.yaml")
+read_manifest
+if [ -z "$DRY_RUN" ]; then
+  trap unlock EXIT
+  lock "$SWEEP"
+fi
+read_grid "$SWEEP"
+make_grid
+check_begun
+find_states "$SWEEP"
+check_options
+if [ -n "$DRY_RUN" ]; then
+  show_grid
+  echo
+else
+  write_grid "$SWEEP"
+  write_options
+  cp -- "$SITE_FILE" "$SWEEP/site.env"
+fi
+submit_runs "$SWEEP" "$AT_ONCE" "${ASKED[@]}"
+if [ -n "$DRY_RUN" ]; then
+  echo
+  show_hours
+fi
