@@ -1,0 +1,300 @@
+"""Real jobs of a real Slurm: a sweep, a training on two nodes, requeues by a signal and by the time limit."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from neuromtm.commands.registry import COMMANDS
+from tests.running import HELDOUT, TINY
+from tests.slurm.running import ROOT, logs, script, wait_for, write_site, write_stand_in
+
+ANIMAL = HELDOUT.replace("sim", "mouse")
+QUICK = (
+    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
+    *("--trainer.log_every_n_steps", "1", "--behavior.validate", "false", "--figures.n_val_sessions", "0"),
+)
+SMALL = (*(word for option in TINY for word in option.split("=")), *QUICK, "--data.batch_size", "8")
+
+
+def why_not() -> str | None:
+    """Why there can be no cluster here; None if there can be one."""
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
+    absent = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name, path=path) is None]
+    if absent:
+        return f"needs a Slurm to start: there is no {', '.join(absent)} (on Debian: apt-get install slurm-wlm munge)"
+    return None if os.geteuid() == 0 else "slurmd starts jobs as root only"
+
+
+def free_ports() -> int:
+    """The first of three ports in a row that nothing uses."""
+    while True:
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+        try:
+            others = [socket.socket() for _ in range(3)]
+            for number, other in enumerate(others):
+                other.bind(("127.0.0.1", port + number))
+        except (OSError, OverflowError):
+            continue
+        finally:
+            for other in others:
+                other.close()
+        return port
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Slurm of two nodes, which the programs of Slurm find; it is stopped at the end, and its jobs with it."""
+    if (why := why_not()) is not None:
+        pytest.skip(why)
+    parent = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # the path of a socket may have 107 characters only
+    own = {"CLUSTER": str(parent / "cluster"), "PORT": str(free_ports()), "CPUS": "6"}
+    program, environment = ROOT / "tests" / "slurm" / "cluster.sh", dict(os.environ)
+    up = subprocess.run([program, "up"], env=environment | own, capture_output=True, text=True)
+    assert up.returncode == 0, up.stdout + up.stderr
+    try:
+        os.environ["SLURM_CONF"], os.environ["MASTER_ADDR"] = str(parent / "cluster" / "slurm.conf"), "127.0.0.1"
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(ROOT), environment.get("PYTHONPATH", "")])
+        yield parent
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        subprocess.run([program, "down"], env=environment | own, check=True, capture_output=True)
+        shutil.rmtree(parent)
+
+
+def slurm(*command: object) -> str:
+    """What a program of Slurm prints."""
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def queue() -> dict[str, str]:
+    """Job -> its state, of all jobs that have not ended."""
+    rows = slurm("squeue", "--noheader", "--array", "--format", "%i %T").splitlines()
+    return dict(row.split() for row in rows)
+
+
+def state_of(sweep: Path) -> dict[str, str]:
+    """Run -> its state, by `slurm/status`."""
+    rows = script("status", sweep).stdout.splitlines()
+    return {row.split()[0]: row.split()[1] for row in rows if "/" in row.split()[0]}
+
+
+# ---- real trainings, all submitted at once so that they run side by side ----
+
+
+@pytest.fixture(scope="module")
+def jobs(cluster, sessions_dir, tmp_path_factory):
+    """Folder with a sweep, a training on two nodes (`nodes`) and one alone (`alone`), which wait for a signal each."""
+    folder = tmp_path_factory.mktemp("jobs")
+    environment = Path(sys.prefix)
+    site = write_site(folder, environment)
+    tuning = (*QUICK, "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1")
+    sweep = script(
+        *("sweep_sessions.sh", "--site", site, "--data", sessions_dir, "--out", folder / "sweep"),
+        *("--sessions", "1,3", "--baselines", "psth", "--steps", "6", "--val-every", "3"),
+        *("--", *SMALL, "--", *tuning),
+    )
+    assert sweep.returncode == 0, sweep.stdout + sweep.stderr
+    numbers = {}
+    for name, more in (("nodes", {"NODES": 2}), ("alone", {})):
+        run_dir = folder / name
+        (folder / f"of-{name}").mkdir()
+        site_of_it = write_site(folder / f"of-{name}", environment, **more)
+        held = ("--trainer.callbacks+=tests.slurm.holding.Held", f"--trainer.callbacks.folder={folder / f'of-{name}'}")
+        said = script(
+            *("submit", "pretrain", "--site", site_of_it, "--config", "conf/pretrain.yaml", *SMALL),
+            *("--data.root", sessions_dir, "--trainer.max_epochs", "-1", "--trainer.max_steps", "6"),
+            *("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", "6", *held),
+            *("--trainer.callbacks.steps=3", "--run_dir", run_dir),
+        )
+        assert said.returncode == 0, said.stdout + said.stderr
+        numbers[name] = said.stdout.split()[-1]
+    yield folder, numbers
+    for job in numbers.values():
+        (ROOT / f"slurm-neuromtm-pretrain-{job}.out").unlink(missing_ok=True)
+
+
+def log_of(job: str) -> str:
+    path = ROOT / f"slurm-neuromtm-pretrain-{job}.out"
+    return path.read_text() if path.exists() else ""
+
+
+def wait_until_begun(folder: Path, name: str, job: str, n_ranks: int) -> None:
+    def begun() -> bool:
+        return all((folder / f"of-{name}" / f"began-{rank}").exists() for rank in range(n_ranks))
+
+    wait_for(begun, f"{name} has begun", report=lambda: log_of(job))
+
+
+def wait_until_ended(folder: Path, name: str, job: str) -> None:
+    """Slurm holds a requeued job for two minutes; it is told that they are over."""
+
+    def ended() -> bool:
+        if queue().get(job) == "PENDING":
+            slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+        return (folder / name / "ended").exists()
+
+    wait_for(ended, f"{name} has ended", report=lambda: log_of(job))
+
+
+def check_that_it_went_on(folder: Path, name: str, job: str, n_ranks: int) -> None:
+    text = log_of(job)
+    assert "requeued 0 times" in text
+    assert "is requeued and goes on from there" in text
+    assert "requeued 1 times" in text
+    for rank in range(n_ranks):
+        assert (folder / f"of-{name}" / f"steps-{rank}").read_text().split() == list("123456"), "each step once"
+    last = torch.load(folder / name / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 6
+    assert (folder / name / "checkpoints" / "best.ckpt").exists()
+
+
+def test_a_job_whose_time_is_up_is_requeued_and_ends(jobs):
+    folder, numbers = jobs
+    wait_until_begun(folder, "alone", numbers["alone"], n_ranks=1)
+    # less than the three minutes before the end at which the script asks for SIGUSR1
+    slurm("scontrol", "update", f"JobId={numbers['alone']}", "TimeLimit=1")
+    wait_until_ended(folder, "alone", numbers["alone"])
+    check_that_it_went_on(folder, "alone", numbers["alone"], n_ranks=1)
+
+
+def test_two_nodes_train_one_model_and_go_on_after_a_signal(jobs):
+    folder, numbers = jobs
+    wait_until_begun(folder, "nodes", numbers["nodes"], n_ranks=2)
+    slurm("scancel", "--signal=USR1", numbers["nodes"])
+    wait_until_ended(folder, "nodes", numbers["nodes"])
+    check_that_it_went_on(folder, "nodes", numbers["nodes"], n_ranks=2)
+    text = log_of(numbers["nodes"])
+    assert "on n[1-2]" in text
+    assert "MEMBER: 2/2" in text
+    assert "distributed_backend=gloo" in text
+
+
+def test_a_sweep_goes_from_pretraining_to_its_table(jobs):
+    folder, _ = jobs
+    sweep = folder / "sweep"
+    runs = [f"pretrain/mtm-n{n}-s0" for n in (1, 3)] + [f"finetune/mtm-n{n}-s0-{ANIMAL}" for n in (1, 3)]
+    runs.append(f"baseline/psth-{ANIMAL}")
+    wait_for(lambda: all((sweep / run / "ended").exists() for run in runs), "the runs", report=lambda: logs(sweep))
+    assert state_of(sweep) == dict.fromkeys(runs, "done") | {}
+    for run in runs[:2]:
+        last = torch.load(sweep / run / "checkpoints" / "last.ckpt", weights_only=True)
+        assert last["global_step"] == 6, "equal steps"
+    for run in runs[2:]:
+        assert list(json.loads((sweep / run / "metrics.json").read_text())["sessions"]) == [HELDOUT]
+    wait_for(lambda: not any(job.startswith(_collecting(sweep)) for job in queue()), "the collecting job")
+    collected = logs(sweep / "logs")
+    for command, result in (("table", "table.csv"), ("scaling", "scaling/scaling.csv")):
+        if command in COMMANDS:
+            assert (sweep / result).exists(), collected
+        else:
+            assert f"{command}: no such command" in collected
+
+
+def _collecting(sweep: Path) -> str:
+    rows = [row.split(",") for row in (sweep / "jobs.csv").read_text().splitlines()]
+    (job,) = [job for run, job, _ in rows if run == "collect"]
+    return job
+
+
+# ---- what becomes of failures; a stand-in for neuromtm takes no time ----
+
+
+@pytest.fixture
+def sweep(cluster, sessions_dir, tmp_path):
+    """Submits a sweep of six runs and a baseline by a stand-in for neuromtm."""
+    site = write_site(tmp_path, write_stand_in(tmp_path))
+    command = (
+        *("sweep_sessions.sh", "--site", site, "--data", sessions_dir, "--out", tmp_path / "sweep"),
+        *("--sessions", "1,2,3", "--baselines", "psth"),
+    )
+
+    def submit():
+        return script(*command)
+
+    submit.folder, submit.site = tmp_path / "sweep", site
+    submit.command = [str(ROOT / "slurm" / command[0]), *map(str, command[1:])]
+    return submit
+
+
+def wait_for_all(sweep: Path) -> None:
+    """Until no job of a sweep is in the queue."""
+
+    def ended() -> bool:
+        ours = {row.split(",")[1] for row in (sweep / "jobs.csv").read_text().splitlines()[1:]}
+        return not ours & set(queue())
+
+    wait_for(ended, "the sweep's jobs", report=lambda: logs(sweep))
+
+
+def test_what_failed_is_shown_and_submitted_again_and_what_is_done_stays(sweep):
+    sweep.folder.mkdir()
+    (sweep.folder / "fail").write_text("mtm-n2-s0\n")
+    assert sweep().returncode == 0
+    wait_for_all(sweep.folder)
+    shown = script("status", sweep.folder)
+    assert shown.returncode == 1
+    rows = {row.split()[0]: row for row in shown.stdout.splitlines() if "/" in row}
+    assert "failed" in rows["pretrain/mtm-n2-s0"]
+    assert "it broke: mtm-n2-s0" in rows["pretrain/mtm-n2-s0"]
+    assert "its pretraining pretrain/mtm-n2-s0 failed" in rows[f"finetune/mtm-n2-s0-{ANIMAL}"]
+    assert "7 runs: 5 done, 0 running, 0 waiting, 2 failed" in shown.stdout
+    assert (sweep.folder / "collected").read_text().splitlines() == [
+        f"{command} {sweep.folder}" for command in ("table", "scaling")
+    ], "of what is there"
+    done = {path: path.stat().st_mtime_ns for path in sweep.folder.glob("*/*/*") if "mtm-n2" not in str(path)}
+    (sweep.folder / "fail").unlink()
+    again = script("status", sweep.folder, "--retry")
+    assert again.returncode == 0, again.stderr
+    assert "Submitted: 2 runs" in again.stdout
+    wait_for_all(sweep.folder)
+    shown = script("status", sweep.folder)
+    assert shown.returncode == 0
+    assert "7 runs: 7 done, 0 running, 0 waiting, 0 failed" in shown.stdout
+    changed = [path for path, time_ns in done.items() if path.stat().st_mtime_ns != time_ns]
+    assert not [path for path in changed if "logs" not in path.parts]
+    assert "fit --" in (sweep.folder / "finetune" / f"mtm-n2-s0-{ANIMAL}" / "commands").read_text()
+
+
+def test_an_unknown_partition_leaves_no_job_behind(sweep):
+    with sweep.site.open("a") as file:
+        file.write("CPU_PARTITION=nowhere\n")  # of the baselines, which come after the trainings
+    before = set(queue())
+    result = sweep()
+    assert result.returncode == 2
+    assert "invalid partition specified: nowhere" in result.stderr
+    assert "nothing is submitted: what had been is cancelled" in result.stderr
+    wait_for(lambda: not set(queue()) - before, "the jobs are cancelled")
+
+
+def test_of_two_submissions_at_the_same_time_each_run_is_in_one(sweep):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(sweep.command, **pipes) for _ in range(2)]
+    said = ["".join(one.communicate(timeout=120)) for one in both]
+    assert sum("Submitted: 7 runs" in text for text in said) == 1, said
+    assert sum("at work" in text or "just begun" in text or "Nothing to submit" in text for text in said) == 1, said
+    runs = [row.split(",")[0] for row in (sweep.folder / "jobs.csv").read_text().splitlines()[1:]]
+    assert len(runs) == len(set(runs)) == 8
+    wait_for_all(sweep.folder)
+
+
+def test_gpus_are_asked_for_and_a_cancelled_job_is_not_taken_for_one_that_runs(sweep):
+    text = sweep.site.read_text().replace("GPUS_PER_NODE=0", "GPUS_PER_NODE=2")
+    sweep.site.write_text(text)
+    (sweep.folder).mkdir()
+    assert sweep().returncode == 0
+    wait_for_all(sweep.folder)
+    ran = (sweep.folder / "pretrain" / "mtm-n1-s0" / "commands").read_text().splitlines()
+    assert len(ran) == 2, "a process for each GPU"
+    assert all("--trainer.num_nodes 1 --trainer.devices 2 --trainer.accelerator gpu" in line for line in ran)
+    assert "--trainer.precision auto" in ran[0]
