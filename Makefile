@@ -20,7 +20,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env test lint types coverage docs wheel hooks demo demo-mtm demo-temporal demo-folder-is-new ablation
-.PHONY: ablation-settings bench bench-gpu clean
+.PHONY: ablation-settings bench bench-gpu slurm-up slurm-down clean
 .DELETE_ON_ERROR:
 
 help:
@@ -38,6 +38,9 @@ help:
 	@echo "make wheel   build dist/*.whl, which holds the programs and the recipes"
 	@echo "make hooks   check each commit by ruff and ty (pre-commit)"
 	@echo "make env     only build $(VENV), with the versions of constraints.txt"
+	@echo "make slurm-up"
+	@echo "             a Slurm of two nodes on this machine, in $(CLUSTER) (root; Debian's slurm-wlm and munge);"
+	@echo "             make slurm-down stops it"
 	@echo "make clean   remove caches and build leftovers; $(VENV) and runs/ stay"
 	@echo "Variables: PYTHON=$(PYTHON)  DEMO=$(DEMO)  TESTS=$(TESTS)"
 	@echo "of the ablation: ABLATION=$(ABLATION)  ROLE=$(ROLE)  MODEL=$(MODEL)  TRAINER=$(TRAINER)"
@@ -106,6 +109,15 @@ bench-gpu: $(INSTALLED)
 
 hooks: $(INSTALLED)
 	$(BIN)/pre-commit install
+
+# ---- a cluster on this machine ----
+
+# Two in different folders need different ports: make slurm-up CLUSTER=/tmp/other SLURM_PORT=18000
+CLUSTER ?= .slurm
+SLURM_PORT ?= 16817
+
+slurm-up slurm-down: slurm-%:
+	@CLUSTER=$(abspath $(CLUSTER)) PORT=$(SLURM_PORT) tests/slurm/cluster.sh $*
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(COVERAGE) docs/api

@@ -5,7 +5,7 @@
 #   SWEEP/jobs.csv       run, job and log of everything that was submitted; the last line of a run counts
 #   SWEEP/site.env       the site.env of the last submission
 #   SWEEP/logs/          what the jobs print
-#   SWEEP/RUN/ended      is written when a run has ended well
+#   SWEEP/RUN/ended      is written when a run has ended well; SWEEP/collected when the last job has
 
 readonly GRID_HEADER=run,stage,objective,n_sessions,seed,animal,pretrained
 
@@ -109,7 +109,7 @@ find_states() { # SWEEP
   done <<< "$queue"
   for run in "${RUNS[@]}" collect; do
     REASON[$run]=''
-    if [ "$run" != collect ] && [ -e "$1/$run/ended" ]; then
+    if [ -e "$1/$run/ended" ] || { [ "$run" = collect ] && [ -e "$1/collected" ]; }; then
       STATE[$run]='done'
     elif [ -z "${JOB[$run]-}" ]; then
       STATE[$run]=new
@@ -261,6 +261,6 @@ submit_stages() { # SWEEP AT_ONCE RUNS...
   [ "${STATE[collect]}" != waiting ] || former=${JOB[collect]}
   submit_job --job-name=collect --chdir="$ROOT" --output="$sweep/logs/collect-%j.out" "${SBATCH[@]}" \
     "$ROOT/slurm/collect.sbatch" --sweep "$sweep" || return 1
-  [ -n "$DRY_RUN" ] || echo "collect,$ID,logs/collect-$ID.out" >> "$sweep/jobs.csv"
+  [ -n "$DRY_RUN" ] || { echo "collect,$ID,logs/collect-$ID.out" >> "$sweep/jobs.csv"; rm -f "$sweep/collected"; }
   [ -z "$former" ] || [ -n "$DRY_RUN" ] || scancel "$former"
 }

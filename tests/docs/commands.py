@@ -21,7 +21,7 @@ from unittest import mock
 if TYPE_CHECKING:
     from tests.docs.check import Block
 
-ELSEWHERE = ("cd", "git", "pip", "source", "tensorboard", "cat", "echo", "jupyter", "export", "pre-commit", "sbatch")
+ELSEWHERE = ("cd", "git", "pip", "source", "tensorboard", "cat", "echo", "jupyter", "export", "pre-commit", "cp")
 """programs of others; what they take is not checked"""
 RECORD = r"""
 record() { printf '%s\0' "$@" >> "$RECORDED"; printf '\n\0' >> "$RECORDED"; }
@@ -30,6 +30,9 @@ cd() { :; }
 source() { :; }
 PATH=/nowhere
 """
+SLURM = ("submit", "sweep_sessions.sh", "status")
+"""programs of slurm/; bash finds a function by such a name before it looks for the file"""
+RECORD += "".join(f'slurm/{name}() {{ record "slurm/{name}" "$@"; }}\n' for name in SLURM)
 STANDS_IN = ["--config", "conf/pretrain.yaml", "--data.root", "DIR"]
 """in the place of --config RUN/config.yaml"""
 
@@ -139,6 +142,12 @@ class Checker:
             case ("python", script, *_):
                 if not (self.root / script).is_file():
                     raise Refused("no such script")
+            case ("sbatch", *rest):
+                self._sbatch(rest)
+            case ("slurm/submit", "pretrain" | "finetune", *rest):
+                self._neuromtm(["fit", *rest])
+            case ("slurm/sweep_sessions.sh", *rest):
+                self._sweep(rest)
             case ("make", *_):
                 self._make(arguments)
             case _:
@@ -152,6 +161,25 @@ class Checker:
                 raise Refused(f"the Makefile has no variable {name}")
             if not joined and not word.startswith("-") and word not in self.targets:
                 raise Refused(f"the Makefile has no target {word}")
+
+    def _sbatch(self, arguments: Sequence[str]) -> None:
+        """Slurm's own options are not checked; those after the script are options of `neuromtm fit`."""
+        scripts = [i for i, word in enumerate(arguments) if word.endswith(".sbatch")]
+        if not scripts or not (self.root / arguments[scripts[0]]).is_file():
+            raise Refused("no such script")
+        self._neuromtm(["fit", *arguments[scripts[0] + 1 :]])
+
+    def _sweep(self, arguments: Sequence[str]) -> None:
+        """Its own options are those that its text reads; those after -- are options of `neuromtm fit`."""
+        text = (self.root / "slurm" / "sweep_sessions.sh").read_text(encoding="utf-8")
+        own, *parts = _parted(arguments, "--")
+        unknown = [word for word in own if word.startswith("--") and f" {word})" not in text]
+        if unknown:
+            raise Refused(f"there is no option {unknown[0]}")
+        for number, stage in enumerate(("pretrain", "finetune", "pretrain")):
+            given = [own[i + 1] for i, word in enumerate(own) if word == f"--{stage}-config"] or [f"conf/{stage}.yaml"]
+            recipes = [word for file in given for word in ("--config", file)]
+            self._neuromtm(["fit", *recipes, "--data.root", "DIR", *(parts[number] if number < len(parts) else ())])
 
     def _neuromtm(self, arguments: Sequence[str]) -> None:
         from neuromtm.commands.main import COMMANDS, LIGHTNING
@@ -208,6 +236,14 @@ class Checker:
             if problem is None:
                 raise
             raise Refused(" ".join(str(problem).split())[:300]) from error
+
+
+def _parted(words: Sequence[str], at: str) -> list[list[str]]:
+    """The words between a separating one."""
+    parts: list[list[str]] = [[]]
+    for word in words:
+        parts.append([]) if word == at else parts[-1].append(word)
+    return parts
 
 
 def _without_checkpoint(words: Sequence[str]) -> list[str]:

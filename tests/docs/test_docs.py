@@ -55,6 +55,7 @@ GOOD_FIT = "neuromtm fit --config conf/pretrain.yaml --data.root DIR --run_dir r
 def planted(root, tmp_path):
     """A function that gives the problems of a page with this text, in a repository of nothing else."""
     shutil.copytree(root / "conf", tmp_path / "conf")
+    shutil.copytree(root / "slurm", tmp_path / "slurm")
     shutil.copy(root / "Makefile", tmp_path)
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "other.md").write_text("# Other\n\n## Same\n\n## Same\n")
@@ -86,6 +87,13 @@ def planted(root, tmp_path):
         shell("neuromtm report runs/mtm --ceiling runs/ceiling  # a remark"),
         shell("python -m data_prep simulate --out DIR --n-sessions 2", "neuromtm-prep check DIR"),
         shell("make demo DEMO=runs/other"),
+        shell(
+            "slurm/sweep_sessions.sh --out SWEEP --sessions 1,2 --steps 9 --pretrain-config conf/small.yaml \\",
+            "  -- --model.lr 0.1 -- --trainer.max_epochs 20",
+            "slurm/status SWEEP --retry",
+            "slurm/submit pretrain --config conf/small.yaml --data.root DIR --run_dir RUN",
+            "sbatch --nodes 2 slurm/pretrain.sbatch --config conf/small.yaml --data.root DIR --run_dir RUN",
+        ),
         page_of(FENCE + "python", "from neuromtm.masking.temporal import hide_bins", FENCE),
         page_of(FENCE + "yaml", "model: {lr: 0.1}", FENCE),
     ],
@@ -120,6 +128,10 @@ def test_a_good_page_has_no_problem(planted, text):
         (shell("make dmeo"), "no target dmeo"),
         (shell("make demo DMEO=runs/other"), "no variable DMEO"),
         (shell("rm -rf everything"), "no program that a page may name"),
+        (shell("slurm/sweep_sessions.sh --out SWEEP --session 1"), "no option --session"),
+        (shell("slurm/sweep_sessions.sh --out SWEEP -- --model.lr 0.1 -- --model.lrr 0.1"), "lrr"),
+        (shell("slurm/submit finetune --config conf/finetune.yaml --data.root DIR --data.rot DIR"), "rot"),
+        (shell("sbatch slurm/pretrian.sbatch --config conf/small.yaml --data.root DIR"), "no such script"),
         (shell("for run in a b; do neuromtm report $run"), "bash"),
         (shell("neuromtm report $RUN"), "bash"),
         (shell("# only a remark"), "no command in it"),

@@ -28,6 +28,7 @@ up() {
     command -v "$program" > /dev/null || die "there is no $program. On Debian: apt-get install slurm-wlm munge"
   done
   [ "$(id -u)" = 0 ] || die "slurmd starts jobs as root only. Run it as root, in a container for example."
+  [ "${#folder}" -lt 90 ] || die "$folder: a socket in it would have too long a path. Give another: CLUSTER=/tmp/slurm"
   [ ! -e "$folder" ] || die "$folder exists: a cluster may be up. Stop it: tests/slurm/cluster.sh down"
   user=$(id -un)
   host=$(hostname -s)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -83,128 +84,124 @@ def queue() -> dict[str, str]:
     return dict(row.split() for row in rows)
 
 
-def state_of(sweep: Path) -> dict[str, str]:
-    """Run -> its state, by `slurm/status`."""
-    rows = script("status", sweep).stdout.splitlines()
-    return {row.split()[0]: row.split()[1] for row in rows if "/" in row.split()[0]}
+# ---- real trainings, submitted together so that they run side by side ----
 
 
-# ---- real trainings, all submitted at once so that they run side by side ----
+class Jobs(NamedTuple):
+    """What was submitted."""
+
+    folder: Path
+    """with the folder `sweep`, the run `nodes`, and what `Held` writes in `of-sweep` and `of-nodes`"""
+    nodes: str
+    """job of the training on two nodes"""
+    arrays: dict[str, str]
+    """run of the sweep -> its job"""
+
+    def log(self) -> str:
+        """Of the training on two nodes."""
+        path = ROOT / f"slurm-neuromtm-pretrain-{self.nodes}.out"
+        return path.read_text() if path.exists() else ""
 
 
 @pytest.fixture(scope="module")
 def jobs(cluster, sessions_dir, tmp_path_factory):
-    """Folder with a sweep, a training on two nodes (`nodes`) and one alone (`alone`), which wait for a signal each."""
+    """A training on two nodes and a sweep. The former and the sweep's first pretraining wait for a signal."""
     folder = tmp_path_factory.mktemp("jobs")
-    environment = Path(sys.prefix)
-    site = write_site(folder, environment)
-    tuning = (*QUICK, "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1")
+    for name, n_nodes in (("nodes", 2), ("sweep", 1)):
+        (folder / f"of-{name}").mkdir()
+        write_site(folder / f"of-{name}", Path(sys.prefix), NODES=n_nodes)
+    (folder / "of-nodes" / "hold-0").touch()
+    (folder / "of-sweep" / "hold-1").touch()
+    nodes = script(
+        *("submit", "pretrain", "--site", folder / "of-nodes" / "site.env", "--config", "conf/pretrain.yaml", *SMALL),
+        *("--data.root", sessions_dir, "--trainer.max_epochs", "-1", "--trainer.max_steps", "6"),
+        *("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", "6"),
+        *(*held(folder / "of-nodes"), "--run_dir", folder / "nodes"),
+    )
+    assert nodes.returncode == 0, nodes.stdout + nodes.stderr
     sweep = script(
-        *("sweep_sessions.sh", "--site", site, "--data", sessions_dir, "--out", folder / "sweep"),
-        *("--sessions", "1,3", "--baselines", "psth", "--steps", "6", "--val-every", "3"),
-        *("--", *SMALL, "--", *tuning),
+        *("sweep_sessions.sh", "--site", folder / "of-sweep" / "site.env", "--data", sessions_dir),
+        *("--out", folder / "sweep", "--sessions", "1,3", "--steps", "6", "--val-every", "3"),
+        *("--", *SMALL, *held(folder / "of-sweep")),
+        *("--", *QUICK, "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"),
     )
     assert sweep.returncode == 0, sweep.stdout + sweep.stderr
-    numbers = {}
-    for name, more in (("nodes", {"NODES": 2}), ("alone", {})):
-        run_dir = folder / name
-        (folder / f"of-{name}").mkdir()
-        site_of_it = write_site(folder / f"of-{name}", environment, **more)
-        held = ("--trainer.callbacks+=tests.slurm.holding.Held", f"--trainer.callbacks.folder={folder / f'of-{name}'}")
-        said = script(
-            *("submit", "pretrain", "--site", site_of_it, "--config", "conf/pretrain.yaml", *SMALL),
-            *("--data.root", sessions_dir, "--trainer.max_epochs", "-1", "--trainer.max_steps", "6"),
-            *("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", "6", *held),
-            *("--trainer.callbacks.steps=3", "--run_dir", run_dir),
-        )
-        assert said.returncode == 0, said.stdout + said.stderr
-        numbers[name] = said.stdout.split()[-1]
-    yield folder, numbers
-    for job in numbers.values():
-        (ROOT / f"slurm-neuromtm-pretrain-{job}.out").unlink(missing_ok=True)
+    rows = [row.split(",") for row in (folder / "sweep" / "jobs.csv").read_text().splitlines()[1:]]
+    submitted = Jobs(folder, nodes.stdout.split()[-1], {run: job for run, job, _ in rows})
+    yield submitted
+    (ROOT / f"slurm-neuromtm-pretrain-{submitted.nodes}.out").unlink(missing_ok=True)
 
 
-def log_of(job: str) -> str:
-    path = ROOT / f"slurm-neuromtm-pretrain-{job}.out"
-    return path.read_text() if path.exists() else ""
+def held(folder: Path) -> tuple[str, ...]:
+    """Options of a training with the callback `Held`."""
+    callback = "--trainer.callbacks"
+    return f"{callback}+=tests.slurm.holding.Held", f"{callback}.folder={folder}", f"{callback}.steps=3"
 
 
-def wait_until_begun(folder: Path, name: str, job: str, n_ranks: int) -> None:
-    def begun() -> bool:
-        return all((folder / f"of-{name}" / f"began-{rank}").exists() for rank in range(n_ranks))
-
-    wait_for(begun, f"{name} has begun", report=lambda: log_of(job))
-
-
-def wait_until_ended(folder: Path, name: str, job: str) -> None:
+def wait_until_it_ends(run: Path, job: str, report) -> None:
     """Slurm holds a requeued job for two minutes; it is told that they are over."""
 
     def ended() -> bool:
         if queue().get(job) == "PENDING":
             slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
-        return (folder / name / "ended").exists()
+        return (run / "ended").exists()
 
-    wait_for(ended, f"{name} has ended", report=lambda: log_of(job))
-
-
-def check_that_it_went_on(folder: Path, name: str, job: str, n_ranks: int) -> None:
-    text = log_of(job)
-    assert "requeued 0 times" in text
-    assert "is requeued and goes on from there" in text
-    assert "requeued 1 times" in text
-    for rank in range(n_ranks):
-        assert (folder / f"of-{name}" / f"steps-{rank}").read_text().split() == list("123456"), "each step once"
-    last = torch.load(folder / name / "checkpoints" / "last.ckpt", weights_only=True)
-    assert last["global_step"] == 6
-    assert (folder / name / "checkpoints" / "best.ckpt").exists()
+    wait_for(ended, f"{run} ends", report=report)
 
 
-def test_a_job_whose_time_is_up_is_requeued_and_ends(jobs):
-    folder, numbers = jobs
-    wait_until_begun(folder, "alone", numbers["alone"], n_ranks=1)
-    # less than the three minutes before the end at which the script asks for SIGUSR1
-    slurm("scontrol", "update", f"JobId={numbers['alone']}", "TimeLimit=1")
-    wait_until_ended(folder, "alone", numbers["alone"])
-    check_that_it_went_on(folder, "alone", numbers["alone"], n_ranks=1)
+def check_that_it_went_on(run: Path, of_run: Path, log: str, *ranks: str) -> None:
+    assert "requeued 0 times" in log
+    assert "is requeued and goes on from there" in log
+    assert "requeued 1 times" in log
+    for rank in ranks:
+        assert (of_run / f"steps-{rank}").read_text().split() == list("123456"), "each step once"
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
+    assert (run / "checkpoints" / "best.ckpt").exists()
 
 
 def test_two_nodes_train_one_model_and_go_on_after_a_signal(jobs):
-    folder, numbers = jobs
-    wait_until_begun(folder, "nodes", numbers["nodes"], n_ranks=2)
-    slurm("scancel", "--signal=USR1", numbers["nodes"])
-    wait_until_ended(folder, "nodes", numbers["nodes"])
-    check_that_it_went_on(folder, "nodes", numbers["nodes"], n_ranks=2)
-    text = log_of(numbers["nodes"])
-    assert "on n[1-2]" in text
-    assert "MEMBER: 2/2" in text
-    assert "distributed_backend=gloo" in text
+    began = [jobs.folder / "of-nodes" / f"began-0-{rank}" for rank in (0, 1)]
+    wait_for(lambda: all(path.exists() for path in began), "both nodes take steps", report=jobs.log)
+    slurm("scancel", "--signal=USR1", jobs.nodes)
+    wait_until_it_ends(jobs.folder / "nodes", jobs.nodes, jobs.log)
+    check_that_it_went_on(jobs.folder / "nodes", jobs.folder / "of-nodes", jobs.log(), "0-0", "0-1")
+    assert "on n[1-2]" in jobs.log()
+    assert "MEMBER: 2/2" in jobs.log()
+    assert "distributed_backend=gloo" in jobs.log()
+
+
+def test_a_task_whose_time_is_up_is_requeued_and_ends(jobs):
+    sweep, run = jobs.folder / "sweep", "pretrain/mtm-n1-s0"
+    began = jobs.folder / "of-sweep" / "began-1-0"
+    wait_for(began.exists, "the pretraining takes steps", report=lambda: logs(sweep))
+    # less than the three minutes before the end at which the script asks for SIGUSR1
+    slurm("scontrol", "update", f"JobId={jobs.arrays[run]}", "TimeLimit=1")
+    wait_until_it_ends(sweep / run, jobs.arrays[run], lambda: logs(sweep))
+    log = (sweep / "logs" / f"pretrain-{jobs.arrays[run]}.out").read_text()
+    check_that_it_went_on(sweep / run, jobs.folder / "of-sweep", log, "1-0")
 
 
 def test_a_sweep_goes_from_pretraining_to_its_table(jobs):
-    folder, _ = jobs
-    sweep = folder / "sweep"
-    runs = [f"pretrain/mtm-n{n}-s0" for n in (1, 3)] + [f"finetune/mtm-n{n}-s0-{ANIMAL}" for n in (1, 3)]
-    runs.append(f"baseline/psth-{ANIMAL}")
-    wait_for(lambda: all((sweep / run / "ended").exists() for run in runs), "the runs", report=lambda: logs(sweep))
-    assert state_of(sweep) == dict.fromkeys(runs, "done") | {}
-    for run in runs[:2]:
+    """One of its pretrainings was requeued in the meantime; what waits for it still comes after it."""
+    sweep = jobs.folder / "sweep"
+    pretrained = [f"pretrain/mtm-n{n}-s0" for n in (1, 3)]
+    tuned = [f"finetune/mtm-n{n}-s0-{ANIMAL}" for n in (1, 3)]
+    everything = [sweep / run / "ended" for run in (*pretrained, *tuned)]
+    wait_for(lambda: all(path.exists() for path in everything), "the runs end", report=lambda: logs(sweep))
+    rows = [row.split() for row in script("status", sweep).stdout.splitlines()]
+    assert {row[0]: row[1] for row in rows if "/" in row[0]} == dict.fromkeys((*pretrained, *tuned), "done")
+    for run in pretrained:
         last = torch.load(sweep / run / "checkpoints" / "last.ckpt", weights_only=True)
         assert last["global_step"] == 6, "equal steps"
-    for run in runs[2:]:
+    for run in tuned:
         assert list(json.loads((sweep / run / "metrics.json").read_text())["sessions"]) == [HELDOUT]
-    wait_for(lambda: not any(job.startswith(_collecting(sweep)) for job in queue()), "the collecting job")
-    collected = logs(sweep / "logs")
+    wait_for(lambda: jobs.arrays["collect"] not in queue(), "the collecting job ends", report=lambda: logs(sweep))
+    collected = (sweep / "logs" / f"collect-{jobs.arrays['collect']}.out").read_text()
     for command, result in (("table", "table.csv"), ("scaling", "scaling/scaling.csv")):
         if command in COMMANDS:
             assert (sweep / result).exists(), collected
         else:
             assert f"{command}: no such command" in collected
-
-
-def _collecting(sweep: Path) -> str:
-    rows = [row.split(",") for row in (sweep / "jobs.csv").read_text().splitlines()]
-    (job,) = [job for run, job, _ in rows if run == "collect"]
-    return job
 
 
 # ---- what becomes of failures; a stand-in for neuromtm takes no time ----
@@ -249,7 +246,7 @@ def test_what_failed_is_shown_and_submitted_again_and_what_is_done_stays(sweep):
     assert "it broke: mtm-n2-s0" in rows["pretrain/mtm-n2-s0"]
     assert "its pretraining pretrain/mtm-n2-s0 failed" in rows[f"finetune/mtm-n2-s0-{ANIMAL}"]
     assert "7 runs: 5 done, 0 running, 0 waiting, 2 failed" in shown.stdout
-    assert (sweep.folder / "collected").read_text().splitlines() == [
+    assert (sweep.folder / "called").read_text().splitlines() == [
         f"{command} {sweep.folder}" for command in ("table", "scaling")
     ], "of what is there"
     done = {path: path.stat().st_mtime_ns for path in sweep.folder.glob("*/*/*") if "mtm-n2" not in str(path)}
@@ -261,6 +258,7 @@ def test_what_failed_is_shown_and_submitted_again_and_what_is_done_stays(sweep):
     shown = script("status", sweep.folder)
     assert shown.returncode == 0
     assert "7 runs: 7 done, 0 running, 0 waiting, 0 failed" in shown.stdout
+    assert sweep().stdout.startswith("Nothing to submit")
     changed = [path for path, time_ns in done.items() if path.stat().st_mtime_ns != time_ns]
     assert not [path for path in changed if "logs" not in path.parts]
     assert "fit --" in (sweep.folder / "finetune" / f"mtm-n2-s0-{ANIMAL}" / "commands").read_text()
