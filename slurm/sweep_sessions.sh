@@ -228,6 +228,8 @@ check_begun() {
 write_options() {
   local run
   for run in "${ASKED[@]}"; do
+    # that of a run that has begun is there and says the same
+    [ ! -e "$SWEEP/options/$run" ] || [ ! -e "$SWEEP/$run" ] || continue
     mkdir -p "$SWEEP/options/${run%/*}"
     printf '%s\n' "${OPTIONS[$run]}" > "$SWEEP/options/$run"
   done

@@ -91,45 +91,53 @@ class Jobs(NamedTuple):
     """What was submitted."""
 
     folder: Path
-    """with the folder `sweep`, the run `nodes`, and what `Held` writes in `of-sweep` and `of-nodes`"""
+    """with the folder `sweep`, the runs `nodes` and `alone`, and `of-<each of them>`, where `Held` writes"""
     nodes: str
     """job of the training on two nodes"""
+    alone: str
+    """job of a training in one process"""
     arrays: dict[str, str]
     """run of the sweep -> its job"""
 
-    def log(self) -> str:
-        """Of the training on two nodes."""
-        path = ROOT / f"slurm-neuromtm-pretrain-{self.nodes}.out"
-        return path.read_text() if path.exists() else ""
+
+def log_of(job: str) -> str:
+    """What a training printed that is not of the sweep."""
+    path = ROOT / f"slurm-neuromtm-pretrain-{job}.out"
+    return path.read_text() if path.exists() else ""
 
 
 @pytest.fixture(scope="module")
 def jobs(cluster, sessions_dir, tmp_path_factory):
-    """A training on two nodes and a sweep. The former and the sweep's first pretraining wait for a signal."""
+    """Two trainings and a sweep. The former and the sweep's first pretraining wait for a signal."""
     folder = tmp_path_factory.mktemp("jobs")
-    for name, n_nodes in (("nodes", 2), ("sweep", 1)):
+
+    def submit(name: str, n_nodes: int) -> str:
         (folder / f"of-{name}").mkdir()
-        write_site(folder / f"of-{name}", Path(sys.prefix), NODES=n_nodes)
-    (folder / "of-nodes" / "hold-0").touch()
+        (folder / f"of-{name}" / "hold-0").touch()
+        site = write_site(folder / f"of-{name}", Path(sys.prefix), NODES=n_nodes)
+        said = script(
+            *("submit", "pretrain", "--site", site, "--config", "conf/pretrain.yaml", *SMALL),
+            *("--data.root", sessions_dir, "--trainer.max_epochs", "-1", "--trainer.max_steps", "6"),
+            *("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", "6"),
+            *(*held(folder / f"of-{name}"), "--run_dir", folder / name),
+        )
+        assert said.returncode == 0, said.stdout + said.stderr
+        return said.stdout.split()[-1]
+
+    nodes, alone = submit("nodes", 2), submit("alone", 1)
+    (folder / "of-sweep").mkdir()
     (folder / "of-sweep" / "hold-1").touch()
-    nodes = script(
-        *("submit", "pretrain", "--site", folder / "of-nodes" / "site.env", "--config", "conf/pretrain.yaml", *SMALL),
-        *("--data.root", sessions_dir, "--trainer.max_epochs", "-1", "--trainer.max_steps", "6"),
-        *("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", "6"),
-        *(*held(folder / "of-nodes"), "--run_dir", folder / "nodes"),
-    )
-    assert nodes.returncode == 0, nodes.stdout + nodes.stderr
     sweep = script(
-        *("sweep_sessions.sh", "--site", folder / "of-sweep" / "site.env", "--data", sessions_dir),
+        *("sweep_sessions.sh", "--site", write_site(folder, Path(sys.prefix)), "--data", sessions_dir),
         *("--out", folder / "sweep", "--sessions", "1,3", "--steps", "6", "--val-every", "3"),
         *("--", *SMALL, *held(folder / "of-sweep")),
         *("--", *QUICK, "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"),
     )
     assert sweep.returncode == 0, sweep.stdout + sweep.stderr
     rows = [row.split(",") for row in (folder / "sweep" / "jobs.csv").read_text().splitlines()[1:]]
-    submitted = Jobs(folder, nodes.stdout.split()[-1], {run: job for run, job, _ in rows})
-    yield submitted
-    (ROOT / f"slurm-neuromtm-pretrain-{submitted.nodes}.out").unlink(missing_ok=True)
+    yield Jobs(folder, nodes, alone, {run: job for run, job, _ in rows})
+    for job in (nodes, alone):
+        (ROOT / f"slurm-neuromtm-pretrain-{job}.out").unlink(missing_ok=True)
 
 
 def held(folder: Path) -> tuple[str, ...]:
@@ -159,15 +167,29 @@ def check_that_it_went_on(run: Path, of_run: Path, log: str, *ranks: str) -> Non
     assert (run / "checkpoints" / "best.ckpt").exists()
 
 
+def test_a_job_that_a_user_cancels_keeps_its_checkpoint_and_does_not_come_back(jobs):
+    began = jobs.folder / "of-alone" / "began-0-0"
+    wait_for(began.exists, "the training takes steps", report=lambda: log_of(jobs.alone))
+    slurm("scancel", jobs.alone)
+    wait_for(lambda: jobs.alone not in queue(), "the job is gone", report=lambda: log_of(jobs.alone))
+    assert f"Job {jobs.alone} is not requeued: it was cancelled" in log_of(jobs.alone)
+    assert torch.load(jobs.folder / "alone" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+    assert not (jobs.folder / "alone" / "ended").exists()
+
+
 def test_two_nodes_train_one_model_and_go_on_after_a_signal(jobs):
     began = [jobs.folder / "of-nodes" / f"began-0-{rank}" for rank in (0, 1)]
-    wait_for(lambda: all(path.exists() for path in began), "both nodes take steps", report=jobs.log)
+
+    def log() -> str:
+        return log_of(jobs.nodes)
+
+    wait_for(lambda: all(path.exists() for path in began), "both nodes take steps", report=log)
     slurm("scancel", "--signal=USR1", jobs.nodes)
-    wait_until_it_ends(jobs.folder / "nodes", jobs.nodes, jobs.log)
-    check_that_it_went_on(jobs.folder / "nodes", jobs.folder / "of-nodes", jobs.log(), "0-0", "0-1")
-    assert "on n[1-2]" in jobs.log()
-    assert "MEMBER: 2/2" in jobs.log()
-    assert "distributed_backend=gloo" in jobs.log()
+    wait_until_it_ends(jobs.folder / "nodes", jobs.nodes, log)
+    check_that_it_went_on(jobs.folder / "nodes", jobs.folder / "of-nodes", log(), "0-0", "0-1")
+    assert "on n[1-2]" in log()
+    assert "MEMBER: 2/2" in log()
+    assert "distributed_backend=gloo" in log()
 
 
 def test_a_task_whose_time_is_up_is_requeued_and_ends(jobs):
@@ -286,13 +308,12 @@ def test_of_two_submissions_at_the_same_time_each_run_is_in_one(sweep):
     wait_for_all(sweep.folder)
 
 
-def test_gpus_are_asked_for_and_a_cancelled_job_is_not_taken_for_one_that_runs(sweep):
+def test_a_pretraining_on_gpus_has_a_process_for_each_of_them(sweep):
     text = sweep.site.read_text().replace("GPUS_PER_NODE=0", "GPUS_PER_NODE=2")
     sweep.site.write_text(text)
-    (sweep.folder).mkdir()
     assert sweep().returncode == 0
     wait_for_all(sweep.folder)
     ran = (sweep.folder / "pretrain" / "mtm-n1-s0" / "commands").read_text().splitlines()
-    assert len(ran) == 2, "a process for each GPU"
+    assert len(ran) == 2
     assert all("--trainer.num_nodes 1 --trainer.devices 2 --trainer.accelerator gpu" in line for line in ran)
     assert "--trainer.precision auto" in ran[0]
