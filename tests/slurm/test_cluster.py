@@ -150,8 +150,8 @@ def wait_until_it_ends(run: Path, job: str, report) -> None:
     """Slurm holds a requeued job for two minutes; it is told that they are over."""
 
     def ended() -> bool:
-        if queue().get(job) == "PENDING":
-            slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+        if queue().get(job) == "PENDING":  # it may start in the meantime, and take no other time then
+            subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True)
         return (run / "ended").exists()
 
     wait_for(ended, f"{run} ends", report=report)
