@@ -88,15 +88,6 @@ read_options_of_sweep() {
   done
 }
 
-# A recipe by its whole path, so that it does not matter where this is called; one of the package keeps its name.
-recipe() { # FILE
-  if [ -f "$1" ]; then
-    realpath -- "$1"
-  else
-    printf '%s\n' "$1"
-  fi
-}
-
 check_lists() {
   local value
   [ -n "$SWEEP" ] || die "give --out SWEEP, the folder of the sweep."
@@ -147,15 +138,6 @@ read_manifest() {
 }
 
 # ---- the grid, and what each run is given ----
-
-declare -A OPTIONS=()  # run -> options, an argument a line
-ASKED=()               # the runs of this command
-
-ask() { # RUN STAGE OBJECTIVE N_SESSIONS SEED ANIMAL PRETRAINED -- OPTIONS...
-  add_run "${@:1:7}"
-  ASKED+=("$1")
-  OPTIONS[$1]=$(printf '%s\n' "${@:9}")
-}
 
 make_grid() {
   local objective n seed animal run kind name words
@@ -212,41 +194,6 @@ validation_interval() { # N
     [ "$(($1 % parts))" != 0 ] || { echo "$(($1 / parts))"; return; }
   done
   echo "$(($1 > 20 ? $1 / 20 : 1))"
-}
-
-# What a run has begun with stays: runs of other options in one table would not compare.
-check_begun() {
-  local run file differs
-  for run in "${ASKED[@]}"; do
-    file=$SWEEP/options/$run
-    if [ ! -e "$file" ] || [ ! -e "$SWEEP/$run" ]; then continue; fi
-    differs=$(diff <(cat "$file") <(printf '%s\n' "${OPTIONS[$run]}") | sed -n '/^[<>]/p' | head -n 2 | paste -sd ' ') || true
-    [ -z "$differs" ] || die "$SWEEP/$run was begun with other options ($differs). Give the same, or another --out."
-  done
-}
-
-write_options() {
-  local run
-  for run in "${ASKED[@]}"; do
-    # that of a run that has begun is there and says the same
-    [ ! -e "$SWEEP/options/$run" ] || [ ! -e "$SWEEP/$run" ] || continue
-    mkdir -p "$SWEEP/options/${run%/*}"
-    printf '%s\n' "${OPTIONS[$run]}" > "$SWEEP/options/$run"
-  done
-}
-
-# The parser reads the options of the first run of each stage, so that a wrong one is refused here and not in 100 jobs.
-# CONFIG[STAGE] becomes the whole configuration.
-declare -A CONFIG=()
-check_options() {
-  local run stage words
-  for run in "${ASKED[@]}"; do
-    stage=${STAGE[$run]}
-    if [ "$stage" = baseline ] || [ -n "${CONFIG[$stage]-}" ]; then continue; fi
-    mapfile -t words <<< "${OPTIONS[$run]}"
-    CONFIG[$stage]=$(enter_environment && neuromtm fit "${words[@]}" --trainer.accelerator cpu --print_config) ||
-      die "neuromtm fit refuses the options of $run."
-  done
 }
 
 # ---- a dry run ----
@@ -332,7 +279,7 @@ if [ -z "$DRY_RUN" ]; then
 fi
 read_grid "$SWEEP"
 make_grid
-check_begun
+check_begun "$SWEEP"
 find_states "$SWEEP"
 check_options
 if [ -n "$DRY_RUN" ]; then
@@ -340,7 +287,7 @@ if [ -n "$DRY_RUN" ]; then
   echo
 else
   write_grid "$SWEEP"
-  write_options
+  write_options "$SWEEP"
   cp -- "$SITE_FILE" "$SWEEP/site.env"
 fi
 submit_runs "$SWEEP" "$AT_ONCE" "${ASKED[@]}"

@@ -25,7 +25,6 @@ placed() { # OPTIONS...
   PLACED=(--trainer.num_nodes "$SLURM_JOB_NUM_NODES" --trainer.devices "${SLURM_NTASKS_PER_NODE:-1}")
   [[ " $* " == *" --trainer.accelerator"* ]] || PLACED+=(--trainer.accelerator "$accelerator")
   [[ " $* " == *" --trainer.precision"* ]] || PLACED+=(--trainer.precision auto)
-  [[ " $* " == *" --auto_resume"* ]] || PLACED+=(--auto_resume true)
 }
 
 # One process for each task of the job. If one of them fails, Slurm ends the others.
@@ -86,13 +85,17 @@ run_training() { # [--site FILE] OPTIONS... | --sweep SWEEP --stage STAGE [--ani
     echo "$folder: has ended already. To do it again, remove the folder."
     return 0
   fi
-  if [ "$stage" = baseline ]; then
-    launch neuromtm baseline "${OPTIONS[@]}"
-  else
-    placed "${OPTIONS[@]}"
-    launch neuromtm fit "${OPTIONS[@]}" "${PLACED[@]}"
-    [ "$stage" = pretrain ] ||
-      launch neuromtm test --config "$folder/config.yaml" --ckpt_path "$folder/checkpoints/best.ckpt"
-  fi
+  placed "${OPTIONS[@]}"
+  case $stage in
+    baseline) launch neuromtm baseline "${OPTIONS[@]}" ;;
+    # the search makes the folder of its trial itself
+    trial) launch neuromtm search "${OPTIONS[@]}" "${PLACED[@]}" ;;
+    *)
+      [[ " ${OPTIONS[*]} " == *" --auto_resume"* ]] || PLACED+=(--auto_resume true)
+      launch neuromtm fit "${OPTIONS[@]}" "${PLACED[@]}"
+      [ "$stage" = pretrain ] ||
+        launch neuromtm test --config "$folder/config.yaml" --ckpt_path "$folder/checkpoints/best.ckpt" ;;
+  esac
+  mkdir -p "$folder"
   date --utc +%FT%TZ > "$folder/ended"
 }

@@ -45,6 +45,62 @@ write_grid() { # SWEEP
   mv "$1/.grid.csv.$$" "$1/grid.csv"
 }
 
+# ---- what each run is given ----
+
+# of the runs that a command asks for: their options, an argument a line
+declare -A OPTIONS=()
+ASKED=()
+
+ask() { # RUN STAGE OBJECTIVE N_SESSIONS SEED ANIMAL PRETRAINED -- OPTIONS...
+  add_run "${@:1:7}"
+  ASKED+=("$1")
+  OPTIONS[$1]=$(printf '%s\n' "${@:9}")
+}
+
+# A recipe by its whole path, so that it does not matter where this is called; one of the package keeps its name.
+recipe() { # FILE
+  if [ -f "$1" ]; then
+    realpath -- "$1"
+  else
+    printf '%s\n' "$1"
+  fi
+}
+
+# What a run has begun with stays: runs of other options in one table would not compare.
+check_begun() { # SWEEP
+  local run file differs
+  for run in "${ASKED[@]}"; do
+    file=$1/options/$run
+    if [ ! -e "$file" ] || [ ! -e "$1/$run" ]; then continue; fi
+    differs=$(diff <(cat "$file") <(printf '%s\n' "${OPTIONS[$run]}") | sed -n '/^[<>]/p' | head -n 2 | paste -sd ' ') || true
+    [ -z "$differs" ] || die "$1/$run was begun with other options ($differs). Give the same, or another --out."
+  done
+}
+
+write_options() { # SWEEP
+  local run
+  for run in "${ASKED[@]}"; do
+    # that of a run that has begun is there and says the same
+    [ ! -e "$1/options/$run" ] || [ ! -e "$1/$run" ] || continue
+    mkdir -p "$(dirname -- "$1/options/$run")"
+    printf '%s\n' "${OPTIONS[$run]}" > "$1/options/$run"
+  done
+}
+
+# The parser reads the options of the first run of each stage, so that a wrong one is refused here and not in 100 jobs.
+# CONFIG[STAGE] becomes the whole configuration.
+declare -A CONFIG=()
+check_options() {
+  local run stage words
+  for run in "${ASKED[@]}"; do
+    stage=${STAGE[$run]}
+    if [ "$stage" = baseline ] || [ -n "${CONFIG[$stage]-}" ]; then continue; fi
+    mapfile -t words <<< "${OPTIONS[$run]}"
+    CONFIG[$stage]=$(enter_environment && neuromtm fit "${words[@]}" --trainer.accelerator cpu --print_config) ||
+      die "neuromtm fit refuses the options of $run."
+  done
+}
+
 # ---- one submission at a time ----
 
 # A folder is made by one process only, on file systems without locks too.
@@ -192,6 +248,7 @@ submit_runs() { # SWEEP AT_ONCE RUNS...
   for run in "${@:3}"; do
     case ${STATE[$run]} in failed | new) wanted+=("$run") ;; esac
   done
+  [ "${STAGE_SIZE[trial]:-0}" = 0 ] || STATE[collect]='done'
   if [ "${#wanted[@]}" = 0 ] && [ "${STATE[collect]}" != failed ] && [ "${STATE[collect]}" != new ]; then
     echo "Nothing to submit: the runs are done, run or wait."
     return 0
@@ -247,9 +304,12 @@ submit_stages() { # SWEEP AT_ONCE RUNS...
         submit_array "$sweep" "finetune-$animal" finetune "$((at_once > n_finetune ? at_once / n_finetune : 1))" \
           "$after" finetune "$animal" "${members[@]}" ;;
       scratch) submit_array "$sweep" scratch finetune "$at_once" '' scratch '' "${members[@]}" ;;
+      trial) submit_array "$sweep" trial finetune "$at_once" '' trial '' "${members[@]}" ;;
       baseline) submit_array "$sweep" baseline cpu "$at_once" '' baseline '' "${members[@]}" ;;
     esac || return 1
   done
+  # a search writes its own table
+  [ "${STAGE_SIZE[trial]:-0}" = 0 ] || return 0
   # it comes last, whatever becomes of the runs: the table of what is there
   for run in "${RUNS[@]}"; do
     case ${STATE[$run]} in running | waiting) alive+=("${JOB[$run]%_*}") ;; esac

@@ -30,7 +30,7 @@ cd() { :; }
 source() { :; }
 PATH=/nowhere
 """
-SLURM = ("submit", "sweep_sessions.sh", "status")
+SLURM = ("submit", "sweep_sessions.sh", "search.sh", "status")
 """programs of slurm/; bash finds a function by such a name before it looks for the file"""
 RECORD += "".join(f'slurm/{name}() {{ record "slurm/{name}" "$@"; }}\n' for name in SLURM)
 STANDS_IN = ["--config", "conf/pretrain.yaml", "--data.root", "DIR"]
@@ -148,6 +148,8 @@ class Checker:
                 self._neuromtm(["fit", *rest])
             case ("slurm/sweep_sessions.sh", *rest):
                 self._sweep(rest)
+            case ("slurm/search.sh", *rest):
+                self._neuromtm(["fit", *_parted(rest, "--")[-1]])
             case ("make", *_):
                 self._make(arguments)
             case _:

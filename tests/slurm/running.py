@@ -16,7 +16,7 @@ case " $* " in
     printf '%s\\n' trainer: '  max_epochs: 3' "  max_steps: ${MAX_STEPS:--1}" data: '  batch_size: 8'; exit ;;
 esac
 case $1 in
-  table | scaling) echo "$@" >> "$2/called"; exit ;;
+  table | scaling | search) echo "$@" >> "$2/called"; exit ;;
 esac
 previous=''
 for word in "$@"; do

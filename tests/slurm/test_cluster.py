@@ -286,6 +286,24 @@ def test_what_failed_is_shown_and_submitted_again_and_what_is_done_stays(sweep):
     assert "fit --" in (sweep.folder / "finetune" / f"mtm-n2-s0-{ANIMAL}" / "commands").read_text()
 
 
+def test_a_search_has_a_task_for_each_trial_and_more_can_follow(sweep, tmp_path):
+    (tmp_path / "space.yaml").write_text("model.lr: {low: 0.001, high: 0.01}\n")
+    study = tmp_path / "study"
+    command = ("search.sh", "--site", sweep.site, "--out", study, "--space", tmp_path / "space.yaml")
+    for n_trials, n_submitted in ((2, 2), (5, 3)):
+        said = script(*command, "--trials", n_trials, "--", "--data.root", "DIR")
+        assert f"Submitted: {n_submitted} runs" in said.stdout, said.stdout + said.stderr
+        wait_for_all(study)
+    given = f"search {study} --space {study / 'space.yaml'} -- --data.root DIR --trainer.num_nodes 1"
+    called = (study / "called").read_text().splitlines()
+    assert len(called) == 5
+    assert all(line.startswith(given) for line in called)
+    assert "5 runs: 5 done" in script("status", study).stdout
+    assert script(*command, "--trials", 5, "--", "--data.root", "DIR").stdout.startswith("Nothing to submit")
+    (tmp_path / "space.yaml").write_text("model.lr: {low: 0.001, high: 0.1}\n")
+    assert "was begun with another space" in script(*command, "--trials", 6, "--", "--data.root", "DIR").stderr
+
+
 def test_an_unknown_partition_leaves_no_job_behind(sweep):
     with sweep.site.open("a") as file:
         file.write("CPU_PARTITION=nowhere\n")  # of the baselines, which come after the trainings

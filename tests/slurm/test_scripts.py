@@ -303,6 +303,22 @@ def test_one_training_is_submitted_by_the_site(sweep, slurm):
     assert "give pretrain or finetune" in refused(script("submit", "test"))
 
 
+def test_a_search_is_an_array_of_processes_on_one_gpu_each(sweep, slurm, tmp_path):
+    (tmp_path / "space.yaml").write_text("model.lr: {low: 0.001, high: 0.01}\n")
+    site = write_site(tmp_path, tmp_path / "environment", GPUS_PER_NODE=4)
+    command = ("search.sh", "--site", site, "--out", tmp_path / "study", "--trials", "20")
+    assert "give --space FILE" in refused(script(*command))
+    command = (*command, "--space", tmp_path / "space.yaml", "--at-once", "3")
+    refusal = script(*command, "--", "--no_such_option", "1")
+    assert "neuromtm fit refuses the options after --" in refusal.stderr
+    result = script(*command, "--", "--data.root", "DIR")
+    assert result.returncode == 0, result.stderr
+    (line,) = jobs(slurm)
+    assert "--ntasks-per-node=1" in line
+    assert "--gres=gpu:1" in line
+    assert line.endswith(f"--array=1-20%3 {ROOT}/slurm/finetune.sbatch --sweep {tmp_path / 'study'} --stage trial")
+
+
 def test_the_example_of_a_site_is_read_once_its_paths_exist(sweep, slurm, tmp_path):
     text = (ROOT / "slurm" / "site.env.example").read_text()
     sweep.site.write_text(text.replace("/path/to/neuromtm/.venv", str(tmp_path / "environment")))
