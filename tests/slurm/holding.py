@@ -33,6 +33,6 @@ class Held(lightning.Callback):
             return
         (self.folder / f"began-{name}").touch()
         (stop,) = [one for one in trainer.callbacks if isinstance(one, StopBetweenSteps)]
-        ends_s = time.monotonic() + 300
+        ends_s = time.monotonic() + 900
         while stop.signals.received is None and time.monotonic() < ends_s:
             time.sleep(0.05)

@@ -71,7 +71,7 @@ def script(
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=300)
 
 
-def wait_for(done: Callable[[], bool], what: str, *, within_s: float = 240, report: Callable[[], str] = str) -> None:
+def wait_for(done: Callable[[], bool], what: str, *, within_s: float = 420, report: Callable[[], str] = str) -> None:
     """Ask again and again until it is so.
 
     Args:
