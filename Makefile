@@ -115,9 +115,11 @@ hooks: $(INSTALLED)
 # Two in different folders need different ports: make slurm-up CLUSTER=/tmp/other SLURM_PORT=18000
 CLUSTER ?= .slurm
 SLURM_PORT ?= 16817
+# that a node gives away, whatever the machine has
+CPUS ?= 2
 
 slurm-up slurm-down: slurm-%:
-	@CLUSTER=$(abspath $(CLUSTER)) PORT=$(SLURM_PORT) tests/slurm/cluster.sh $*
+	@CLUSTER=$(abspath $(CLUSTER)) PORT=$(SLURM_PORT) CPUS=$(CPUS) tests/slurm/cluster.sh $*
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(COVERAGE) docs/api

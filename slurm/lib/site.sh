@@ -20,8 +20,8 @@ declare -rA SITE_PATTERN=(
 declare -rA SITE_EXAMPLE=(
   [PARTITION]=gpu [CPU_PARTITION]=cpu [ACCOUNT]=my-group [QOS]=normal [CONSTRAINT]='a100|h100' [NODES]=1
   [GPUS_PER_NODE]=4 [GPU_TYPE]=a100 [TASKS_PER_NODE]=1 [CPUS_PER_TASK]=8 [MEM]=64G [PRETRAIN_TIME]=24:00:00
-  [FINETUNE_TIME]=04:00:00 [MODULES]='cuda/12.4 python/3.12' [ENVIRONMENT]=/home/me/neuromtm/.venv
-  [DATA]=/scratch/me/sessions [SBATCH_OPTIONS]='--exclude=n3 --reservation=mine'
+  [FINETUNE_TIME]=04:00:00 [MODULES]='cuda/12.4 python/3.12' [ENVIRONMENT]=/path/to/neuromtm/.venv
+  [DATA]=/path/to/sessions [SBATCH_OPTIONS]='--exclude=n3 --reservation=mine'
 )
 readonly SITE_REQUIRED=(PARTITION GPUS_PER_NODE CPUS_PER_TASK PRETRAIN_TIME FINETUNE_TIME ENVIRONMENT)
 
