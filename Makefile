@@ -60,7 +60,7 @@ $(BIN)/pip:
 
 $(INSTALLED): setup.cfg constraints.txt | $(BIN)/pip
 	$(BIN)/pip install --no-deps --retries 1 --timeout 15 $(TORCH_INDEX) --constraint constraints.txt torch
-	$(BIN)/pip install --constraint constraints.txt --editable ".[ibl,test,docs]"
+	$(BIN)/pip install --constraint constraints.txt --editable ".[ibl,search,test,docs]"
 	$(BIN)/pip check
 	@touch $@
 

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,7 +34,7 @@ from neuromtm.commands.registry import LIGHTNING
 from neuromtm.commands.stopping import was_requeued
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
-from neuromtm.training.checkpoint import newest_checkpoint
+from neuromtm.training.checkpoint import load_checkpoint, newest_checkpoint
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO, glance_at_checkpoint
 from neuromtm.training.continuation import end_of_training
 from neuromtm.training.decoding import BehaviorDecoding
@@ -63,12 +64,23 @@ class NeuromtmCLI(LightningCLI):
 
     A configuration with `model.target` trains and tests a decoder of that behaviour; any other trains and tests a
     masked model.
+
+    Args:
+        args: the command line without the program's name; by default the process's own.
+        callbacks: callbacks of the trainer beside those of the configuration.
     """
 
-    def __init__(self, args: Sequence[str] | None = None, signals: StopSignals | None = None):
+    def __init__(
+        self,
+        args: Sequence[str] | None = None,
+        signals: StopSignals | None = None,
+        *,
+        callbacks: Sequence[Callback] = (),
+    ):
         self._signals = StopSignals() if signals is None else signals
         self._stop: StopBetweenSteps | None = None
         self._resumes_from: str | None = None
+        self._further_callbacks = callbacks
         given = with_shipped_recipes(sys.argv[1:] if args is None else args)
         self._decodes = names_a_target(given)
         super().__init__(
@@ -198,6 +210,7 @@ class NeuromtmCLI(LightningCLI):
         kwargs["plugins"] = [*_listed(options["plugins"]), WholeFileCheckpointIO()]
         callbacks = [
             *_listed(options["callbacks"]),
+            *self._further_callbacks,
             RunConfig(self._parser(self.subcommand), self.config[self._command]),
             Throughput(),
             ValidatesLastEpoch(),
@@ -253,6 +266,37 @@ class NeuromtmCLI(LightningCLI):
     def predict(self, **arguments) -> None:
         """Write predictions, and keep none of them in memory."""
         self.trainer.predict(**arguments, return_predictions=False)
+
+
+def trained(
+    arguments: Sequence[str], run_dir: Path, *, signals: StopSignals, callbacks: Sequence[Callback] = ()
+) -> float:
+    """Carry out `fit` on one device, and return the least validation loss of the whole training.
+
+    A training that was begun in the folder goes on, and nothing is done for one that has ended.
+
+    Args:
+        arguments: options of `fit`, without those that choose the folder and the checkpoint.
+        run_dir: folder of the training.
+        signals: those that ask it to end.
+        callbacks: further callbacks of the trainer.
+
+    Raises:
+        UserError: or an error that `neuromtm.commands.main.users_own` recognises.
+        Stopped: if a signal ended it.
+    """
+    _quieten()
+    own = ("fit", *arguments, f"--run_dir={run_dir}", "--auto_resume=true")
+    with suppress(Finished):
+        trainer = NeuromtmCLI(own, signals, callbacks=callbacks).trainer
+        if trainer.world_size > 1:
+            raise ConfigError(
+                "a search trains each trial on one device: add --trainer.devices 1 --trainer.num_nodes 1."
+            )
+    last = newest_checkpoint(run_dir)
+    assert last is not None  # it is written at the end
+    states = load_checkpoint(last)["callbacks"]
+    return float(next(state["best_model_score"] for state in states.values() if "best_model_score" in state))
 
 
 def names_a_target(arguments: Sequence[str]) -> bool:
@@ -324,6 +368,7 @@ def _quieten() -> None:
     """Hide what Lightning says about its own products and its own code."""
     warnings.filterwarnings("ignore", message=".*LeafSpec", module="lightning")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # where Slurm is, not all is a job
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # we look ourselves
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     if _is_no_tip not in logger.filters:

@@ -42,6 +42,10 @@ COMMANDS = {
         "List the configurations that come with the package, or write them into a folder.",
         "neuromtm.commands.recipes",
     ),
+    "search": Command(
+        "Search for good options of a training with Optuna; many processes may share one search.",
+        "neuromtm.commands.search",
+    ),
     "report": Command("Write a run's numbers and plots, each explained, as one HTML page.", "neuromtm.commands.report"),
 }
 """the other commands"""

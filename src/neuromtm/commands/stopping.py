@@ -10,6 +10,8 @@ from neuromtm.training.stopping import Stopped
 
 STOPPED = 75
 """exit status after a signal that was obeyed; EX_TEMPFAIL of sysexits.h: the same command may go on later"""
+TRAINS = ("fit", "search")
+"""commands that go on where they were, so that their job is requeued"""
 INTERACTIVE = ("bash", "interactive")
 """names of Slurm jobs in which a user works by hand"""
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
@@ -44,13 +46,14 @@ def _is_first_rank() -> bool:
 
 def _what_next(command: str) -> str:
     job = _job()
-    if command != "fit":
+    if command not in TRAINS:
         return "Start it again by the same command."
+    resume = "" if command == "search" else " with --auto_resume true"
     if job is None:
-        return "Go on by the same command with --auto_resume true."
+        return f"Go on by the same command{resume}."
     if (problem := _requeue(job)) is None:
         return f"Job {job} is requeued and goes on from there."
-    return f"Job {job} is not requeued: {problem}. Go on by the same command with --auto_resume true."
+    return f"Job {job} is not requeued: {problem}. Go on by the same command{resume}."
 
 
 def _job() -> str | None:

@@ -1,0 +1,33 @@
+"""Stop a training early if it is worse than other trials of a search."""
+
+from typing import Protocol
+
+import lightning
+
+
+class Trial(Protocol):
+    """What this needs of an Optuna trial."""
+
+    def report(self, value: float, step: int) -> None: ...
+
+    def should_prune(self) -> bool: ...
+
+
+class Pruning(lightning.Callback):
+    """Reports `val/loss` after each validation, and ends the training if the search prunes it.
+
+    Args:
+        trial: the trial of the search that this training is.
+    """
+
+    def __init__(self, trial: Trial):
+        self.trial = trial
+        self.pruned = False
+        """whether the search ended the training"""
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        self.trial.report(float(trainer.callback_metrics["val/loss"]), trainer.global_step)
+        if self.trial.should_prune():
+            self.pruned = trainer.should_stop = True
