@@ -22,7 +22,9 @@ class Choices(NamedTuple):
 
     def draw(self, trial: "optuna.Trial", name: str) -> Value:
         """The value of a trial."""
-        return trial.suggest_categorical(name, self.values)
+        value = trial.suggest_categorical(name, self.values)
+        assert value is not None  # none of them is
+        return value
 
 
 class Between(NamedTuple):
