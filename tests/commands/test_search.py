@@ -12,6 +12,7 @@ from neuromtm.commands import search
 from neuromtm.commands.search_space import Between, Choices, read_space, space_from, space_text
 from neuromtm.errors import ConfigError
 from neuromtm.files import read_table
+from neuromtm.training.stopping import StopSignals
 from tests.running import neuromtm, pretrain, refusal
 
 optuna = pytest.importorskip("optuna")
@@ -142,6 +143,39 @@ def test_a_trial_that_was_left_is_trained_with_its_values(root, sessions_dir, sp
     assert float(row["model.lr"]) == pytest.approx(values["model.lr"], rel=1e-4)
 
 
+def test_a_trial_whose_process_died_after_the_training_keeps_its_score(root, sessions_dir, space, tmp_path, capsys):
+    folder = tmp_path / "search"
+    neuromtm("search", folder, "--space", space, *fit_options(root, sessions_dir))
+    before = read_table(folder / "search.csv")
+    lines = (folder / "journal.log").read_text().splitlines(keepends=True)
+    told = [n for n, line in enumerate(lines) if json.loads(line)["op_code"] == 6]  # the trial's end is not written
+    assert len(told) == 1
+    (folder / "journal.log").write_text("".join(lines[: told[0]]).replace(search._me(), dead_process()))
+    checkpoint = (folder / "trial-0000" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    neuromtm("search", folder)
+    assert read_table(folder / "search.csv") == before
+    assert (folder / "trial-0000" / "checkpoints" / "last.ckpt").stat().st_mtime_ns == checkpoint
+
+
+def test_a_trial_that_a_signal_ended_goes_on(root, sessions_dir, space, tmp_path, capsys):
+    folder = tmp_path / "search"
+    stop = "--trainer.callbacks=[{class_path: tests.interrupted.SignalAt, init_args: {signal: SIGTERM, step: 2}}]"
+    with pytest.raises(SystemExit) as ended:
+        neuromtm("search", folder, "--space", space, *fit_options(root, sessions_dir, stop))
+    assert ended.value.code == 75
+    assert "SIGTERM: step 3 is done" in capsys.readouterr().err
+    neuromtm("search", folder)  # this process is the one that began it
+    (row,) = read_table(folder / "search.csv")
+    assert (row["trial"], row["state"]) == ("0", "complete")
+
+
+def test_a_trial_on_two_devices_is_refused(root, sessions_dir, space, tmp_path, capsys):
+    options = fit_options(root, sessions_dir, "--trainer.devices=2")
+    refusal(capsys, "search", tmp_path / "search", "--space", space, *options)
+    (row,) = read_table(tmp_path / "search" / "search.csv")
+    assert "one device" in row["reason"]
+
+
 # ---- many processes ----
 
 
@@ -213,8 +247,9 @@ def test_a_pruned_training_ends_at_that_validation(root, sessions_dir, tmp_path)
     from neuromtm.commands.cli import trained
 
     pruning = Pruning(Prunes(after=2))
-    options = pretrain(root, sessions_dir, "--run_dir", tmp_path / "run", "--trainer.max_epochs=5", "--model.lr=0.01")
-    loss = trained([str(option) for option in options], callbacks=[pruning])
+    options = [str(option) for option in pretrain(root, sessions_dir, "--trainer.max_epochs=5", "--model.lr=0.01")[1:]]
+    with StopSignals() as signals:
+        loss = trained(options, tmp_path / "run", signals=signals, callbacks=[pruning])
     reports = pruning.trial.reports
     assert pruning.pruned
     assert len(reports) == 2

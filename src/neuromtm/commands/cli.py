@@ -250,8 +250,9 @@ class NeuromtmCLI(LightningCLI):
         if isinstance(trainer.strategy, DDPStrategy):
             # a batch uses only the stitchers of its own sessions and the prompt of its own scheme; StitchedDDP knows
             trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
-        if self.subcommand == "predict" and trainer.world_size > 1:
-            raise ConfigError("predict runs on one device: add --trainer.devices 1 --trainer.num_nodes 1.")
+        if trainer.world_size > 1 and (self.subcommand == "predict" or self._further_callbacks):
+            what = "predict" if self.subcommand == "predict" else "A trial of a search"
+            raise ConfigError(f"{what} runs on one device: add --trainer.devices 1 --trainer.num_nodes 1.")
         leave_signals_alone(trainer)
         watch_started_ranks(trainer)
         return trainer
@@ -288,11 +289,7 @@ def trained(
     _quieten()
     own = ("fit", *arguments, f"--run_dir={run_dir}", "--auto_resume=true")
     with suppress(Finished):
-        trainer = NeuromtmCLI(own, signals, callbacks=callbacks).trainer
-        if trainer.world_size > 1:
-            raise ConfigError(
-                "a search trains each trial on one device: add --trainer.devices 1 --trainer.num_nodes 1."
-            )
+        NeuromtmCLI(own, signals, callbacks=callbacks)
     last = newest_checkpoint(run_dir)
     assert last is not None  # it is written at the end
     states = load_checkpoint(last)["callbacks"]
