@@ -47,5 +47,9 @@ COMMANDS = {
         "neuromtm.commands.search",
     ),
     "report": Command("Write a run's numbers and plots, each explained, as one HTML page.", "neuromtm.commands.report"),
+    "scaling": Command(
+        "Draw a sweep's test metrics of held-out animals against the sessions of the pretraining, with a fitted curve.",
+        "neuromtm.commands.scaling",
+    ),
 }
 """the other commands"""
