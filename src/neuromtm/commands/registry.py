@@ -51,5 +51,9 @@ COMMANDS = {
         "Draw a sweep's test metrics of held-out animals against the sessions of the pretraining, with a fitted curve.",
         "neuromtm.commands.scaling",
     ),
+    "table": Command(
+        "List the tested runs of a folder, e.g. of a sweep: what differs between them, and their metrics.",
+        "neuromtm.commands.table",
+    ),
 }
 """the other commands"""

@@ -1,0 +1,60 @@
+"""The options of runs as flat tables: option -> value, and which options differ between runs."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from neuromtm.evaluation.references import BASELINE_FILE
+
+Option = str | int | float | bool
+"""what an option is in a table; a list or the like is written as JSON"""
+PLACES = ("run_dir", "ckpt_path", "config")
+"""options that say where a run lies, and differ between any two"""
+
+
+def flat_options(config: Mapping[str, Any], prefix: str = "") -> dict[str, Option]:
+    """Dotted name -> value of every option that is set.
+
+    The options of a class stand beside its `class_path`, as on the command line: `model.backbone.width`.
+
+    Args:
+        config: a configuration, as `config.yaml` holds it.
+        prefix: what stands before each name.
+    """
+    flat: dict[str, Option] = {}
+    for name, value in config.items():
+        if not prefix and name in PLACES:
+            continue
+        place = prefix.removesuffix(".") if name == "init_args" else f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            flat |= flat_options(value, f"{place}.")
+        elif isinstance(value, str | int | float):  # and bool, which is an int
+            flat[place] = value
+        elif value is not None:
+            flat[place] = json.dumps(value, default=str)
+    return flat
+
+
+def options_of(run_dir: Path) -> dict[str, Option]:
+    """The options of a run's training, else of its test, else of a baseline. Empty if none can be read."""
+    for name in ("config.yaml", "config.test.yaml", BASELINE_FILE):
+        try:
+            text = (run_dir / name).read_text(encoding="utf-8")
+            config = json.loads(text) if name == BASELINE_FILE else yaml.safe_load(text)
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if isinstance(config, dict):
+            if name == BASELINE_FILE:  # what was chosen by session is a result
+                config = {"baseline": {key: value for key, value in config.items() if key not in ("chosen", "absent")}}
+            return flat_options(config)
+    return {}
+
+
+def varied(runs: Iterable[Mapping[str, Option]]) -> list[str]:
+    """The options that not all runs have at the same value, in the order in which they first stand."""
+    runs = list(runs)
+    names = dict.fromkeys(name for run in runs for name in run)
+    return [name for name in names if len({(name in run, repr(run.get(name))) for run in runs}) > 1]
