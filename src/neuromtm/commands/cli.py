@@ -21,6 +21,7 @@ from neuromtm.callbacks.behavior import BehaviorReadout
 from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, ValidatesLastEpoch
 from neuromtm.callbacks.connectivity import RegionConnectivity
 from neuromtm.callbacks.decoding import DecodingResults
+from neuromtm.callbacks.hparams import HParams
 from neuromtm.callbacks.multimodal import EncodingAndDecoding
 from neuromtm.callbacks.plots import TaskPlots
 from neuromtm.callbacks.progress import RunProgress
@@ -234,7 +235,7 @@ class NeuromtmCLI(LightningCLI):
             activity, behavior = self._get(self.config_init, "activity"), self._get(self.config_init, "behavior")
             multimodal = EncodingAndDecoding()
             results = [multimodal, TestResults(activity, behavior, multimodal), RegionConnectivity(), RatePredictions()]
-        self.trainer_defaults["callbacks"] = results
+        self.trainer_defaults["callbacks"] = [*results, HParams()]
         try:
             if options["strategy"] == "auto":
                 places = ("accelerator", "devices", "num_nodes", "plugins")
