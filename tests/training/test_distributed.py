@@ -40,6 +40,8 @@ class Diary(lightning.Callback):
         self.steps, self.eids = [], set()
 
     def on_train_start(self, trainer, pl_module):
+        if trainer.is_global_zero:
+            torch.save(dict(pl_module.named_parameters()), self.folder / "begun.pt")
         model = trainer.strategy.model
         if isinstance(model, torch.nn.parallel.DistributedDataParallel):
             model.register_comm_hook(None, self.count_shared)
@@ -88,8 +90,8 @@ def masked(backbone="NDT1", **options):
     return MaskedModeling(BACKBONES[backbone](), objective=objective, lr=1e-2, weight_decay=0.1, **options)
 
 
-def train(folder, sessions_dir, strategy, *, n_ranks=2, make=masked, from_last=False, data=None, **options):
-    """Train; gives the steps that each rank has written down."""
+def train(folder, sessions_dir, strategy, *, n_ranks=2, make=masked, from_last=False, data=None, more=(), **options):
+    """Train, with more callbacks; gives the steps that each rank has written down."""
     folder.mkdir(exist_ok=True)
     lightning.seed_everything(0)
     trainer = lightning.Trainer(
@@ -105,7 +107,7 @@ def train(folder, sessions_dir, strategy, *, n_ranks=2, make=masked, from_last=F
         enable_model_summary=False,
         use_distributed_sampler=False,
         plugins=[WholeFileCheckpointIO()],
-        callbacks=[Diary(folder), LastCheckpoint(folder, every_s=1e9)],
+        callbacks=[*more, Diary(folder), LastCheckpoint(folder, every_s=1e9)],
     )
     given = {"root": str(sessions_dir), "role": "all", "batch_size": 8} | (data or {})
     trainer.fit(make(), SessionDataModule(**given), ckpt_path=folder / "last.ckpt" if from_last else None)

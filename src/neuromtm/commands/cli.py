@@ -17,6 +17,7 @@ from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from neuromtm.callbacks.activity import ActivityTasks
+from neuromtm.callbacks.averaging import AveragedWeights
 from neuromtm.callbacks.behavior import BehaviorReadout
 from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, ValidatesLastEpoch
 from neuromtm.callbacks.connectivity import RegionConnectivity
@@ -142,6 +143,13 @@ class NeuromtmCLI(LightningCLI):
             default=60.0,
             help="On several ranks: seconds without a sign of life after which a rank is lost and the run ends.",
         )
+        parser.add_argument(
+            "--ema_decay",
+            type=float | None,
+            default=None,
+            help="Average the weights over the steps of a training with this decay, e.g. 0.999; checkpoints and "
+            "validations then have the averages. By default nothing is averaged.",
+        )
         if not self._decodes:
             parser.add_lightning_class_args(ActivityTasks, "activity")
             parser.add_lightning_class_args(BehaviorReadout, "behavior")
@@ -210,6 +218,7 @@ class NeuromtmCLI(LightningCLI):
             kwargs["logger"] = EventsOnly(run_dir, name="", version="")
         kwargs["plugins"] = [*_listed(options["plugins"]), WholeFileCheckpointIO()]
         callbacks = [
+            AveragedWeights(self._get(self.config_init, "ema_decay")),  # first, so that others see the averages
             *_listed(options["callbacks"]),
             *self._further_callbacks,
             RunConfig(self._parser(self.subcommand), self.config[self._command]),
