@@ -44,6 +44,7 @@ def test_a_pretraining_leaves_its_configuration_checkpoints_and_curves(pretraine
     assert sorted(path.name for path in pretrained.iterdir() if "events" not in path.name) == [
         "checkpoints",
         "config.yaml",
+        "provenance.json",
     ]
     assert {path.name for path in (pretrained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     tags = scalars(pretrained)

@@ -12,6 +12,7 @@ from neuromtm.data.manifest import Role
 from neuromtm.evaluation.references import BASELINE_FILE
 from neuromtm.evaluation.results import METRICS_FILE, write_results
 from neuromtm.files import keep_previous, write_whole
+from neuromtm.provenance import add_start, describe_start
 from neuromtm.report.tables import print_comparison
 
 
@@ -76,4 +77,5 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     write_whole(options.out / BASELINE_FILE, baseline_text(options.kind, data, scores))
     metrics = write_results(options.out, [one.session for one in scores], [one.neurons for one in scores])
     print_comparison({options.kind: metrics})
+    add_start(options.out, describe_start(["baseline", *arguments], data=options.data, seed=None))
     print(f"Results: {options.out / METRICS_FILE}")

@@ -11,6 +11,7 @@ from neuromtm.evaluation.references import CEILING_FILE, ceiling_text
 from neuromtm.evaluation.results import METRICS_FILE, write_results
 from neuromtm.evaluation.truth import ceiling
 from neuromtm.files import keep_previous, write_whole
+from neuromtm.provenance import add_start, describe_start
 from neuromtm.report.tables import print_comparison
 
 
@@ -41,4 +42,5 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         behavior_text(decoded) if decoded else None,
     )
     print_comparison({"ceiling": metrics})
+    add_start(options.out, describe_start(["ceiling", *arguments], data=options.data, seed=None))
     print(f"Results: {options.out / METRICS_FILE}")

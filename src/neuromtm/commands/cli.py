@@ -26,6 +26,7 @@ from neuromtm.callbacks.hparams import HParams
 from neuromtm.callbacks.multimodal import EncodingAndDecoding
 from neuromtm.callbacks.plots import TaskPlots
 from neuromtm.callbacks.progress import RunProgress
+from neuromtm.callbacks.provenance import Provenance
 from neuromtm.callbacks.ranks import WatchRanks
 from neuromtm.callbacks.run_files import ActivityResults, EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.stopping import StopBetweenSteps
@@ -84,7 +85,7 @@ class NeuromtmCLI(LightningCLI):
         self._resumes_from: str | None = None
         self._further_callbacks = callbacks
         given = with_shipped_recipes(sys.argv[1:] if args is None else args)
-        self._decodes = names_a_target(given)
+        self._given, self._decodes = given, names_a_target(given)
         super().__init__(
             BehaviorDecoding if self._decodes else MaskedModeling,
             SessionDataModule,
@@ -222,6 +223,7 @@ class NeuromtmCLI(LightningCLI):
             *_listed(options["callbacks"]),
             *self._further_callbacks,
             RunConfig(self._parser(self.subcommand), self.config[self._command]),
+            Provenance(self._given, seed=self._get(self.config_init, "seed_everything")),
             Throughput(),
             ValidatesLastEpoch(),
         ]
