@@ -145,3 +145,24 @@ def test_the_loader_and_synthetic_sessions(benchmark, tmp_path, monkeypatch, cap
     rows = capsys.readouterr().out.splitlines()
     assert next(row.split("|")[1].strip() for row in rows if "1/" in row) == "gather in memory"
     assert any("`cache: none`" in row for row in rows)
+
+
+def test_the_plan_counts_weights_and_traffic_as_by_hand(benchmark, monkeypatch, capsys):
+    plan = benchmark("plan")
+    weights = plan.count_weights(NDT1(width=8, n_layers=1, n_heads=2, mlp_width=8, max_bins=8), n_neurons=5)
+    assert weights.of_session > 2 * 5 * 8  # read-in and read-out
+    assert weights.of(3) == weights.shared + 3 * weights.of_session
+    assert plan.sessions_used(10, each_rank=10, n_ranks=3) == 10
+    assert plan.sessions_used(4, each_rank=2, n_ranks=2) == pytest.approx(3)  # either rank leaves out half
+    assert plan.bytes_a_step(weights, 2) == 4 * weights.of(2)
+    assert plan.exchange_s(1e9, n_ranks=2, gb_per_s=1) == pytest.approx(1)
+    assert plan.exchange_s(1e9, n_ranks=1, gb_per_s=1) == 0
+    speed = {10: 100.0, 1000: 400.0}
+    assert [plan.trials_per_s(speed, batch) for batch in (5, 10, 100, 1000, 5000)] == pytest.approx(
+        [50, 100, 200, 400, 400]
+    )
+    monkeypatch.setattr(sys, "argv", ["plan.py", "--sessions", "34", "--gpus", "1", "8"])
+    plan.main()
+    printed = capsys.readouterr().out
+    assert "NDT1: 10,847,232 shared weights" in printed
+    assert "| 34 | 8 | 272 | 6,250 | 34 |" in printed
