@@ -11,8 +11,11 @@ from neuromtm.decoding.selection import behavior_text
 from neuromtm.evaluation.connectivity import Pair, connectivity_text, mean_text
 from neuromtm.evaluation.pairing import pair
 from neuromtm.evaluation.results import read_neurons, read_regions, write_results
+from neuromtm.evaluation.scaling import Score
 from neuromtm.evaluation.scores import SessionScores
+from neuromtm.evaluation.sweep import Entry
 from neuromtm.files import read_table, write_whole
+from neuromtm.report.scaling import Row, Seen, curves_text, scaling_text
 from neuromtm.report.tables import paired_text
 from tests.decoding.test_selection import decoded, draw
 from tests.evaluation.test_pairing import of_sessions
@@ -33,9 +36,29 @@ def write_every_table(folder, name):
         "connectivity_mean.csv": mean_text(pairs),
         "decoding.csv": decoded_text(name, {name: scores}),
         "comparison.csv": paired_text({("base", name): pair(of_sessions([0.2]), of_sessions([0.1]))}),
+        "scaling.csv": scaling_text([of_objective(name)]),
+        "curves.csv": curves_text({(name, "co_smoothing_bps"): "only 1 different value"}, "sessions"),
     }
     for file, text in texts.items():
         write_whole(folder / file, text)
+
+
+def of_objective(name):
+    """A row of a sweep with that objective."""
+    entry = Entry(
+        stage="finetune",
+        objective=name,
+        n_sessions=1,
+        run=of_sessions([0.1]),
+        seeds={},
+        n_seeds=1,
+        animals=("Ann",),
+        of_session={"s": "Ann"},
+        absent=(),
+        pretrained=(),
+    )
+    score = Score(mean=-0.5, interval=None, over=None, n_seeds=1, deviation=None)
+    return Row(entry=entry, seen=Seen(), scores={"co_smoothing_bps": score}, gains={})
 
 
 TEXT_COLUMNS = {
@@ -46,6 +69,8 @@ TEXT_COLUMNS = {
     "connectivity_mean.csv": {"source"},
     "decoding.csv": {"eid", "target"},
     "comparison.csv": {"run"},
+    "scaling.csv": {"objective"},
+    "curves.csv": {"objective"},
 }
 """table -> its columns that hold names"""
 
