@@ -13,7 +13,7 @@ from neuromtm.commands.search_space import Between, Choices, read_space, space_f
 from neuromtm.errors import ConfigError
 from neuromtm.files import read_table
 from neuromtm.training.stopping import StopSignals
-from tests.running import neuromtm, pretrain, refusal
+from tests.running import neuromtm, pretrain, refusal, scalars
 
 optuna = pytest.importorskip("optuna")
 
@@ -103,7 +103,7 @@ def test_a_search_trains_its_trials_and_goes_on_later(root, sessions_dir, space,
     folder = tmp_path / "search"
     options = fit_options(root, sessions_dir)
     neuromtm("search", folder, "--space", space, "--n_trials", 2, *options)
-    first = read_table(folder / "search.csv", needs=["trial", "state", "val/loss", "model.lr", "reason"])
+    first = read_table(folder / "search.csv", needs=["trial", "state", "metric", "score", "model.lr", "reason"])
     assert [row["state"] for row in first] == ["complete"] * 2
     assert len({row["model.lr"] for row in first}) == 2
     for row in first:
@@ -115,9 +115,21 @@ def test_a_search_trains_its_trials_and_goes_on_later(root, sessions_dir, space,
     capsys.readouterr()
     later = read_table(folder / "search.csv")
     assert [row["state"] for row in later] == ["complete"] * 3
-    losses = [float(row["val/loss"]) for row in later]
+    losses = [float(row["score"]) for row in later]
     assert losses == sorted(losses)
     assert "another space or with other options" in refusal(capsys, "search", folder, *options, "--model.lr=1")
+
+
+def test_a_search_for_bits_per_spike_puts_the_highest_first(root, sessions_dir, space, tmp_path, capsys):
+    folder = tmp_path / "search"
+    options = fit_options(root, sessions_dir, "--best_by=val/bits_per_spike")
+    neuromtm("search", folder, "--space", space, "--n_trials", 2, *options)
+    rows = read_table(folder / "search.csv")
+    assert {row["metric"] for row in rows} == {"val/bits_per_spike"}
+    first, second = (float(row["score"]) for row in rows)
+    assert first > second
+    run_dir = folder / f"trial-{int(rows[0]['trial']):04d}"
+    assert max(scalars(run_dir)["val/bits_per_spike"]) == pytest.approx(first, rel=1e-4)
 
 
 def test_a_trial_that_fails_ends_alone(root, sessions_dir, tmp_path, capsys):
@@ -249,12 +261,12 @@ def test_a_pruned_training_ends_at_that_validation(root, sessions_dir, tmp_path)
     pruning = Pruning(Prunes(after=2))
     options = [str(option) for option in pretrain(root, sessions_dir, "--trainer.max_epochs=5", "--model.lr=0.01")[1:]]
     with StopSignals() as signals:
-        loss = trained(options, tmp_path / "run", signals=signals, callbacks=[pruning])
+        score = trained(options, tmp_path / "run", signals=signals, callbacks=[pruning])
     reports = pruning.trial.reports
     assert pruning.pruned
     assert len(reports) == 2
     assert reports[0][0] < reports[1][0]
-    assert loss == pytest.approx(min(value for _, value in reports))
+    assert score == ("val/loss", pytest.approx(min(value for _, value in reports)))
 
 
 # ---- refusals ----

@@ -2,27 +2,45 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import lightning
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 
 from neuromtm.training.continuation import ENDED_EARLY
 
+Criterion = Literal["val/loss", "val/bits_per_spike"]
+"""what says which checkpoint is the best"""
+MODES: dict[Criterion, str] = {"val/loss": "min", "val/bits_per_spike": "max"}
+
+
+class Score(NamedTuple):
+    """How good a training is: the value of its best checkpoint."""
+
+    metric: Criterion
+    value: float
+
+    @property
+    def cost(self) -> float:
+        """The value, with the sign changed if more is better."""
+        return self.value if MODES[self.metric] == "min" else -self.value
+
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt`, the checkpoint of the least validation loss.
+    """Keeps `best.ckpt`, the checkpoint that is best in validation.
 
     Args:
         folder: folder of the checkpoints.
+        by: what is compared: the least loss, or the most bits per spike of what the validation masks hide.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, by: Criterion = "val/loss"):
+        self.by: Criterion = by
         super().__init__(
             dirpath=folder,
             filename="best",
-            monitor="val/loss",
-            mode="min",
+            monitor=by,
+            mode=MODES[by],
             enable_version_counter=False,
             # right after a validation, so that a `last.ckpt` written then knows the best one
             save_on_train_epoch_end=False,

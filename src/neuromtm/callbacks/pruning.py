@@ -4,6 +4,8 @@ from typing import Protocol
 
 import lightning
 
+from neuromtm.callbacks.checkpoints import BestCheckpoint, Score
+
 
 class Trial(Protocol):
     """What this needs of an Optuna trial."""
@@ -14,7 +16,9 @@ class Trial(Protocol):
 
 
 class Pruning(lightning.Callback):
-    """Reports `val/loss` after each validation, and ends the training if the search prunes it.
+    """Reports the score of each validation, and ends the training if the search prunes it.
+
+    It reports a cost, which is the less the better, of what says which checkpoint is the best.
 
     Args:
         trial: the trial of the search that this training is.
@@ -28,6 +32,9 @@ class Pruning(lightning.Callback):
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        self.trial.report(float(trainer.callback_metrics["val/loss"]), trainer.global_step)
+        best = trainer.checkpoint_callback
+        assert isinstance(best, BestCheckpoint)  # the first of them
+        score = Score(best.by, float(trainer.callback_metrics[best.by]))
+        self.trial.report(score.cost, trainer.global_step)
         if self.trial.should_prune():
             self.pruned = trainer.should_stop = True

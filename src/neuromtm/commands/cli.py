@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.averaging import AveragedWeights
 from neuromtm.callbacks.behavior import BehaviorReadout
-from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, ValidatesLastEpoch
+from neuromtm.callbacks.checkpoints import BestCheckpoint, Criterion, LastCheckpoint, Score, ValidatesLastEpoch
 from neuromtm.callbacks.connectivity import RegionConnectivity
 from neuromtm.callbacks.decoding import DecodingResults
 from neuromtm.callbacks.hparams import HParams
@@ -152,6 +152,13 @@ class NeuromtmCLI(LightningCLI):
             "validations then have the averages. By default nothing is averaged.",
         )
         if not self._decodes:
+            parser.add_argument(
+                "--best_by",
+                type=Criterion,
+                default="val/loss",
+                help="What best.ckpt is best in: the validation loss, where neurons that fire a lot count most, or the "
+                "bits per spike of the same entries, where each neuron counts the same, as in a test.",
+            )
             parser.add_lightning_class_args(ActivityTasks, "activity")
             parser.add_lightning_class_args(BehaviorReadout, "behavior")
             parser.add_lightning_class_args(TaskPlots, "figures")
@@ -233,7 +240,8 @@ class NeuromtmCLI(LightningCLI):
         if options["enable_checkpointing"] is not False:
             every_s = 60 * self._get(self.config_init, "checkpoint_every_n_minutes")
             last = LastCheckpoint(run_dir / "checkpoints", every_s=every_s)
-            callbacks += [BestCheckpoint(run_dir / "checkpoints"), last]
+            best_by = "val/loss" if self._decodes else self._get(self.config_init, "best_by")
+            callbacks += [BestCheckpoint(run_dir / "checkpoints", by=best_by), last]
         self._stop = StopBetweenSteps(self._signals, last)
         callbacks += [self._stop, WatchRanks(timeout_s=self._get(self.config_init, "rank_timeout_s"))]
         if options["logger"] is not False and not options["fast_dev_run"]:
@@ -283,8 +291,8 @@ class NeuromtmCLI(LightningCLI):
 
 def trained(
     arguments: Sequence[str], run_dir: Path, *, signals: StopSignals, callbacks: Sequence[Callback] = ()
-) -> float:
-    """Carry out `fit` on one device, and return the least validation loss of the whole training.
+) -> Score:
+    """Carry out `fit` on one device, and return the score of its best checkpoint.
 
     A training that was begun in the folder goes on, and nothing is done for one that has ended.
 
@@ -305,7 +313,8 @@ def trained(
     last = newest_checkpoint(run_dir)
     assert last is not None  # it is written at the end
     states = load_checkpoint(last)["callbacks"]
-    return float(next(state["best_model_score"] for state in states.values() if "best_model_score" in state))
+    best = next(state for name, state in states.items() if name.startswith(BestCheckpoint.__name__))
+    return Score(best["monitor"], float(best["best_model_score"]))
 
 
 def names_a_target(arguments: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     import optuna
 
 SETTINGS_FILE, JOURNAL_FILE, TABLE_FILE = "search.json", "journal.log", "search.csv"
-OWNER, REASON = "owner", "reason"  # what a trial keeps in the journal beside its values
+OWNER, REASON, METRIC, SCORE = (
+    "owner",
+    "reason",
+    "metric",
+    "score",
+)  # what a trial keeps in the journal beside its values
 NOT_CHOSEN = ("--run_dir", "--ckpt_path", "--auto_resume")
 
 
@@ -220,7 +226,7 @@ def _train(study: "optuna.Study", trial: "optuna.Trial", folder: Path, settings:
     print(f"trial {trial.number}: {' '.join(chosen)}", flush=True)
     try:
         with StopSignals() as signals:
-            loss = trained([*settings.fit, *chosen], run_dir, signals=signals, callbacks=[pruning])
+            score = trained([*settings.fit, *chosen], run_dir, signals=signals, callbacks=[pruning])
     except Stopped as stopped:  # the trial stays begun: this task goes on with it, or another process takes it over
         end_stopped(stopped, "search")
     except Exception as error:
@@ -232,12 +238,14 @@ def _train(study: "optuna.Study", trial: "optuna.Trial", folder: Path, settings:
         study.tell(trial, state=TrialState.FAIL)
         print(f"trial {trial.number}: failed. {reason}", flush=True)
         return False
+    trial.set_user_attr(METRIC, score.metric)
+    trial.set_user_attr(SCORE, score.value)
     if pruning.pruned:
         study.tell(trial, state=TrialState.PRUNED)
-        print(f"trial {trial.number}: ended early, val/loss {loss:.5g}", flush=True)
     else:
-        study.tell(trial, loss)
-        print(f"trial {trial.number}: val/loss {loss:.5g}", flush=True)
+        study.tell(trial, score.cost)
+    ended = " (ended early)" if pruning.pruned else ""
+    print(f"trial {trial.number}: {score.metric} {score.value:.5g}{ended}", flush=True)
     return True
 
 
@@ -257,15 +265,24 @@ def _write_table(study: "optuna.Study", folder: Path, space: Space) -> None:
         TrialState.RUNNING: "running",
         TrialState.WAITING: "waiting",
     }
-    rows = []
-    for trial in study.get_trials():
-        scored = (
-            trial.value if trial.state == TrialState.COMPLETE else min(trial.intermediate_values.values(), default=None)
+    trials = sorted(study.get_trials(), key=_cost)
+    rows = [
+        (
+            trial.number,
+            said[trial.state],
+            trial.user_attrs.get(METRIC),
+            trial.user_attrs.get(SCORE),
+            *(trial.params.get(name) for name in space),
+            trial.user_attrs.get(REASON),
         )
-        own = [trial.params.get(name) for name in space]
-        rows.append((trial.number, said[trial.state], scored, *own, trial.user_attrs.get(REASON)))
-    rows.sort(key=lambda row: (row[1] != "complete", row[2] is None, row[2] or 0.0))
-    write_whole(folder / TABLE_FILE, table_text(("trial", "state", "val/loss", *space, "reason"), rows))
+        for trial in trials
+    ]
+    write_whole(folder / TABLE_FILE, table_text(("trial", "state", "metric", "score", *space, "reason"), rows))
+
+
+def _cost(trial: "optuna.trial.FrozenTrial") -> float:
+    """What a complete trial costs; infinite for others."""
+    return math.inf if trial.value is None else trial.value
 
 
 def _say_the_best(study: "optuna.Study", folder: Path) -> None:
@@ -273,8 +290,8 @@ def _say_the_best(study: "optuna.Study", folder: Path) -> None:
 
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     if complete:
-        best = min(complete, key=lambda trial: trial.value if trial.value is not None else float("inf"))
-        chosen = " ".join(f"--{name} {_written(value)}" for name, value in best.params.items())
-        print(f"Best of {len(complete)} complete trials: {_run_dir(folder, best.number)}, val/loss {best.value:.5g}")
-        print(f"  {chosen}")
+        best = min(complete, key=_cost)
+        score = f"{best.user_attrs[METRIC]} {best.user_attrs[SCORE]:.5g}"
+        print(f"Best of {len(complete)} complete trials: {_run_dir(folder, best.number)}, {score}")
+        print("  " + " ".join(f"--{name} {_written(value)}" for name, value in best.params.items()))
     print(f"Trials: {folder / TABLE_FILE}")

@@ -74,12 +74,14 @@ class MaskedModeling(StitchedModule):
         self.loss_per = loss_per
         self._weights: dict[str, float] | None = None  # of each session's cost
         self.val_losses = nn.ModuleDict({scheme: MeanCost() for scheme in SCHEMES})
+        self.val_bits = nn.ModuleDict({scheme: MeanCost() for scheme in SCHEMES})
+        self._mean_counts: dict[str, Tensor] = {}  # on the device
 
         self._fixed: FixedMasks | None = None
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        self._fixed = None  # the data may be others
+        self._fixed, self._mean_counts = None, {}  # the data may be others
         if stage == "fit" and self.loss_per == "spike":
             data = self._data()
             self._weights = {eid: 1 / data.mean_counts(eid).mean().item() for eid in data.sessions}
@@ -123,26 +125,40 @@ class MaskedModeling(StitchedModule):
             trials = data.headers[group.eid].splits["val"]
             with_behavior = self._have_behavior([group])
             self._fixed.add(data.sessions[group.eid], trials, n_bins=data.n_bins, with_behavior=with_behavior)
-            weight = self.known_objective.behavior_weight
+            if group.eid not in self._mean_counts:
+                self._mean_counts[group.eid] = data.mean_counts(group.eid).to(self.device)
             for scheme, masked in self._fixed.of(group).items():
-                cost = masked_cost(self.built_model, [group], [masked], scheme, behavior_weight=weight)
-                self._val_loss(scheme).update(cost.total, cost.n_targets)
-
-    def _val_loss(self, scheme: Scheme) -> MeanCost:
-        return cast(MeanCost, self.val_losses[scheme])
+                cost = masked_cost(
+                    self.built_model,
+                    [group],
+                    [masked],
+                    scheme,
+                    behavior_weight=self.known_objective.behavior_weight,
+                    mean_counts=self._mean_counts,
+                )
+                cast(MeanCost, self.val_losses[scheme]).update(cost.total, cost.n_targets)
+                if cost.bits is not None:
+                    cast(MeanCost, self.val_bits[scheme]).update(-cost.bits, cost.n_targets)
 
     def on_validation_epoch_end(self) -> None:
-        losses = {}
-        for scheme in self.known_objective.schemes:
-            metric = self._val_loss(scheme)
-            loss = metric.compute()
-            metric.reset()
-            if not loss.isnan():  # NaN if no session allows the scheme
-                losses[f"val/loss/{scheme}"] = loss
+        losses, bits = self._means(self.val_losses), self._means(self.val_bits)
         # already the same on every rank; `sync_dist` keeps Lightning from a warning
-        self.log_dict(losses, sync_dist=True)
+        self.log_dict({f"val/loss/{scheme}": loss for scheme, loss in losses.items()}, sync_dist=True)
         if losses:
             self.log("val/loss", torch.stack(list(losses.values())).mean(), prog_bar=True, sync_dist=True)
+        if bits:
+            self.log("val/bits_per_spike", -torch.stack(list(bits.values())).mean(), sync_dist=True)
+
+    def _means(self, metrics: nn.ModuleDict) -> dict[Scheme, Tensor]:
+        """Scheme -> mean of a validation, of the schemes that a session allows; the metrics begin anew."""
+        means = {}
+        for scheme in self.known_objective.schemes:
+            metric = cast(MeanCost, metrics[scheme])
+            mean = metric.compute()
+            metric.reset()
+            if not mean.isnan():
+                means[scheme] = mean
+        return means
 
     # ---- test and prediction: the callbacks score, draw and write
 
