@@ -80,3 +80,15 @@ def test_the_end_of_a_training_is_always_validated(root, sessions_dir, tmp_path,
     lines = (tmp_path / "steps-0.txt").read_text().splitlines()
     assert [int(line.split()[1]) for line in lines if line.startswith("validation")] == validated
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == validated[-1]
+
+
+@pytest.mark.parametrize(("by", "choose"), [("val/loss", min), ("val/bits_per_spike", max)])
+def test_the_best_checkpoint_is_best_in_what_is_asked_for(root, sessions_dir, tmp_path, by, choose):
+    epochs = ("--trainer.max_epochs=6", "--model.lr=0.02", f"--best_by={by}")
+    neuromtm(*pretrain(root, sessions_dir, "--run_dir", tmp_path, *epochs))
+    best = load_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
+    (state,) = (state for name, state in best["callbacks"].items() if name.startswith("BestCheckpoint"))
+    scores = scalars(tmp_path)[by]
+    assert len(set(scores)) == 6
+    assert float(state["best_model_score"]) == pytest.approx(choose(scores))
+    assert best["epoch"] == scores.index(choose(scores))

@@ -131,6 +131,19 @@ def test_the_kl_of_lfads_is_in_the_loss_and_above_zero():
 # ---- validation
 
 
+def bits_by_hand(log_rates, counts, target, mean_counts):
+    """Sum over the targets of log2 of the likelihoods' ratio, model to mean count, over the neuron's mean count."""
+    total = 0.0
+    for trial, bin_, neuron in target.expand(counts.shape).nonzero().tolist():
+        rate, spikes = log_rates[trial, bin_, neuron].double().exp(), counts[trial, bin_, neuron].double()
+        average = mean_counts[neuron].double()
+        ratio = torch.distributions.Poisson(rate).log_prob(spikes) - torch.distributions.Poisson(average).log_prob(
+            spikes
+        )
+        total += float(ratio / math.log(2) / max(average, 0.01))
+    return total
+
+
 class Losses(lightning.Callback):
     """Sets random weights before each validation, and writes down its losses."""
 
@@ -143,7 +156,8 @@ class Losses(lightning.Callback):
 
     def on_validation_end(self, trainer, pl_module):
         losses = trainer.callback_metrics.items()
-        self.found.append({name: value.item() for name, value in losses if name.startswith("val/loss")})
+        names = ("val/loss", "val/bits_per_spike")
+        self.found.append({name: value.item() for name, value in losses if name.startswith(names)})
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +199,7 @@ def test_the_loss_of_a_scheme_is_the_mean_over_the_targets_of_all_validation_tri
     module.eval()
     objective = module.known_objective
     fixed = FixedMasks(objective, seed=module.seed, device=torch.device("cpu"))
-    sums = {scheme: [0.0, 0] for scheme in objective.schemes}
+    sums, bits = {scheme: [0.0, 0] for scheme in objective.schemes}, dict.fromkeys(objective.schemes, 0.0)
     for eid, session in data.sessions.items():
         fixed.add(session, data.headers[eid].splits["val"], n_bins=data.n_bins)
         for group in data.groups(eid, "val"):
@@ -198,5 +212,8 @@ def test_the_loss_of_a_scheme_is_the_mean_over_the_targets_of_all_validation_tri
                     total, n = cost_by_hand(log_rates, [alone], [masked.target])
                     sums[scheme][0] += total
                     sums[scheme][1] += n
+                    bits[scheme] += bits_by_hand(log_rates[0], alone.counts, masked.target, data.mean_counts(eid))
     for scheme, (total, n) in sums.items():
         assert found[-1][f"val/loss/{scheme}"] == pytest.approx(total / n, rel=1e-5)
+    bits_per_spike = mean(bits[scheme] / n for scheme, (_, n) in sums.items())
+    assert found[-1]["val/bits_per_spike"] == pytest.approx(bits_per_spike, rel=1e-5)
