@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Literal
 
@@ -38,8 +39,8 @@ class SignalAt(lightning.Callback):
     Args:
         signal: name, e.g. `SIGTERM`.
         step: after so many steps.
-        during: in the next step, in a validation or in a test. In a step, the gradients are there and the weights
-            have not moved yet.
+        during: when the training starts, in the next step, in a validation, or in a test or a prediction. In a step,
+            the gradients are there and the weights have not moved yet.
         rank: the process that does it.
         to_all: whether the signal is sent to the whole process group.
     """
@@ -49,7 +50,7 @@ class SignalAt(lightning.Callback):
         *,
         signal: str,
         step: int,
-        during: Literal["setup", "step", "validation", "test"] = "step",
+        during: Literal["start", "step", "validation", "test"] = "step",
         rank: int = 0,
         to_all: bool = False,
     ):
@@ -57,11 +58,14 @@ class SignalAt(lightning.Callback):
 
     def _send(self, trainer: lightning.Trainer, during: str) -> None:
         if during == self.during and trainer.global_step == self.step and trainer.global_rank == self.rank:
-            number = signal.Signals[self.signal]
-            os.killpg(0, number) if self.to_all else os.kill(os.getpid(), number)
+            if self.to_all:  # by another process: a worker of a loader obeys this one
+                kill = ["kill", "-s", self.signal.removeprefix("SIG"), "--", f"-{os.getpgrp()}"]
+                subprocess.run(kill, check=True, start_new_session=True)
+            else:
+                os.kill(os.getpid(), signal.Signals[self.signal])
 
-    def on_fit_start(self, trainer, pl_module):
-        self._send(trainer, "setup")
+    def on_train_start(self, trainer, pl_module):
+        self._send(trainer, "start")
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         self._send(trainer, "step")
@@ -72,3 +76,5 @@ class SignalAt(lightning.Callback):
 
     def on_test_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
         self._send(trainer, "test")
+
+    on_predict_batch_start = on_test_batch_start

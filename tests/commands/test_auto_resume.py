@@ -75,7 +75,8 @@ def test_a_signal_in_the_last_step_leaves_a_finished_training(command, tmp_path,
     assert "neuromtm: SIGTERM: step 18 is done and kept in" in capsys.readouterr().err
     neuromtm(*command, "--auto_resume", "true")
     assert load_checkpoint(last(tmp_path))["global_step"] == N_STEPS
-    neuromtm(*command, "--auto_resume", "true")
+    with caplog.at_level("INFO"):
+        neuromtm(*command, "--auto_resume", "true")
     assert "the training is finished" in caplog.text
 
 
@@ -87,7 +88,7 @@ def test_a_training_given_up_in_its_last_validation_validates_when_it_goes_on(co
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(command, tmp_path):
-    config = callbacks(tmp_path, signal_at(0, "SIGTERM", during="setup"))
+    config = callbacks(tmp_path, signal_at(0, "SIGTERM", during="start"))
     with pytest.raises(SystemExit) as ended:
         neuromtm(*command, "--config", config)
     assert ended.value.code == STOPPED
@@ -122,15 +123,16 @@ def test_a_damaged_checkpoint_is_no_reason_to_begin_anew(capsys, command, tmp_pa
     assert "not a readable checkpoint" in refusal(capsys, *command, "--auto_resume", "true")
 
 
-def test_a_test_that_a_signal_ends_leaves_nothing_half_written(pretrained, tmp_path, capsys):
-    test = ("test", "--config", pretrained / "config.yaml", "--ckpt_path", pretrained / "checkpoints" / "best.ckpt")
-    config = callbacks(tmp_path, signal_at(6, "SIGTERM", during="test"))
+@pytest.mark.parametrize("scoring", ["test", "predict"])
+def test_a_test_that_a_signal_ends_leaves_nothing_half_written(pretrained, tmp_path, capsys, scoring):
+    run = ("--config", pretrained / "config.yaml", "--ckpt_path", pretrained / "checkpoints" / "best.ckpt")
+    config = callbacks(tmp_path, signal_at(0, "SIGTERM", during="test"))
     with pytest.raises(SystemExit) as ended:
-        neuromtm(*test, "--run_dir", tmp_path / "run", "--config", config)
+        neuromtm(scoring, *run, "--run_dir", tmp_path / "run", "--config", config)
     assert ended.value.code == STOPPED
-    assert "test is not done, and nothing is half written" in capsys.readouterr().err
+    assert f"{scoring} is not done, and nothing is half written" in capsys.readouterr().err
     written = {path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith("events.")}
-    assert written == {"config.test.yaml"}
+    assert written == {f"config.{scoring}.yaml"}
 
 
 # ---- Slurm

@@ -6,6 +6,7 @@ from itertools import pairwise
 import lightning
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
 from neuromtm.callbacks.checkpoints import LastCheckpoint
@@ -223,3 +224,11 @@ def test_an_optimiser_with_two_groups_of_other_weights_is_refused(sessions_dir, 
     torch.save(saved, tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError, match=r"not of the weights of this model.*model.pretrained"):
         train(sessions_dir, tmp_path, from_last=True, max_epochs=2)
+
+
+def test_early_stopping_goes_on_after_a_validation(sessions_dir, tmp_path):
+    early = lambda: EarlyStopping("val/loss", patience=9)  # noqa: E731
+    whole, _ = train(sessions_dir, tmp_path / "whole", early())
+    first, _ = train(sessions_dir, tmp_path / "stopped", early(), Stop(at_epoch=1), every_s=1e9)
+    rest, _ = train(sessions_dir, tmp_path / "stopped", early(), from_last=True, every_s=1e9)
+    assert [*first, *rest] == whole

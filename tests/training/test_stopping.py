@@ -1,6 +1,7 @@
 """A training that is asked to end does so between two steps, whatever it was doing, and goes on as if it had not."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,11 +11,11 @@ import lightning
 import pytest
 import torch
 
-from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, ValidatesLastEpoch
 from neuromtm.callbacks.stopping import StopBetweenSteps
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
-from neuromtm.training.lightning_habits import leave_signals_alone
+from neuromtm.training.lightning_habits import end_epochs_once, leave_signals_alone
 from neuromtm.training.masked_modeling import MaskedModeling
 from neuromtm.training.stopping import TOGETHER_S, Stopped, StopSignals
 from tests.interrupted import Diary, SignalAt
@@ -53,6 +54,7 @@ def train(data_dir, folder, *callbacks, goes_on=False, max_epochs=2, **options):
         callbacks=[
             Diary(folder=str(folder)),
             *callbacks,
+            ValidatesLastEpoch(),
             BestCheckpoint(folder),
             last,
             StopBetweenSteps(signals, last),
@@ -60,6 +62,7 @@ def train(data_dir, folder, *callbacks, goes_on=False, max_epochs=2, **options):
         **options,
     )
     leave_signals_alone(trainer)
+    end_epochs_once(trainer)
     stopped, data = False, SessionDataModule(root=str(data_dir), eval_batch_size=4)
     with signals:
         try:
@@ -90,24 +93,54 @@ def whole(request, sessions_dir, tmp_path_factory):
 
 
 def moments(diary):
-    """Steps in which a signal may come, and validations, of an uninterrupted training."""
+    """Moments of an uninterrupted training at which a signal may come: around every validation, and at random."""
     steps = sorted({int(line.split()[1]) for line in diary if line.startswith("step")})
     validated = [int(line.split()[1]) for line in diary if line.startswith("validation")]
-    yield from (SignalAt(signal="SIGTERM", step=step - 1) for step in steps)
-    yield from (SignalAt(signal="SIGTERM", step=step, during="validation") for step in validated)
-    yield from (ValidationEnds(step) for step in validated)
+    chosen = {*validated[-1:], N_BATCHES, *random.sample(steps, 3)} & set(steps)
+    yield from (SignalAt(signal="SIGTERM", step=step - 1) for step in chosen)
+    yield SignalAt(signal="SIGTERM", step=random.choice(validated), during="validation")
+    yield ValidationEnds(random.choice(validated))
 
 
 def test_a_training_that_is_asked_to_end_at_any_moment_goes_on_as_if_it_had_not(sessions_dir, tmp_path, whole):
     options, diary, weights = whole
+    n_steps = max(int(line.split()[1]) for line in diary)
     for number, moment in enumerate(moments(diary)):
         folder = tmp_path / str(number)
         first, _, stopped = train(sessions_dir, folder, moment, **options)
-        assert len(first) < len(diary) or not stopped
-        assert len([line for line in first if line.startswith("step")]) > moment.step - 1  # it finished the step
+        done = max(int(line.split()[1]) for line in first)
+        asked_in = moment.step + (isinstance(moment, SignalAt) and moment.during == "step")
+        assert done == asked_in  # the step is finished, and no other one is begun
+        assert stopped or done == n_steps
         rest, resumed, _ = train(sessions_dir, folder, goes_on=True, **options)
         assert rest == diary, (type(moment), vars(moment))
         assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+
+
+class Always(lightning.Callback):
+    """Sends a signal in every step, or at the end of every validation."""
+
+    def __init__(self, during):
+        self.during = during
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if self.during == "step":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        if self.during == "validation" and not trainer.sanity_checking:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("during", ["step", "validation"])
+def test_a_training_that_is_asked_to_end_again_and_again_comes_to_the_same_end(sessions_dir, tmp_path, whole, during):
+    options, diary, weights = whole
+    begun, stopped = False, True
+    while stopped:
+        found, resumed, stopped = train(sessions_dir, tmp_path, Always(during), goes_on=begun, **options)
+        begun = True
+    assert found == diary
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
 
 
 # ---- the signals alone

@@ -102,7 +102,7 @@ class LastCheckpoint(Checkpoint):
         self.due = False
         """on several ranks: whether they agreed that the one before is old"""
         self._saved_at_s = 0.0
-        self._saved_step = -1
+        self._saved_step = self._validated_step = -1
 
     @property
     def path(self) -> Path:
@@ -123,16 +123,28 @@ class LastCheckpoint(Checkpoint):
         if self._ends(trainer) or self._is_due(trainer):
             self._save(trainer)
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            # the batch at which a validation was given up counts no longer
+            trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        self._validated_step = trainer.global_step
+        self._saved_step = -1  # what was saved at this step does not know the validation
+        # At the end of an epoch, saving waits for it: early stopping asks for the losses of the validation there, and a
+        # run that went on from here would not have them
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         # an epoch that max_steps or a signal cut short ends here too: it was saved after its last batch
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
+        validated = self._validated_step == trainer.global_step
         processed = trainer.fit_loop.epoch_progress.current.processed  # ty: ignore[missing-attribute]  # Lightning's own
-        if self._ends(trainer) or processed == trainer.max_epochs or self._is_due(trainer):
+        if validated or self._ends(trainer) or processed == trainer.max_epochs or self._is_due(trainer):
             self._save(trainer)
 
     def on_save_checkpoint(self, trainer: lightning.Trainer, pl_module, checkpoint: dict[str, Any]) -> None:

@@ -68,6 +68,8 @@ class StopBetweenSteps(lightning.Callback):
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         self._ask(trainer)
+        if trainer.global_step == trainer.max_steps:
+            return  # it is finished: Lightning would not come back to a training without steps
         if self.agreed and self.last is not None:
             self.last.save_before_validation(trainer)
         self._stop_if_agreed(trainer)
@@ -78,8 +80,7 @@ class StopBetweenSteps(lightning.Callback):
             found = torch.tensor([number, old], dtype=torch.uint8)
             distributed.all_reduce(found, op=distributed.ReduceOp.MAX, group=self._hosts)
             number, old = found.tolist()
-        if number:
-            self.agreed = number
+        self.agreed = number or None
         if self.last is not None:
             self.last.stopping, self.last.due = bool(number), bool(old)
 

@@ -42,7 +42,7 @@ from neuromtm.training.checkpoint_io import WholeFileCheckpointIO, glance_at_che
 from neuromtm.training.continuation import end_of_training
 from neuromtm.training.decoding import BehaviorDecoding
 from neuromtm.training.distributed import SCORING, TRAINING, strategy_for
-from neuromtm.training.lightning_habits import leave_signals_alone, watch_started_ranks
+from neuromtm.training.lightning_habits import end_epochs_once, leave_signals_alone, watch_started_ranks
 from neuromtm.training.masked_modeling import MaskedModeling
 from neuromtm.training.precision import AutoTrainer
 from neuromtm.training.stopping import Stopped, StopSignals
@@ -210,7 +210,7 @@ class NeuromtmCLI(LightningCLI):
             return
         if resumes:
             rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
-            given = None if given == "last" else given
+            given = None if given in ("last", "best") else given  # neither can be there
         elif given in ("last", "best"):
             given = str(_named_checkpoint(given, run_dir))
         self._resumes_from = given
@@ -275,6 +275,7 @@ class NeuromtmCLI(LightningCLI):
             raise ConfigError(f"{what} runs on one device: add --trainer.devices 1 --trainer.num_nodes 1.")
         leave_signals_alone(trainer)
         watch_started_ranks(trainer)
+        end_epochs_once(trainer)
         return trainer
 
     def fit(self, **arguments) -> None:

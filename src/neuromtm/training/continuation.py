@@ -34,7 +34,7 @@ def end_of_training(checkpoint: Mapping[str, Any], *, max_epochs: int | None, ma
     validated = loops["epoch_loop.val_loop.batch_progress"]["total"]
     if validated["processed"] < validated["started"]:  # it was given up
         return None
-    # right after the validation of an epoch, the epoch itself does not count as done
+    # checkpoints of older versions are from before the end of the epoch
     ends_epoch = epochs["processed"] < epochs["started"] and batches["is_last_batch"]
     n_epochs = epochs["processed"] + ends_epoch
     if max_epochs not in (None, -1) and n_epochs >= max_epochs:

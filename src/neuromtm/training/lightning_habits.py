@@ -1,4 +1,4 @@
-"""What Lightning's Trainer does of its own accord under a scheduler, and this program does in another way."""
+"""What Lightning's Trainer does of its own accord, and this program does in another way."""
 
 from collections.abc import Callable
 from typing import Any
@@ -50,5 +50,17 @@ def leave_signals_alone(trainer: Trainer) -> None:
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
 
 
+def end_epochs_once(trainer: Trainer) -> None:
+    """Let a training that `max_steps` limits go on behind an epoch that is done, as one that `max_epochs` limits does.
+
+    Lightning would end that epoch a second time, so that the next one had the number and the batches of another.
+    """
+    trainer.fit_loop._iteration_based_training = _no
+
+
 def _nothing() -> None:
     pass
+
+
+def _no() -> bool:
+    return False
