@@ -62,7 +62,7 @@ done
 check_begun "$STUDY"
 find_states "$STUDY"
 # the parser reads the options of all trials before anything is submitted
-(enter_environment && neuromtm fit "$@" --trainer.accelerator cpu --print_config > /dev/null) ||
+(cd "$ROOT" && enter_environment && neuromtm fit "$@" --trainer.accelerator cpu --print_config > /dev/null) ||
   die "neuromtm fit refuses the options after --."
 if [ -z "$DRY_RUN" ]; then
   [ -e "$STUDY/space.yaml" ] || cp -- "$SPACE" "$STUDY/space.yaml"

@@ -96,7 +96,8 @@ check_options() {
     stage=${STAGE[$run]}
     if [ "$stage" = baseline ] || [ -n "${CONFIG[$stage]-}" ]; then continue; fi
     mapfile -t words <<< "${OPTIONS[$run]}"
-    CONFIG[$stage]=$(enter_environment && neuromtm fit "${words[@]}" --trainer.accelerator cpu --print_config) ||
+    # in the folder that jobs run in
+    CONFIG[$stage]=$(cd "$ROOT" && enter_environment && neuromtm fit "${words[@]}" --trainer.accelerator cpu --print_config) ||
       die "neuromtm fit refuses the options of $run."
   done
 }
@@ -322,5 +323,6 @@ submit_stages() { # SWEEP AT_ONCE RUNS...
   submit_job --job-name=collect --chdir="$ROOT" --output="$sweep/logs/collect-%j.out" "${SBATCH[@]}" \
     "$ROOT/slurm/collect.sbatch" --sweep "$sweep" || return 1
   [ -n "$DRY_RUN" ] || { echo "collect,$ID,logs/collect-$ID.out" >> "$sweep/jobs.csv"; rm -f "$sweep/collected"; }
-  [ -z "$former" ] || [ -n "$DRY_RUN" ] || scancel "$former"
+  # it may have begun in the meantime
+  [ -z "$former" ] || [ -n "$DRY_RUN" ] || scancel "$former" || true
 }

@@ -138,6 +138,7 @@ def test_the_grid_keeps_its_rows_when_it_grows(sweep, slurm):
     (sweep.folder / "pretrain" / "mtm-n1-s0").mkdir(parents=True)
     (sweep.folder / "pretrain" / "mtm-n1-s0" / "ended").touch()
     (slurm / "queue").write_text("101_2|RUNNING|None\n102_2|PENDING|Dependency\n103|PENDING|Dependency\n")
+    write_program(slurm / "scancel", '#!/bin/sh\necho "$@" >> "$STAND_IN/cancelled"; exit 1\n')  # it has just ended
     assert sweep("--sessions", "1,2,3").returncode == 0
     assert (sweep.folder / "grid.csv").read_text().startswith(before)
     pretraining, *others, _ = jobs(slurm)[3:]
