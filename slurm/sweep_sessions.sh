@@ -30,7 +30,8 @@ recipes
                           recipe (early stopping) ends it before; without it the recipe says how many epochs
   --val-every K           with --steps: steps from one validation to the next (default: N / 20 or a little less)
   -- PRETRAIN ...         further options of neuromtm fit, for pretraining and for training from scratch
-  -- FINETUNE ...         after another --: for fine-tuning. After a third one: for training from scratch alone
+  -- FINETUNE ...         after another --: for fine-tuning. After a third one: for training from scratch alone.
+                          Baselines take --data.min_firing_rate_hz and --data.n_train_trials of the fine-tuning
 
 jobs
   --out SWEEP             folder of the sweep
@@ -140,7 +141,7 @@ read_manifest() {
 # ---- the grid, and what each run is given ----
 
 make_grid() {
-  local objective n seed animal run kind name words
+  local objective n seed animal run kind name words value
   local steps=()
   if [ -n "$STEPS" ]; then
     steps=(--trainer.max_steps "$STEPS" --trainer.max_epochs -1 --trainer.check_val_every_n_epoch null)
@@ -178,11 +179,17 @@ make_grid() {
       done
     done
   done
+  # the neurons and trials of the fine-tuned models, with which they are compared
+  words=()
+  for name in min_firing_rate_hz n_train_trials; do
+    value=$(value_of "--data.$name" ${FOR_FINETUNE[@]+"${FOR_FINETUNE[@]}"})
+    [ -z "$value" ] || words+=("--$name" "$value")
+  done
   for kind in ${BASELINES[@]+"${BASELINES[@]}"}; do
     for animal in "${ANIMALS[@]}"; do
       run=baseline/$kind-$animal
       ask "$run" baseline "$kind" 0 0 "$animal" '' -- --data "$DATA" --kind "$kind" --role heldout \
-        --subjects "$animal" --out "$SWEEP/$run"
+        --subjects "$animal" ${words[@]+"${words[@]}"} --out "$SWEEP/$run"
     done
   done
 }

@@ -37,16 +37,6 @@ launch() { # COMMAND...
   srun --kill-on-bad-exit=1 bash -c 'trap "" USR1; exec "$@"' task "$@"
 }
 
-value_of() { # OPTION WORDS...   the last value of an option
-  local option=$1 value='' word previous=''
-  for word in "${@:2}"; do
-    [ "$previous" != "$option" ] || value=$word
-    [[ $word != "$option="* ]] || value=${word#*=}
-    previous=$word
-  done
-  printf '%s' "$value"
-}
-
 # The whole of pretrain.sbatch and finetune.sbatch.
 run_training() { # [--site FILE] OPTIONS... | --sweep SWEEP --stage STAGE [--animal ANIMAL]
   local sweep='' animal='' site='' folder

@@ -44,6 +44,11 @@ read_site() { # FILE
   for key in "${SITE_REQUIRED[@]}"; do
     [ -n "${SITE[$key]-}" ] || die "$file: $key has no value. Add a line such as $key=${SITE_EXAMPLE[$key]}"
   done
+  for key in PRETRAIN_TIME FINETUNE_TIME; do
+    # minutes, or minutes:seconds; a run that is told of its end at its start would be requeued again and again
+    [[ ! ${SITE[$key]} =~ ^0*[0-9](:[0-9]+)?$ ]] || die "$file: $key=${SITE[$key]} is less than ten minutes; a run is told" \
+      "of its end three to four minutes before. Give more, e.g. $key=${SITE_EXAMPLE[$key]}"
+  done
   for key in "${!SITE_PATTERN[@]}"; do
     SITE[$key]=${SITE[$key]-}
   done
@@ -98,4 +103,15 @@ sbatch_options() { # KIND
 
 require_slurm() {
   command -v sbatch > /dev/null || die "there is no sbatch on the PATH. Run this where jobs are submitted, on a login node."
+}
+
+# The last value of an option in a command line.
+value_of() { # OPTION WORDS...
+  local option=$1 value='' word previous=''
+  for word in "${@:2}"; do
+    [ "$previous" != "$option" ] || value=$word
+    [[ $word != "$option="* ]] || value=${word#*=}
+    previous=$word
+  done
+  printf '%s' "$value"
 }

@@ -147,11 +147,19 @@ def held(folder: Path) -> tuple[str, ...]:
 
 
 def wait_until_it_ends(run: Path, job: str, report) -> None:
-    """Slurm holds a requeued job for two minutes; it is told that they are over."""
+    """Slurm holds a requeued job for two minutes; it is told to start earlier, and that it has time enough.
+
+    Not at once: a job that starts in the second in which it was requeued is taken for the one that was ended.
+    """
+    told = False
 
     def ended() -> bool:
-        if queue().get(job) == "PENDING":  # it may start in the meantime, and take no other time then
-            subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True)
+        nonlocal told
+        waits = queue().get(job) == "PENDING"
+        if waits and not told:
+            new = ("TimeLimit=30", "StartTime=now+3")
+            told = subprocess.run(["scontrol", "update", f"JobId={job}", *new], capture_output=True).returncode == 0
+        told = told and waits
         return (run / "ended").exists()
 
     wait_for(ended, f"{run} ends", report=report)

@@ -125,6 +125,14 @@ def test_equal_steps_are_asked_for_by_the_trainer_s_options(sweep, slurm):
     assert "--model.lr" not in tuned
 
 
+def test_a_baseline_has_the_neurons_and_trials_of_the_fine_tuning(sweep, slurm):
+    tuning = ("--data.min_firing_rate_hz", "0.5", "--data.n_train_trials=9", "--model.lr", "0.1")
+    result = sweep("--baselines", "psth", "--animals", "mouse-0-03", "--", "--data.n_train_trials", "20", "--", *tuning)
+    assert result.returncode == 0, result.stderr
+    words = " ".join((sweep.folder / "options" / "baseline" / "psth-mouse-0-03").read_text().splitlines())
+    assert "--subjects mouse-0-03 --min_firing_rate_hz 0.5 --n_train_trials 9 --out" in words
+
+
 def test_the_grid_keeps_its_rows_when_it_grows(sweep, slurm):
     assert sweep("--animals", "mouse-0-03").returncode == 0
     before = (sweep.folder / "grid.csv").read_text()
@@ -214,6 +222,7 @@ def test_a_submission_at_the_same_time_says_who_holds_the_sweep(sweep, slurm):
         ('ENVIRONMENT="/opt/venv"', "without quotes"),
         ("ENVIRONMENT=$HOME/venv", "without quotes, variables and commands"),
         ("ENVIRONMENT=/nowhere/venv", "ENVIRONMENT=/nowhere/venv has no bin/neuromtm"),
+        ("FINETUNE_TIME=05:00", "FINETUNE_TIME=05:00 is less than ten minutes"),
         ("CPUS_PER_TASK=many", "CPUS_PER_TASK='many' is not a value that it takes. One is CPUS_PER_TASK=8"),
         ("SBATCH_OPTIONS=--exclude=n1 $(id)", "is not a value that it takes"),
         ("PARTITON=gpu", "there is no key PARTITON. There are: ACCOUNT"),
