@@ -37,6 +37,17 @@ def test_a_row_is_a_run_with_what_differs_and_its_metrics(folder, capsys):
     assert len(list(folder.glob("table*.csv"))) == 2  # the former one is kept
 
 
+def test_of_many_options_that_differ_some_are_printed_and_all_written(folder, capsys):
+    for number, name in enumerate(("a", "deep/b")):
+        text = "".join(f"o{place}: {number}\n" for place in range(10))
+        (folder / name / "config.yaml").write_text(text)
+    neuromtm("table", folder)
+    assert "2 more options differ: o8, o9." in capsys.readouterr().out
+    assert [name for name in read_table(folder / "table.csv")[0] if name.startswith("o")] == [
+        f"o{i}" for i in range(10)
+    ]
+
+
 def test_results_that_cannot_be_read_are_named(folder, capsys):
     (folder / "a" / "metrics.json").write_text("{")
     neuromtm("table", folder)

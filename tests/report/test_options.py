@@ -19,12 +19,13 @@ def test_a_configuration_becomes_the_options_of_the_command_line():
         "model.backbone.rope": False,
         "model.lr": 1e-3,
         "data.sessions": '["a", "b"]',
+        "data.n_sessions": None,
     }
 
 
-def test_what_differs_or_is_absent_in_one_run_is_varied():
-    runs = [{"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 2.5, "c": 3}, {"a": 1, "b": 2, "c": 3, "d": 0}]
-    assert varied(runs) == ["b", "d"]
+def test_what_differs_between_the_runs_that_have_it_is_varied():
+    runs = [{"a": 1, "b": 2, "c": None}, {"a": 1, "b": 2.5, "c": 3}, {"a": 1, "b": 2, "d of another kind": 0}]
+    assert varied(runs) == ["b", "c"]
     assert varied(runs[:1]) == []
 
 

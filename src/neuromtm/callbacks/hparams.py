@@ -43,9 +43,9 @@ class HParams(lightning.Callback):
 def chosen_options(options: Mapping[str, Option]) -> dict[str, Option]:
     """Those that decide what is learned: the model, the data, and a few of the Trainer."""
     left_out = {f"data.{name}" for name in HOW_NOT_WHAT}
-    chosen = {"seed_everything", *(f"trainer.{name}" for name in OF_TRAINER)}
+    chosen = {"seed_everything", "ema_decay", *(f"trainer.{name}" for name in OF_TRAINER)}
     return {
         name: value
         for name, value in options.items()
-        if name in chosen or (name.startswith(GROUPS) and name not in left_out)
+        if value is not None and (name in chosen or (name.startswith(GROUPS) and name not in left_out))
     }

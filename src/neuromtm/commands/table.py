@@ -17,6 +17,8 @@ from neuromtm.report.tables import ABSENT, print_tables
 
 OF_GRID = ("stage", "objective", "n_sessions", "seed", "animal")
 """columns of a sweep's grid that the table begins with"""
+MOST_PRINTED = 8
+"""so many of the options that differ are printed; the file has all"""
 
 
 def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
@@ -41,13 +43,15 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     settings = {run: options_of(options.folder / run) for run in metrics}
     of_grid = {run: _of_grid(grid.get(run)) for run in metrics} if grid else {}
     rows = {run: of_grid.get(run, {}) | settings[run] for run in metrics}
-    names = [*(OF_GRID if grid else ()), *varied(settings.values())]
-    print_tables([_printed(rows, names, metrics)])
+    names = [*(OF_GRID if grid else ()), *(differing := varied(settings.values()))]
+    print_tables([_printed(rows, names[: len(names) - max(0, len(differing) - MOST_PRINTED)], metrics)])
     keys = list(dict.fromkeys(key for of_run in metrics.values() for key in of_run["mean"]))
     lines = [
         [run, *(_text(rows[run].get(name)) for name in names), len(found["sessions"]), *map(found["mean"].get, keys)]
         for run, found in metrics.items()
     ]
+    if len(differing) > MOST_PRINTED:
+        print(f"{len(differing) - MOST_PRINTED} more options differ: {', '.join(differing[MOST_PRINTED:])}.")
     path = options.out or options.folder / "table.csv"
     keep_previous(path)
     write_whole(path, table_text(["run", *names, "n_test_sessions", *keys], lines))

@@ -9,14 +9,14 @@ import yaml
 
 from neuromtm.evaluation.references import BASELINE_FILE
 
-Option = str | int | float | bool
+Option = str | int | float | bool | None
 """what an option is in a table; a list or the like is written as JSON"""
 PLACES = ("run_dir", "ckpt_path", "config")
 """options that say where a run lies, and differ between any two"""
 
 
 def flat_options(config: Mapping[str, Any], prefix: str = "") -> dict[str, Option]:
-    """Dotted name -> value of every option that is set.
+    """Dotted name -> value of every option; None where it is not set.
 
     The options of a class stand beside its `class_path`, as on the command line: `model.backbone.width`.
 
@@ -31,9 +31,9 @@ def flat_options(config: Mapping[str, Any], prefix: str = "") -> dict[str, Optio
         place = prefix.removesuffix(".") if name == "init_args" else f"{prefix}{name}"
         if isinstance(value, Mapping):
             flat |= flat_options(value, f"{place}.")
-        elif isinstance(value, str | int | float):  # and bool, which is an int
+        elif value is None or isinstance(value, str | int | float):  # and bool, which is an int
             flat[place] = value
-        elif value is not None:
+        else:
             flat[place] = json.dumps(value, default=str)
     return flat
 
@@ -54,7 +54,12 @@ def options_of(run_dir: Path) -> dict[str, Option]:
 
 
 def varied(runs: Iterable[Mapping[str, Option]]) -> list[str]:
-    """The options that not all runs have at the same value, in the order in which they first stand."""
-    runs = list(runs)
-    names = dict.fromkeys(name for run in runs for name in run)
-    return [name for name in names if len({(name in run, repr(run.get(name))) for run in runs}) > 1]
+    """The options in which the runs that have them differ, in the order in which they first stand.
+
+    A run may lack an option of another kind of run: a baseline has none of a training, LFADS none of a transformer.
+    """
+    values: dict[str, set[str]] = {}
+    for run in runs:
+        for name, value in run.items():
+            values.setdefault(name, set()).add(repr(value))
+    return [name for name, found in values.items() if len(found) > 1]
