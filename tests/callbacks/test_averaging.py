@@ -106,6 +106,14 @@ def test_accumulated_gradients_are_one_step_of_the_average(sessions_dir, tmp_pat
     torch.testing.assert_close({n: found[n].double() for n in begun}, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_a_run_that_has_ended_has_its_averages_again(sessions_dir, tmp_path):
+    options = {"max_epochs": 1}
+    _, averages = train(sessions_dir, tmp_path, AveragedWeights(0.8), **options)
+    steps, again = train(sessions_dir, tmp_path, AveragedWeights(0.8), from_last=True, **options)
+    assert steps == []
+    assert same(averages, again)
+
+
 def test_a_run_with_another_decay_or_without_one_is_not_continued(sessions_dir, tmp_path):
     train(sessions_dir, tmp_path / "ema", AveragedWeights(0.9), max_epochs=1)
     with pytest.raises(ConfigError, match=r"ema_decay was 0\.9 and is now 0\.99"):

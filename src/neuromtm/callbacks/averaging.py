@@ -98,8 +98,10 @@ class AveragedWeights(lightning.Callback):
         if self._averages_are_in:
             self._swap(pl_module)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        # not when the training ends: it does not begin in a run that goes on after its last step
         if self._others and not self._averages_are_in:
+            self._begin(pl_module)
             self._swap(pl_module)
 
     def on_save_checkpoint(
