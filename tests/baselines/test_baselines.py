@@ -224,6 +224,13 @@ def test_a_baseline_of_fewer_training_trials_knows_these_only(tmp_path):
     assert (tmp_path / "all" / "neurons.csv").read_text() != few
 
 
+def test_a_baseline_of_more_training_trials_than_a_session_has_is_refused(tmp_path, capsys):
+    write_folder(tmp_path, Session("one", n_trials=40, regions=REGIONS, role="heldout"))
+    command = ("baseline", "--data", tmp_path, "--kind", "psth", "--out", tmp_path / "run", "--n_train_trials", 100000)
+    assert "n_train_trials is 100000, but the session one has only " in refusal(capsys, *command)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_new_kind_is_one_line_of_the_registry(tmp_path, monkeypatch):
     write_folder(tmp_path, Session("one", n_trials=40, regions=REGIONS, role="heldout"))
     monkeypatch.setitem(KINDS, "mine", Baseline("other neurons", lambda plain, session: dict(plain)))

@@ -22,7 +22,7 @@ from neuromtm.data.dataset import SessionDataset
 from neuromtm.data.manifest import add_shard
 from neuromtm.data.shards import write_shard
 from neuromtm.data.statistics import training_statistics
-from neuromtm.errors import ConfigError, ShardError
+from neuromtm.errors import ConfigError, DataError, ShardError
 from neuromtm.metrics.spikes import bits_per_spike, poisson_nll
 
 SESSIONS = (
@@ -462,9 +462,22 @@ def test_fewer_training_trials_are_spread_over_the_session_and_leave_the_other_s
         np.testing.assert_allclose(few.mean_counts(eid), trained.mean((0, 1)) + 0.5 / trained[..., 0].size, rtol=1e-6)
 
 
-def test_a_session_with_no_more_training_trials_than_asked_for_is_whole(written):
-    whole, same = ready(written[0]), ready(written[0], n_train_trials=1000)
-    assert all(same.fingerprint(eid) == whole.fingerprint(eid) for eid in whole.sessions)
+def test_a_session_with_as_many_training_trials_as_asked_for_is_whole(written):
+    folder, shards = written
+    fewest = min(len(shard.header.splits["train"]) for shard in shards.values())
+    whole, same = ready(folder), ready(folder, n_train_trials=fewest)
+    exact = [eid for eid, shard in shards.items() if len(shard.header.splits["train"]) == fewest]
+    assert all(same.fingerprint(eid) == whole.fingerprint(eid) for eid in exact if eid in whole.sessions)
+
+
+def test_more_training_trials_than_a_session_has_are_refused(tmp_path):
+    write_folder(tmp_path, Session("long", n_trials=60), Session("short", n_trials=20), Session("mid", n_trials=40))
+    lengths = {eid: len(trials) for eid, trials in ready(tmp_path).trials("train").items()}
+    assert min(lengths, key=lengths.get) == "short"
+    ready(tmp_path, n_train_trials=lengths["short"])
+    with pytest.raises(DataError, match=f"n_train_trials is 31, but the session short has only {lengths['short']} "):
+        ready(tmp_path, n_train_trials=31)
+    ready(tmp_path, n_train_trials=31, sessions=["long"])
 
 
 def test_a_number_of_training_trials_below_1_is_refused(written):

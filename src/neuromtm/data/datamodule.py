@@ -21,7 +21,7 @@ from neuromtm.data.neurons import chosen_neurons
 from neuromtm.data.placement import Cache, Placement, place
 from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
 from neuromtm.data.shards import ShardHeader, open_shard, read_header, read_principal_axes
-from neuromtm.data.splits import evenly_spread, with_fewer_train_trials
+from neuromtm.data.splits import evenly_spread, require_train_trials, with_fewer_train_trials
 from neuromtm.data.statistics import training_statistics
 from neuromtm.data.workers import leave_signals_to_the_parent
 from neuromtm.errors import ConfigError, DataError, ManifestError
@@ -45,7 +45,8 @@ class SessionDataModule(lightning.LightningDataModule):
         eval_batch_size: trials in a batch in validation, test and prediction, all of one session.
         min_firing_rate_hz: leaves out neurons that fire less in the training trials.
         regions: keeps only neurons of these regions (Beryl acronyms); by default all.
-        n_train_trials: use only so many training trials of each session, evenly spread in time; by default all.
+        n_train_trials: use only so many training trials of each session, evenly spread in time; by default all. Every
+            session must have so many.
         cache: where the counts lie. `device`: all on the device of each rank, where batches are gathered without
             workers. `memory`: the files are mapped into memory, one copy for all processes of a machine, and each
             trial is checked when a process first reads it. `none`: every trial is read from its file and checked every
@@ -118,7 +119,8 @@ class SessionDataModule(lightning.LightningDataModule):
         Raises:
             ManifestError: if the folder holds no data, or a file holds another session than the manifest says.
             ShardError: if a shard is damaged.
-            DataError: if the sessions cannot be used together or an eid does not exist.
+            DataError: if the sessions cannot be used together, an eid does not exist or a session has fewer training
+                trials than asked for.
         """
         if self._dataset is not None:
             return
@@ -127,6 +129,7 @@ class SessionDataModule(lightning.LightningDataModule):
         # before the headers are read: a shard that is replaced afterwards is refused when it is opened
         versions = {eid: version_of(path.stat()) for eid, path in paths.items() if path.exists()}
         headers = {eid: read_header(path) for eid, path in paths.items()}
+        require_train_trials(headers, self.n_train_trials, root=self.root)
         self.headers = {eid: with_fewer_train_trials(own, self.n_train_trials) for eid, own in headers.items()}
         _check_names(self.root, entries, self.headers)
         _check_same_bins(self.headers)

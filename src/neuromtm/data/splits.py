@@ -1,10 +1,12 @@
 """Which split each trial belongs to: pure functions."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from neuromtm.data.shards import SPLITS, ShardHeader
+from neuromtm.errors import DataError
 from neuromtm.randomness import numpy_generator_for
 
 
@@ -33,6 +35,27 @@ def evenly_spread(trials: np.ndarray, most: int | None) -> np.ndarray:
     if most is None or len(trials) <= most:
         return trials
     return trials[np.linspace(0, len(trials) - 1, most).round().astype(np.int64)]
+
+
+def require_train_trials(headers: Mapping[str, ShardHeader], asked: int | None, *, root: object) -> None:
+    """Refuse to take more training trials than a session has: a result would be of fewer than it says.
+
+    Args:
+        headers: eid -> the whole session.
+        asked: training trials of each session; None for all.
+        root: folder of the shards, for the message.
+
+    Raises:
+        DataError: if a session has fewer.
+    """
+    if asked is None:
+        return
+    fewest, eid = min((len(header.splits["train"]), eid) for eid, header in headers.items())
+    if fewest < asked:
+        raise DataError(
+            f"{root}: n_train_trials is {asked}, but the session {eid} has only {fewest} training trials, the fewest "
+            "of those chosen. Take no more than it has, leave that session out, or leave the option out to use all."
+        )
 
 
 def with_fewer_train_trials(header: ShardHeader, most: int | None) -> ShardHeader:
