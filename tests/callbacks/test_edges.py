@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from neuromtm.data.manifest import add_shard
 from neuromtm.data.shards import Shard, read_shard, write_shard
+from neuromtm.metrics.keys import BPS_KEYS
+from tests.data.small_shards import Session, write_folder
 from tests.running import EIDS, HELDOUT, neuromtm, pretrain, scalars
 
 ONE_SILENT_ONE_ALONE, ONE_REGION, UNKNOWN_REGIONS = EIDS
@@ -112,3 +115,25 @@ def test_a_session_without_behaviour_has_no_behaviour_figures(sessions):
 
 def test_a_session_without_validation_trials_trains_and_tests(sessions):
     assert "co_smoothing_bps" in sessions[NOT_VALIDATED]
+
+
+@pytest.mark.parametrize(
+    ("regions", "absent"),
+    [
+        (("CA1", "CA1", "CA1"), ["inter_region_bps"]),
+        (("root", "root", "root"), ["intra_region_bps", "inter_region_bps"]),
+        (("CA1", "LP"), ["intra_region_bps"]),
+        (("CA1",), ["intra_region_bps", "inter_region_bps"]),
+    ],
+)
+def test_tasks_that_no_session_allows_are_absent_without_a_warning(root, tmp_path, regions, absent):
+    write_folder(tmp_path, Session("a", n_trials=30, regions=regions, behaviors=()))
+    run_dir = tmp_path / "run"
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        neuromtm(*pretrain(root, tmp_path, "--run_dir", run_dir))
+        checkpoint = run_dir / "checkpoints" / "best.ckpt"
+        neuromtm("test", "--config", run_dir / "config.yaml", "--ckpt_path", checkpoint)
+    assert not [str(one.message) for one in given if "before the ``update`` method" in str(one.message)]
+    found = json.loads((run_dir / "metrics.json").read_text())["mean"]
+    assert [key for key in BPS_KEYS if key not in found] == absent

@@ -2,19 +2,18 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from neuromtm.metrics.sums import Sums
 
 
-class MeanCost(Metric):
+class MeanCost(Sums):
     """Mean cost of all target entries seen on all ranks.
 
     The sums are float64, so that the mean does not depend on the number of ranks or the size of batches.
     (torchmetrics' MeanMetric leaves out NaN; told not to, by `nan_strategy="disable"`, it ignores the weights.)
     """
 
-    full_state_update = False
     higher_is_better = False
-    is_differentiable = False
     total: Tensor
     n_targets: Tensor
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from neuromtm.metrics.sums import Sums
 
 
 def poisson_nll(log_rates: Tensor, counts: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ def mean_over_neurons(values: Tensor) -> float | None:
     return float(known.double().mean()) if len(known) else None
 
 
-class NeuronSums(Metric):
+class NeuronSums(Sums):
     """Float64 sums over the scored entries of each neuron. Every state has one place for each neuron.
 
     One metric can hold the neurons of several sessions, one session after the other; `neurons` gives the places of a
@@ -107,9 +108,7 @@ class NeuronSums(Metric):
     batches.
     """
 
-    full_state_update = False
     higher_is_better = True
-    is_differentiable = False
 
     sums: tuple[str, ...]
     """names of the states"""
@@ -260,11 +259,9 @@ class Psth(NamedTuple):
         return torch.where(varies, 1 - torch.where(error.isnan(), torch.inf, error) / variation, torch.nan)
 
 
-class ConditionAverages(Metric):
+class ConditionAverages(Sums):
     """Trial averages by condition of one session's counts and expected counts."""
 
-    full_state_update = False
-    is_differentiable = False
     spikes: Tensor
     expected: Tensor
     trials: Tensor

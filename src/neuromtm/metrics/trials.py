@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from neuromtm.metrics.keys import BPS_KEYS
 from neuromtm.metrics.spikes import poisson_nll
+from neuromtm.metrics.sums import Sums
 
 
 class SumsByTrial(NamedTuple):
@@ -29,15 +29,13 @@ class SumsByTrial(NamedTuple):
     """(trial,) bool, the trials that were scored"""
 
 
-class TrialSums(Metric):
+class TrialSums(Sums):
     """Sums over the scored bins of each trial of one session, for each activity task and neuron.
 
     The states are there from the start and are brought together over ranks, of which each has other trials. They are
     held in single precision: a place is written once, not added to.
     """
 
-    full_state_update = False
-    is_differentiable = False
     model_nll: Tensor
     spikes: Tensor
     n_bins: Tensor
