@@ -17,7 +17,7 @@ from neuromtm.models.blocks import Prompts
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel
 from neuromtm.models.traces import BehaviorChannels
-from neuromtm.training.agreement import require_agreement
+from neuromtm.training.agreement import require_agreement, require_effects
 from neuromtm.training.checkpoint import (
     KEY,
     CheckpointRecord,
@@ -113,7 +113,7 @@ class StitchedModule(lightning.LightningModule):
         data = self._data()
         if stage != "fit" or self.trainer.ckpt_path is not None:
             return
-        self._begun_n_steps = None
+        self._begun_n_steps, own_objective = None, self.objective is not None
         if self.pretrained is not None:
             self._load_pretrained(self.pretrained, data)
         if self.objective is None:
@@ -123,6 +123,8 @@ class StitchedModule(lightning.LightningModule):
         self.model.backbone.require_n_bins(data.n_bins)
         self.objective = self.objective.for_tokens(self.model.backbone.neurons_per_token)
         require_agreement(self.model.backbone, self.objective)
+        if own_objective or self.pretrained is None:
+            require_effects(self.model.backbone, self.objective, new=self.pretrained is None)
         if self.pretrained is None:
             require_traces(data, self.model.backbone.behaviors)
         add_new_sessions(self.model, data)
