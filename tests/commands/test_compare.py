@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from neuromtm.commands.main import main
-from neuromtm.evaluation.references import CEILING_FILE, ceiling_text
+from neuromtm.evaluation.references import BASELINE_FILE, CEILING_FILE, ceiling_text
 from neuromtm.evaluation.results import write_results
 from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means
 from neuromtm.metrics.keys import BPS_KEYS
@@ -132,6 +132,59 @@ def test_compare_refuses_an_entry_whose_seeds_are_not_there_or_named_twice(runs,
     assert "named twice in one entry" in refusal(capsys, "compare", f"mtm={first},{first}")
     said = refusal(capsys, "compare", runs[0], f"top={tmp_path / 'ceiling'},{first}", "--ceiling", "top")
     assert "True rates have no seeds" in said
+
+
+def trained_on(folder, number, *, file="config.yaml"):
+    """A folder as a training with so many training trials, and its test, leave it."""
+    as_tested(folder)
+    (folder / file).write_text(f"data:\n  n_train_trials: {'null' if number is None else number}\n")
+    return folder
+
+
+def baseline_on(folder, number):
+    as_tested(folder)
+    record = {"kind": "ridge", "n_train_trials": number, "chosen": {"s0": {}, "s1": {}}}
+    (folder / BASELINE_FILE).write_text(json.dumps(record))
+    return folder
+
+
+def test_entries_of_different_numbers_of_training_trials_are_named_below_the_tables(tmp_path, capsys):
+    fa, every = baseline_on(tmp_path / "fa", 2), trained_on(tmp_path / "every", None)
+    five, silent = trained_on(tmp_path / "five", 5, file="config.test.yaml"), as_tested(tmp_path / "silent")
+    line = "Trained on different numbers of training trials of each session: fa 2, s all, five 5.\n"
+    named = [f"fa={fa}", f"s={every}", f"five={five}", f"x={silent}"]
+    main(["compare", *named, "--out_dir", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert printed.index(line) > printed.rindex("| ")
+    assert (tmp_path / "out" / "comparison.md").read_text().endswith(line)
+
+
+def test_nothing_is_said_of_training_trials_that_are_the_same_or_unknown(tmp_path, capsys):
+    five, same = trained_on(tmp_path / "five", 5), baseline_on(tmp_path / "same", 5)
+    unknown, broken = as_tested(tmp_path / "unknown"), as_tested(tmp_path / "broken")
+    (broken / "config.yaml").write_text("data: [")
+    alone = as_tested(tmp_path / "alone") / "metrics.json"
+    main(["compare", f"five={five}", f"same={same}", f"x={unknown}", f"b={broken}", f"alone={alone}"])
+    assert "training trials" not in capsys.readouterr().out
+
+
+def test_an_earlier_baseline_in_the_folder_is_not_taken_for_the_latest_one(tmp_path, capsys):
+    folder = baseline_on(tmp_path / "fa", 2)
+    (folder / "metrics.json").rename(folder / "metrics.2026-11-21T07-40-12.json")
+    earlier, other = folder / "metrics.2026-11-21T07-40-12.json", trained_on(tmp_path / "other", 5)
+    main(["compare", f"fa={earlier}", f"other={other}"])
+    assert "training trials" not in capsys.readouterr().out
+    (folder / "baseline.json").rename(folder / "baseline.2026-11-21T07-40-12.json")
+    main(["compare", f"fa={earlier}", f"other={other}"])
+    assert "fa 2, other 5." in capsys.readouterr().out
+
+
+def test_seeds_of_different_numbers_of_training_trials_are_refused(tmp_path, capsys):
+    every, five, same = (trained_on(tmp_path / str(i), number) for i, number in enumerate((None, 5, 5)))
+    said = refusal(capsys, "compare", f"s={every},{five}")
+    assert "s: its runs were trained on different numbers of training trials of each session (all, 5;" in said
+    main(["compare", f"s={five},{same}", f"all={every}"])
+    assert "s 5, all all." in capsys.readouterr().out
 
 
 def test_a_run_whose_name_holds_a_comma_is_one_run(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A run on one page: the verdict first, everything inside it, everything explained, and nothing guessed."""
 
 import csv
+import json
 import re
 
 import matplotlib.image
@@ -233,6 +234,17 @@ def test_without_a_baseline_one_line_says_how_to_make_one(run_dir):
     assert page_of(run_dir).hint.startswith(start)
     (run_dir / "config.test.yaml").write_text("data:\n  root: other\n  n_train_trials: 20\n")
     assert "--n_train_trials 20 --out " in page_of(run_dir).hint
+
+
+def test_a_baseline_of_another_number_of_training_trials_is_named(run_dir, tmp_path):
+    base = as_baseline(tmp_path / "base")
+    record = json.loads((base / "baseline.json").read_text())
+    (run_dir / "config.test.yaml").write_text("data:\n  n_train_trials: 20\n")
+    line = f"Trained on different numbers of training trials of each session: this run 20, ridge ({base}) all."
+    for number, there in ((None, True), (20, False)):
+        (base / "baseline.json").write_text(json.dumps({**record, "n_train_trials": number}))
+        assert (line in page_of(run_dir, baselines=[base]).glance_notes) == there
+        assert (line in report_page(run_dir, baselines=[base])) == there
 
 
 def test_connectivity_is_shown_where_there_is_one_and_is_not_missed_elsewhere(run_dir):

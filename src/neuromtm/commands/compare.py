@@ -13,6 +13,7 @@ import numpy as np
 from rich.table import Table
 
 from neuromtm.errors import UserError
+from neuromtm.evaluation.amounts import difference_of_amounts
 from neuromtm.evaluation.pairing import Paired, TestedRun, pair, read_run
 from neuromtm.evaluation.references import read_ceiling
 from neuromtm.evaluation.results import Metrics
@@ -86,6 +87,9 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     tables += [paired_table(pairs, reference)] if pairs else []
     tables += [share_table(shares, options.ceiling)] if shares else []
     print_tables(tables)
+    amounts = difference_of_amounts({name: run.train_trials for name, run in runs.items()})
+    if amounts is not None:
+        print(amounts)
     for name, run in runs.items():
         if run.neurons is None and len(runs) > 1:
             print(f"{name}: no neurons.csv beside its metrics (a decoder has none), so its neurons are not paired.")
@@ -93,7 +97,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         keep_previous(options.out)
         write_whole(options.out, json.dumps(summary(metrics), indent=1) + "\n")
     if options.out_dir is not None:
-        _write_comparison(options.out_dir, metrics, pairs, shares, options.ceiling, tables)
+        _write_comparison(options.out_dir, metrics, pairs, shares, options.ceiling, tables, amounts)
         if spreads:
             keep_previous(options.out_dir / "seeds.csv")
             write_whole(options.out_dir / "seeds.csv", spread_text(spreads))
@@ -141,10 +145,13 @@ def _write_comparison(
     shares: Mapping[str, Mapping[str, Paired]],
     ceiling_name: str | None,
     tables: Sequence[Table],
+    amounts: str | None,
 ) -> None:
     reference = next(iter(metrics))
     markdown = io.StringIO()
     print_tables(tables, markdown)
+    if amounts is not None:
+        markdown.write(f"\n{amounts}\n")
     every = {(reference, name): paired for name, paired in pairs.items()}
     if ceiling_name is not None:
         every |= {(ceiling_name, name): paired for name, paired in shares.items()}

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from neuromtm.errors import UserError
+from neuromtm.evaluation.amounts import train_trials_of
 from neuromtm.evaluation.results import METRICS_FILE, NEURONS_FILE, Metrics, NeuronTable, read_metrics, read_neurons
 from neuromtm.evaluation.statistics import bootstrap_mean_of_means
 from neuromtm.evaluation.trials import TRIALS_FILE, TaskTrials, TrialScores, animals_of, read_trials_file
@@ -38,6 +39,8 @@ class TestedRun:
     """None if there is no neurons.csv"""
     trials: Mapping[str, TrialScores] | None = None
     """eid -> sums of each test trial; None if there is no trials.h5"""
+    train_trials: str | None = None
+    """training trials of each session that it was trained on: a number or "all"; None if unknown"""
 
 
 Over = Literal["animals", "sessions", "trials", "neurons"]
@@ -199,17 +202,18 @@ def read_run(path: Path) -> TestedRun:
         return TestedRun(metrics, None)
     # an earlier test's metrics.TIME.json belongs to neurons.TIME.csv
     middle = path.name.removeprefix(stem).removesuffix(".json")
+    amount = train_trials_of(path.parent, middle=middle)
     neurons = path.with_name(f"{NEURONS_FILE.removesuffix('.csv')}{middle}.csv")
     if not neurons.exists():
-        return TestedRun(metrics, None)
+        return TestedRun(metrics, None, train_trials=amount)
     table = read_neurons(neurons)
     _check_one_test(neurons, metrics, table)
     by_trial = path.with_name(f"{TRIALS_FILE.removesuffix('.h5')}{middle}.h5")
     if not by_trial.exists():
-        return TestedRun(metrics, table)
+        return TestedRun(metrics, table, train_trials=amount)
     trials = read_trials_file(by_trial)
     _check_trials(by_trial, trials, table)
-    return TestedRun(metrics, table, trials)
+    return TestedRun(metrics, table, trials, amount)
 
 
 def _check_one_test(path: Path, metrics: Metrics, table: NeuronTable) -> None:

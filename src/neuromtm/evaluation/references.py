@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuromtm.errors import UserError
+from neuromtm.evaluation.amounts import BASELINE_STEM
 from neuromtm.evaluation.pairing import Paired, TestedRun, read_run
 from neuromtm.files import reason_of
 
 CEILING_FILE = "ceiling.json"
-BASELINE_FILE = "baseline.json"
+BASELINE_FILE = f"{BASELINE_STEM}.json"
 
 
 @dataclass(frozen=True)

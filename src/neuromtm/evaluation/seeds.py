@@ -34,7 +34,7 @@ def average(name: str, runs: Sequence[TestedRun]) -> TestedRun:
         runs: one or more.
 
     Raises:
-        UserError: if they were tested on different sessions.
+        UserError: if they were tested on different sessions, or trained on different numbers of training trials.
     """
     if len(runs) == 1:
         return runs[0]
@@ -45,6 +45,13 @@ def average(name: str, runs: Sequence[TestedRun]) -> TestedRun:
             f"{name}: its runs were tested on different sessions; not all have {odd}. The runs of one entry differ in "
             "their seeds only: test each on the same sessions, or name them apart."
         )
+    amounts = list(dict.fromkeys(run.train_trials for run in runs if run.train_trials is not None))
+    if len(amounts) > 1:
+        raise UserError(
+            f"{name}: its runs were trained on different numbers of training trials of each session "
+            f"({', '.join(amounts)}; data.n_train_trials). The runs of one entry differ in their seeds only: name them "
+            "apart."
+        )
     sessions = {eid: _mean([run.metrics["sessions"][eid] for run in runs]) for eid in runs[0].metrics["sessions"]}
     neurons = [run.neurons for run in runs if run.neurons is not None]
     trials = [run.trials for run in runs if run.trials is not None]
@@ -52,6 +59,7 @@ def average(name: str, runs: Sequence[TestedRun]) -> TestedRun:
         with_means(sessions),
         _mean_neurons(neurons) if len(neurons) == len(runs) else None,
         _mean_trials(trials) if len(trials) == len(runs) else None,
+        amounts[0] if amounts else None,
     )
 
 

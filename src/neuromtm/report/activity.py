@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neuromtm.errors import UserError
+from neuromtm.evaluation.amounts import difference_of_amounts
 from neuromtm.evaluation.pairing import Paired, TestedRun, against_mean_rate, pair, read_run, shares_explained
 from neuromtm.evaluation.references import read_baseline, read_ceiling, share_of_ceiling
 from neuromtm.evaluation.results import REGIONS_FILE, WHOLE_SESSION, RegionMean, read_regions
@@ -56,6 +57,8 @@ class References(NamedTuple):
     ceiling: dict[str, Paired]
     baselines: Sequence[tuple[str, dict[str, Paired]]]
     """kind and pairs of each given baseline"""
+    amounts: str | None
+    """a line on the training trials if the run and the baselines were trained on different numbers; else None"""
 
 
 def read_references(folder: RunFolder, run: TestedRun, ceiling: Path | None, baselines: Sequence[Path]) -> References:
@@ -76,10 +79,12 @@ def read_references(folder: RunFolder, run: TestedRun, ceiling: Path | None, bas
 
     truth = None if ceiling is None else read_ceiling(ceiling, eids=eids, data=folder.data)
     simple = [(path, read_baseline(path, eids=eids, data=folder.data)) for path in baselines]
+    amounts = {f"{one.kind} ({path})": one.run.train_trials for path, one in simple}
     return References(
         truth,
         {} if ceiling is None or truth is None else paired(ceiling, truth),
         [(one.kind, paired(path, one.run)) for path, one in simple],
+        difference_of_amounts({"this run": run.train_trials, **amounts}),
     )
 
 
@@ -113,7 +118,7 @@ def activity_page(
         decoded=decoded_sentence(mean),
         summary=_summary(run, held),
         glance=_glance(run, held) if held else None,
-        glance_notes=_glance_notes(held),
+        glance_notes=_glance_notes(held, references.amounts),
         hint=None if baselines or not held else baseline_command(folder, eids),
         tasks=[
             *(Definition(name=SHORT_TITLES[key], meaning=METRICS[key]) for key in held),
@@ -193,10 +198,11 @@ def _ceiling_cells(paired: Paired) -> list[str]:
     return [f"{paired.means[:, 0].mean():.3f}", ABSENT if share is None else f"{100 * share:.0f} %"]
 
 
-def _glance_notes(held: Mapping[str, Held]) -> list[str]:
+def _glance_notes(held: Mapping[str, Held], amounts: str | None) -> list[str]:
     pairs = [*(one.chance for one in held.values()), *(one.baseline[1] for one in held.values() if one.baseline)]
     notes = interval_notes(paired for paired in pairs if paired is not None)
     notes += [PAGE["baseline"]] if any(one.baseline for one in held.values()) else []
+    notes += [] if amounts is None else [amounts]
     notes += [PAGE["ceiling"]] if any(one.ceiling for one in held.values()) else []
     return notes
 

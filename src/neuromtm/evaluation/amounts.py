@@ -1,0 +1,70 @@
+"""How many training trials of each session a tested run was trained on, by the files beside its results."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+BASELINE_STEM = "baseline"
+CONFIGS = ("config.test.yaml", "config.yaml")
+"""configurations of the test and of the training; a test refuses a checkpoint that learned from other trials"""
+EVERY = "all"
+
+
+def train_trials_of(folder: Path, *, middle: str = "") -> str | None:
+    """The number of training trials of each session, as a word for the user.
+
+    Args:
+        folder: of the results.
+        middle: what stands in the names of an earlier test's files, e.g. `.2026-11-21T07-40-12`.
+
+    Returns:
+        A number, or "all"; None if no file says it: a ceiling has no training, and older baselines do not say it.
+    """
+    baseline = folder / f"{BASELINE_STEM}{middle}.json"
+    if baseline.exists():
+        return _asked(_read_json(baseline))
+    if (folder / f"{BASELINE_STEM}.json").exists():
+        return None  # an earlier baseline's number is not that of the latest one
+    for data in (_read_yaml(folder / name).get("data") for name in CONFIGS if (folder / name).exists()):
+        if isinstance(data, dict) and (found := _asked(data)) is not None:
+            return found
+    return None
+
+
+def difference_of_amounts(amounts: Mapping[str, str | None]) -> str | None:
+    """A line that names each run's number of training trials; None if those that are known are the same.
+
+    Args:
+        amounts: name -> what `train_trials_of` gives.
+    """
+    known = {name: amount for name, amount in amounts.items() if amount is not None}
+    if len(set(known.values())) < 2:
+        return None
+    listed = ", ".join(f"{name} {amount}" for name, amount in known.items())
+    return f"Trained on different numbers of training trials of each session: {listed}."
+
+
+def _asked(options: Mapping[str, Any]) -> str | None:
+    if "n_train_trials" not in options:
+        return None
+    number = options["n_train_trials"]
+    return EVERY if number is None else str(number)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
