@@ -1,7 +1,6 @@
 """The commands `neuromtm fit | validate | test | predict`, by LightningCLI."""
 
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,10 +10,10 @@ from typing import NoReturn
 
 import yaml
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressBar
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer import Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.averaging import AveragedWeights
@@ -34,12 +33,11 @@ from neuromtm.callbacks.throughput import Throughput
 from neuromtm.commands.failures import users_own
 from neuromtm.commands.recipes import config_texts, with_shipped_recipes
 from neuromtm.commands.registry import LIGHTNING
-from neuromtm.commands.stopping import was_requeued
+from neuromtm.commands.starting import Finished, chosen_start, named_checkpoint, require_writable
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
 from neuromtm.training.checkpoint import load_checkpoint, newest_checkpoint
-from neuromtm.training.checkpoint_io import WholeFileCheckpointIO, glance_at_checkpoint
-from neuromtm.training.continuation import end_of_training
+from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.decoding import BehaviorDecoding
 from neuromtm.training.distributed import SCORING, TRAINING, strategy_for
 from neuromtm.training.lightning_habits import end_epochs_once, leave_signals_alone, watch_started_ranks
@@ -188,36 +186,21 @@ class NeuromtmCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         run_dir = Path(self._get(self.config, "run_dir"))
-        _require_writable(run_dir)
+        require_writable(run_dir)
         options = self.config[self._command]
         if self.subcommand == "fit":
-            self._choose_start(options, run_dir)
+            self._resumes_from = chosen_start(
+                run_dir,
+                ckpt_path=options["ckpt_path"],
+                auto_resume=options["auto_resume"],
+                max_epochs=options["trainer"]["max_epochs"],
+                max_steps=options["trainer"]["max_steps"],
+            )
+            # kept out of config.yaml: a later test with it must not use the checkpoint that training resumed from, and
+            # a run has the same configuration however it was started
+            options["ckpt_path"], options["auto_resume"] = None, False
         elif options.get("ckpt_path") in ("last", "best"):
-            options["ckpt_path"] = str(_named_checkpoint(options["ckpt_path"], run_dir))
-
-    def _choose_start(self, options: Namespace, run_dir: Path) -> None:
-        """Decide from which checkpoint the training starts, if from any."""
-        given, newest = options["ckpt_path"], newest_checkpoint(run_dir)
-        # kept out of config.yaml: a later test with it must not use the checkpoint that training resumed from, and a
-        # run has the same configuration however it was started
-        asked, options["ckpt_path"], options["auto_resume"] = options["auto_resume"], None, False
-        if asked and given is not None:
-            raise ConfigError(f"--auto_resume true chooses the checkpoint: leave out --ckpt_path {given}.")
-        resumes = asked or was_requeued()
-        if resumes and newest is not None:
-            _require_unfinished(newest, options["trainer"])
-            self._resumes_from = str(newest)
-            return
-        if resumes:
-            rank_zero_info(f"{run_dir}: no checkpoint to go on from; training starts at the beginning.")
-            given = None if given in ("last", "best") else given  # neither can be there
-        elif given in ("last", "best"):
-            given = str(_named_checkpoint(given, run_dir))
-        self._resumes_from = given
-        goes_on = resumes or (given is not None and _lies_in(Path(given), run_dir))
-        rank = rank_zero_only.rank  # ty: ignore[missing-attribute]  # Lightning sets it on the function
-        if rank == 0 and not goes_on:
-            _require_free(run_dir)
+            options["ckpt_path"] = str(named_checkpoint(options["ckpt_path"], run_dir))
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
         run_dir = Path(self._get(self.config_init, "run_dir"))
@@ -336,51 +319,6 @@ def _listed(value: object) -> list:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
-
-
-def _named_checkpoint(name: str, run_dir: Path) -> Path:
-    if name == "best":
-        return run_dir / "checkpoints" / "best.ckpt"
-    newest = newest_checkpoint(run_dir)
-    if newest is None:
-        raise ConfigError(
-            f"--ckpt_path last: {run_dir / 'checkpoints' / 'last.ckpt'} does not exist. Correct --run_dir; or train "
-            "with --auto_resume true instead, which begins where there is no checkpoint."
-        )
-    return newest
-
-
-class Finished(Exception):
-    """The training was done before: the command has nothing to do."""
-
-
-def _require_unfinished(checkpoint: Path, trainer: Namespace) -> None:
-    end = end_of_training(
-        glance_at_checkpoint(checkpoint), max_epochs=trainer["max_epochs"], max_steps=trainer["max_steps"]
-    )
-    if end is not None:
-        raise Finished(f"{checkpoint}: the training is finished: {end}.")
-
-
-def _require_writable(run_dir: Path) -> None:
-    there = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise ConfigError(f"--run_dir {run_dir}: {there} is a file. Choose another folder.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"--run_dir {run_dir}: no permission to write to {there}. Choose another folder.")
-
-
-def _lies_in(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
-
-
-def _require_free(run_dir: Path) -> None:
-    used = [path.name for name in ("config.yaml", "checkpoints", "hpc_ckpt_*.ckpt") for path in run_dir.glob(name)]
-    if used:
-        raise ConfigError(
-            f"{run_dir}: holds a run already ({' and '.join(used)}). Go on with it by --auto_resume true, or choose "
-            "another --run_dir."
-        )
 
 
 def _quieten() -> None:
