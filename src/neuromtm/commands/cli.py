@@ -30,7 +30,7 @@ from neuromtm.callbacks.ranks import WatchRanks
 from neuromtm.callbacks.run_files import ActivityResults, EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.stopping import StopBetweenSteps
 from neuromtm.callbacks.throughput import Throughput
-from neuromtm.commands.failures import users_own
+from neuromtm.commands.failures import in_plain_words, users_own
 from neuromtm.commands.recipes import config_texts, with_shipped_recipes
 from neuromtm.commands.registry import LIGHTNING
 from neuromtm.commands.starting import Finished, chosen_start, named_checkpoint, require_writable
@@ -57,7 +57,7 @@ class Parser(LightningArgumentParser):
         """Raise the error for `main` to print. Without `exit_on_error` the parser itself catches its own error."""
         if not self.exit_on_error:
             super().error(message, ex)
-        raise users_own(ex) or ConfigError(message) from ex
+        raise users_own(ex) or ConfigError(in_plain_words(message)) from ex
 
 
 class NeuromtmCLI(LightningCLI):
