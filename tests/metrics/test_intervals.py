@@ -22,6 +22,7 @@ from neuromtm.metrics.intervals import (
     trial_null_nll,
 )
 from neuromtm.metrics.spikes import null_nll
+from neuromtm.randomness import numpy_generator_for
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,29 @@ def test_the_interval_lies_around_the_difference_and_is_the_same_for_the_same_na
     assert found == interval_over_trials(sessions, "a")
     assert found != interval_over_trials(sessions, "b")
     assert np.mean(found) == pytest.approx(np.mean([score(one) for one in sessions]))
+
+
+def test_the_interval_over_trials_by_hand():
+    """The bootstrap written out: trials drawn within each session, the mean over sessions, and Welch's t."""
+    sessions = [SessionDifference(gains(0, 9)), SessionDifference(gains(1, 9), minus=gains(2, 7))]
+    generator = numpy_generator_for("trials", "a")
+    first, second, third = (
+        resampled_scores(part, generator) for part in (sessions[0].gains, sessions[1].gains, sessions[1].minus)
+    )
+    low, high = np.quantile((first + second - third) / 2, (0.025, 0.975))
+    parts = [(first.var(), 8), (second.var(), 8), (third.var(), 6)]
+    free = sum(v for v, _ in parts) ** 2 / sum(v**2 / n for v, n in parts)
+    half = (high - low) / 2 * stats.t.ppf(0.975, free) / 1.959964
+    middle = np.mean([score(one) for one in sessions])
+    assert interval_over_trials(sessions, "a") == pytest.approx((middle - half, middle + half), rel=1e-5)
+
+
+def test_sessions_of_one_animal_are_not_independent():
+    values, animals = [0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.2, 0.4, 0.6], list("aaabbbcde")
+    found = over_sessions(values, animals)
+    assert found == interval_over_clusters(values, animals)
+    alone = over_sessions(values)
+    assert found.high - found.low > 1.2 * (alone.high - alone.low)
 
 
 def test_what_trials_share_makes_a_paired_difference_more_certain_than_an_unpaired_one():

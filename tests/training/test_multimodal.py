@@ -16,6 +16,7 @@ from neuromtm.data.shards import read_shard, write_shard
 from neuromtm.errors import CheckpointError, ConfigError, DataError
 from neuromtm.evaluation.multimodal import decode_traces
 from neuromtm.masking.objective import Objective
+from neuromtm.masking.schemes import MTM
 from neuromtm.models.interface import Backbone
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.ndt2 import NDT2
@@ -79,6 +80,20 @@ def test_schemes_of_neurons_cost_the_same_whatever_the_weight_and_score_no_behav
     other = replace(group, behavior={NAMES[0]: group.behavior[NAMES[0]] + 1})
     seen = masked_cost(model, [other], [masked], scheme).total != costs[0].total
     assert seen == (scheme == "encoding")
+
+
+@pytest.mark.parametrize("scheme", [*MTM, "temporal", "encoding", "decoding"])
+def test_training_shows_behaviour_to_encoding_alone(scheme):
+    """Whatever reads the traces in has a gradient only where they are shown."""
+    model, group = make_model(backbone="NDT1", behaviors=NAMES), group_with_traces()
+    masked = Objective().hide(scheme, group.counts, group.region, torch.Generator().manual_seed(0))
+    cost = masked_cost(model, [group], [masked], scheme)
+    cost.total.backward()
+    gradient = model.backbone.channels.read_in.weight.grad
+    assert (gradient is not None and bool(gradient.any())) == (scheme == "encoding")
+    assert cost.n_targets == (
+        (~group.behavior[NAMES[0]].isnan()).sum() if scheme == "decoding" else masked.target.sum()
+    )
 
 
 def test_a_batch_of_missing_entries_alone_has_no_target_and_finite_gradients():
