@@ -215,7 +215,7 @@ def test_the_commands_are_installed_and_lead_somewhere(command):
 
 # ---- how the code is kept ----
 
-OF_THE_WHOLE = {"docs", "e2e", "examples", "science", "faults", "fixtures"}
+OF_THE_WHOLE = {"docs", "e2e", "examples", "science", "faults", "fixtures", "slurm"}
 """folders of tests that belong to no room of the source"""
 
 

@@ -13,7 +13,7 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import CheckpointError, ConfigError
 from neuromtm.training.checkpoint import load_checkpoint
 from neuromtm.training.masked_modeling import MaskedModeling
-from tests.models.small_models import BACKBONES
+from tests.models.small_models import BACKBONES, objective_of
 from tests.running import finetune, neuromtm, pretrain, refusal, scalars
 from tests.training.test_distributed import train as train_ranks
 from tests.training.test_resume import N_BATCHES, Stop, train
@@ -61,7 +61,7 @@ def state_of(checkpoint, names):
 def test_every_architecture_s_checkpoint_holds_averages_of_all_weights_and_goes_on_bit_equal(
     backbone, sessions_dir, tmp_path
 ):
-    options = {"max_epochs": 2, "backbone": backbone}
+    options = {"max_epochs": 2, "backbone": backbone, "objective": objective_of(backbone)}
     whole, weights = train(sessions_dir, tmp_path / "whole", AveragedWeights(0.9), **options)
     stop = Stop(before_step=N_BATCHES + 2)
     first, _ = train(sessions_dir, tmp_path / "stopped", AveragedWeights(0.9), stop, **options)

@@ -132,7 +132,7 @@ def test_a_test_that_a_signal_ends_leaves_nothing_half_written(pretrained, tmp_p
     assert ended.value.code == STOPPED
     assert f"{scoring} is not done, and nothing is half written" in capsys.readouterr().err
     written = {path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith("events.")}
-    assert written == {f"config.{scoring}.yaml"}
+    assert written == {f"config.{scoring}.yaml", "provenance.json"}
 
 
 # ---- Slurm

@@ -93,6 +93,7 @@ def test_what_a_recipe_sets_arrives(recipe, tmp_path):
     arrived = {
         "seed_everything": cli.model.seed,
         "run_dir": None,
+        "best_by": cli.trainer.checkpoint_callback.monitor,
         **_objective_of(cli.model.objective),
         "model.target": getattr(cli.model, "target", None),
         "model.lr": cli.model.lr,

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from neuromtm.batch import SessionGroup, SessionInfo
+from neuromtm.masking.objective import Objective
 from neuromtm.models.interface import Backbone
 from neuromtm.models.lfads import LFADS
 from neuromtm.models.ndt1 import NDT1
@@ -45,6 +46,12 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 }
 """Name -> makes a small one, for trials of 20 bins at least; options as keywords. A line here puts an architecture
 through all that every one must hold: test_contract.py, test_no_leak.py, training/test_resume.py."""
+
+
+def objective_of(name: str) -> Objective:
+    """A training objective that uses all of an architecture: one that reads behaviour needs schemes that show it."""
+    schemes = Objective().schemes
+    return Objective(schemes=(*schemes, "encoding", "decoding") if BACKBONES[name]().behaviors else schemes)
 
 
 def make_session(eid: str, regions: Sequence[str] = REGIONS) -> SessionInfo:

@@ -6,7 +6,7 @@ import torch
 
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.training.masked_modeling import MaskedModeling
-from tests.models.small_models import BACKBONES
+from tests.models.small_models import BACKBONES, objective_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 N_WARM_UP = 4
@@ -50,7 +50,7 @@ def test_a_whole_step_never_waits_for_the_gpu(sessions_dir, tmp_path, backbone, 
     )
     data = SessionDataModule(root=str(sessions_dir), batch_size=8, sessions_per_batch=2, cache="device")
     try:
-        trainer.fit(MaskedModeling(BACKBONES[backbone]()), data)
+        trainer.fit(MaskedModeling(BACKBONES[backbone](), objective=objective_of(backbone)), data)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert waits_never.n_steps == 8

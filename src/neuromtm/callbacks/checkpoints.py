@@ -14,7 +14,7 @@ Criterion = Literal["val/loss", "val/bits_per_spike"]
 MODES: dict[Criterion, str] = {"val/loss": "min", "val/bits_per_spike": "max"}
 
 
-class Score(NamedTuple):
+class BestScore(NamedTuple):
     """How good a training is: the value of its best checkpoint."""
 
     metric: Criterion

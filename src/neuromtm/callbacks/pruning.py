@@ -4,7 +4,7 @@ from typing import Protocol
 
 import lightning
 
-from neuromtm.callbacks.checkpoints import BestCheckpoint, Score
+from neuromtm.callbacks.checkpoints import BestCheckpoint, BestScore
 
 
 class Trial(Protocol):
@@ -34,7 +34,7 @@ class Pruning(lightning.Callback):
             return
         best = trainer.checkpoint_callback
         assert isinstance(best, BestCheckpoint)  # the first of them
-        score = Score(best.by, float(trainer.callback_metrics[best.by]))
+        score = BestScore(best.by, float(trainer.callback_metrics[best.by]))
         self.trial.report(score.cost, trainer.global_step)
         if self.trial.should_prune():
             self.pruned = trainer.should_stop = True

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.averaging import AveragedWeights
 from neuromtm.callbacks.behavior import BehaviorReadout
-from neuromtm.callbacks.checkpoints import BestCheckpoint, Criterion, LastCheckpoint, Score, ValidatesLastEpoch
+from neuromtm.callbacks.checkpoints import BestCheckpoint, BestScore, Criterion, LastCheckpoint, ValidatesLastEpoch
 from neuromtm.callbacks.connectivity import RegionConnectivity
 from neuromtm.callbacks.decoding import DecodingResults
 from neuromtm.callbacks.hparams import HParams
@@ -275,7 +275,7 @@ class NeuromtmCLI(LightningCLI):
 
 def trained(
     arguments: Sequence[str], run_dir: Path, *, signals: StopSignals, callbacks: Sequence[Callback] = ()
-) -> Score:
+) -> BestScore:
     """Carry out `fit` on one device, and return the score of its best checkpoint.
 
     A training that was begun in the folder goes on, and nothing is done for one that has ended.
@@ -298,7 +298,7 @@ def trained(
     assert last is not None  # it is written at the end
     states = load_checkpoint(last)["callbacks"]
     best = next(state for name, state in states.items() if name.startswith(BestCheckpoint.__name__))
-    return Score(best["monitor"], float(best["best_model_score"]))
+    return BestScore(best["monitor"], float(best["best_model_score"]))
 
 
 def names_a_target(arguments: Sequence[str]) -> bool:
