@@ -2,10 +2,14 @@
 
 import shutil
 
+import lightning
 import pytest
 
-from neuromtm.callbacks.checkpoints import BestCheckpoint
+from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.training.checkpoint import load_checkpoint
+from neuromtm.training.masked_modeling import MaskedModeling
+from tests.models.small_models import BACKBONES
 from tests.running import neuromtm, pretrain, scalars
 
 QUICK = ("--behavior.validate", "false", "--figures.n_val_sessions", "0", "--activity.n_val_neurons", "1")
@@ -82,13 +86,47 @@ def test_the_end_of_a_training_is_always_validated(root, sessions_dir, tmp_path,
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == validated[-1]
 
 
-@pytest.mark.parametrize(("by", "choose"), [("val/loss", min), ("val/bits_per_spike", max)])
-def test_the_best_checkpoint_is_best_in_what_is_asked_for(root, sessions_dir, tmp_path, by, choose):
-    epochs = ("--trainer.max_epochs=6", "--model.lr=0.02", f"--best_by={by}")
-    neuromtm(*pretrain(root, sessions_dir, "--run_dir", tmp_path, *epochs))
-    best = load_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
-    (state,) = (state for name, state in best["callbacks"].items() if name.startswith("BestCheckpoint"))
-    scores = scalars(tmp_path)[by]
+def test_the_best_checkpoint_by_loss_has_the_least(root, sessions_dir, tmp_path):
+    neuromtm(*pretrain(root, sessions_dir, "--run_dir", tmp_path, "--trainer.max_epochs=6", "--model.lr=0.02"))
+    scores = scalars(tmp_path)["val/loss"]
     assert len(set(scores)) == 6
-    assert float(state["best_model_score"]) == pytest.approx(choose(scores))
-    assert best["epoch"] == scores.index(choose(scores))
+    assert chosen_by(tmp_path) == (scores.index(min(scores)), pytest.approx(min(scores)))
+
+
+def chosen_by(run_dir):
+    """Epoch and score of the best checkpoint."""
+    best = load_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+    (state,) = (state for name, state in best["callbacks"].items() if name.startswith("BestCheckpoint"))
+    return best["epoch"], float(state["best_model_score"])
+
+
+SCORES = (0.1, 0.2, 0.2500, 0.2490, 0.2485, 0.2475, 0.2481, 0.24)
+"""bits per spike of validations, which the seventh reaches within 0.002 for the last time"""
+
+
+class Scored(MaskedModeling):
+    """Its validations have these scores, whatever its weights are."""
+
+    def on_validation_epoch_end(self):
+        self.log("val/bits_per_spike", SCORES[self.current_epoch])
+
+
+@pytest.mark.parametrize("stops_after", [None, 4])
+def test_the_best_checkpoint_by_bits_is_the_last_that_nearly_has_the_most(sessions_dir, tmp_path, stops_after):
+    def fit(n_epochs, ckpt_path=None):
+        module = Scored(BACKBONES["NDT1"](), lr=1e-3, schedule="constant")
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            logger=False,
+            max_epochs=n_epochs,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[BestCheckpoint(tmp_path, by="val/bits_per_spike"), LastCheckpoint(tmp_path)],
+        )
+        trainer.fit(module, SessionDataModule(root=str(sessions_dir)), ckpt_path=ckpt_path)
+
+    if stops_after is not None:
+        fit(stops_after)
+    fit(len(SCORES), None if stops_after is None else tmp_path / "last.ckpt")
+    assert load_checkpoint(tmp_path / "best.ckpt")["epoch"] == 6

@@ -1,17 +1,21 @@
 """The checkpoints that a run keeps: the best one by validation, and the last one to go on from."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import lightning
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
+from torch import Tensor
 
 from neuromtm.training.continuation import ENDED_EARLY
 
 Criterion = Literal["val/loss", "val/bits_per_spike"]
 """what says which checkpoint is the best"""
 MODES: dict[Criterion, str] = {"val/loss": "min", "val/bits_per_spike": "max"}
+NEARLY = 0.002
+"""bits per spike by which a later checkpoint may be below the most of a training, and is still preferred"""
 
 
 class BestScore(NamedTuple):
@@ -29,6 +33,9 @@ class BestScore(NamedTuple):
 class BestCheckpoint(ModelCheckpoint):
     """Keeps `best.ckpt`, the checkpoint that is best in validation.
 
+    By bits per spike, it is the last one that reaches the most of the training within `NEARLY`. Where validation is
+    level, the later weights are the better ones: the learning rate is lower, and they differ less from step to step.
+
     Args:
         folder: folder of the checkpoints.
         by: what is compared: the least loss, or the most bits per spike of what the validation masks hide.
@@ -36,6 +43,8 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, folder: Path, *, by: Criterion = "val/loss"):
         self.by: Criterion = by
+        self.most = -math.inf
+        """most bits per spike of the training so far"""
         super().__init__(
             dirpath=folder,
             filename="best",
@@ -46,14 +55,25 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
         )
 
+    def check_monitor_top_k(self, trainer: lightning.Trainer, current: Tensor | None = None) -> bool:
+        """Whether a validation's weights are the best so far."""
+        if self.by == "val/loss" or current is None:
+            return super().check_monitor_top_k(trainer, current)
+        self.most = max(self.most, float(current))
+        return not self.best_k_models or float(current) >= self.most - NEARLY
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"most": self.most}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the least loss so far, even if the run directory was moved since."""
+        """Remember the best so far, even if the run directory was moved since."""
         assert self.dirpath is not None  # it was given
         best = Path(self.dirpath) / "best.ckpt"
         if not best.exists():  # the checkpoint is of another run, whose best one is not here
             return
         state_dict = state_dict | {"dirpath": self.dirpath, "kth_best_model_path": str(best), "last_model_path": ""}
         scores = {str(best): score for score in state_dict["best_k_models"].values()}
+        self.most = state_dict.get("most", -math.inf)
         super().load_state_dict(state_dict | {"best_k_models": scores, "best_model_path": str(best)})
 
 
