@@ -1,5 +1,6 @@
 """Small simulated sessions and small runs on them, for the tests of training, callbacks and commands."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,9 +38,11 @@ def neuromtm(*arguments: object) -> None:
 
 
 def neuromtm_process(*arguments: object, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user does; options as of `subprocess.run`."""
+    """Run a command as a user does; options as of `subprocess.run`. It may name callbacks of the tests."""
     program = Path(sys.executable).parent / "neuromtm"
     command = [str(program), *map(str, arguments)]
+    folders = [*filter(None, [os.environ.get("PYTHONPATH")]), str(Path(__file__).parents[1])]
+    options.setdefault("env", {**os.environ, "PYTHONPATH": os.pathsep.join(folders)})
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
     assert not check or result.returncode == 0, result.stdout + result.stderr
     return result

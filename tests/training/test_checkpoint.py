@@ -66,7 +66,7 @@ def test_an_interrupted_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     WholeFileCheckpointIO().save_checkpoint({"step": 1}, path)
 
     def half(checkpoint, file):
-        file.write_bytes(b"half of it")
+        file.write(b"half of it")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", half)

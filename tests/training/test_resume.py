@@ -16,7 +16,7 @@ from neuromtm.masking.objective import Objective
 from neuromtm.training import optim
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.masked_modeling import MaskedModeling
-from tests.models.small_models import BACKBONES
+from tests.models.small_models import BACKBONES, objective_of
 
 N_BATCHES = 6
 """three sessions of 28 training trials, 16 a batch"""
@@ -114,7 +114,8 @@ def assert_goes_on(data_dir, tmp_path, stop, *, every_s=0.0, **options):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_architecture_goes_on_as_if_it_had_not_been_stopped(backbone, sessions_dir, tmp_path):
-    assert_goes_on(sessions_dir, tmp_path, Stop(before_step=N_BATCHES + 2), max_epochs=2, backbone=backbone)
+    options = {"max_epochs": 2, "backbone": backbone, "objective": objective_of(backbone)}
+    assert_goes_on(sessions_dir, tmp_path, Stop(before_step=N_BATCHES + 2), **options)
 
 
 def test_a_run_that_reads_behaviour_goes_on_as_if_it_had_not_been_stopped(sessions_dir, tmp_path):
@@ -205,7 +206,7 @@ def two_groups(model, *, weight_decay, stitcher_weight_decay):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_run_of_an_optimiser_with_two_groups_goes_on(backbone, sessions_dir, tmp_path, monkeypatch):
     # without decay the groups make no difference, so that every weight must find its own moments again
-    options = {"max_epochs": 2, "backbone": backbone, "weight_decay": 0.0}
+    options = {"max_epochs": 2, "backbone": backbone, "weight_decay": 0.0, "objective": objective_of(backbone)}
     whole, weights = train(sessions_dir, tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
         patch.setattr(optim, "parameter_groups", two_groups)

@@ -11,9 +11,11 @@ import lightning
 import pytest
 import torch
 
+from neuromtm.callbacks.averaging import AveragedWeights
 from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, ValidatesLastEpoch
 from neuromtm.callbacks.stopping import StopBetweenSteps
 from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.training.checkpoint import load_checkpoint
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.lightning_habits import end_epochs_once, leave_signals_alone
 from neuromtm.training.masked_modeling import MaskedModeling
@@ -52,6 +54,7 @@ def train(data_dir, folder, *callbacks, goes_on=False, max_epochs=2, **options):
         use_distributed_sampler=False,
         plugins=[WholeFileCheckpointIO()],
         callbacks=[
+            AveragedWeights(0.9),
             Diary(folder=str(folder)),
             *callbacks,
             ValidatesLastEpoch(),
@@ -70,7 +73,9 @@ def train(data_dir, folder, *callbacks, goes_on=False, max_epochs=2, **options):
         except Stopped:
             stopped = True
     diary = (folder / "steps-0.txt").read_text().splitlines()
-    return diary, {name: value.clone() for name, value in module.state_dict().items()}, stopped
+    weights = {name: value.clone() for name, value in module.state_dict().items()}
+    kept = load_checkpoint(last.path)["state_dict"] if last.path.exists() else {}
+    return diary, weights | {f"average of {name}": value for name, value in kept.items()}, stopped
 
 
 OPTIONS = {
