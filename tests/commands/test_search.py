@@ -206,6 +206,7 @@ def test_only_one_process_takes_a_trial_that_was_left(space, tmp_path):
 
 
 def test_a_requeued_slurm_task_goes_on_with_its_own_trial(space, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "15")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     begun(tmp_path, space, owner=search._me())
@@ -226,10 +227,11 @@ def test_slurm_says_whether_a_task_lives(tmp_path, monkeypatch, answer, status, 
     )
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert search._is_dead("slurm-12-3", "slurm-12-4") == dead
+    assert search._is_dead("slurm-12_3", "slurm-12_4") == dead
 
 
 def test_processes_that_start_at_once_draw_different_values(space, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "15")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     drawn = []
     for task in range(4):

@@ -7,6 +7,7 @@ from typing import Any
 import lightning
 import torch
 
+from neuromtm.callbacks.starts import AtStart
 from neuromtm.data.datamodule import data_of
 from neuromtm.provenance import Start, add_start, describe_start
 
@@ -14,7 +15,7 @@ PROVENANCE_KEY = "neuromtm_provenance"
 """of a checkpoint: what provenance.json held when it was written"""
 
 
-class Provenance(lightning.Callback):
+class Provenance(AtStart):
     """Adds each start of a command to `provenance.json`, and writes it into checkpoints. Rank 0 does, for all ranks.
 
     A run that goes on adds a start to those before. In a folder without the file they come from the checkpoint.
@@ -30,21 +31,6 @@ class Provenance(lightning.Callback):
         self._before: list[Start] = []
         self._step = 0
 
-    # not in `setup`, which may refuse data or a checkpoint that do not fit: the command has then not started
-
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._add(trainer, pl_module)
-
-    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if trainer.state.fn == "validate":  # not while training
-            self._add(trainer, pl_module)
-
-    def on_test_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._add(trainer, pl_module)
-
-    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._add(trainer, pl_module)
-
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -59,7 +45,7 @@ class Provenance(lightning.Callback):
         if self._starts:
             checkpoint[PROVENANCE_KEY] = {"starts": self._starts}
 
-    def _add(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def started(self, trainer: lightning.Trainer, command: str) -> None:
         if not trainer.is_global_zero:
             return
         device = trainer.strategy.root_device

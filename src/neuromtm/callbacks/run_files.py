@@ -16,6 +16,7 @@ from neuromtm.batch import Batch
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.behavior import BehaviorReadout
 from neuromtm.callbacks.multimodal import EncodingAndDecoding
+from neuromtm.callbacks.starts import AtStart
 from neuromtm.data.datamodule import data_of
 from neuromtm.decoding.selection import Decoded, behavior_metrics, behavior_text
 from neuromtm.errors import ConfigError
@@ -33,7 +34,7 @@ class EventsOnly(TensorBoardLogger):
         self.experiment.flush()
 
 
-class RunConfig(lightning.Callback):
+class RunConfig(AtStart):
     """Writes `config.yaml` when a training starts, and `config.test.yaml` and so on when other commands start.
 
     An earlier file with other content is renamed and kept.
@@ -46,25 +47,10 @@ class RunConfig(lightning.Callback):
     def __init__(self, parser: LightningArgumentParser, config: object):
         self.parser, self.config = parser, config
 
-    # not in `setup`, which may refuse data or a checkpoint that do not fit: the command has then not started
-
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._write(trainer, "config.yaml")
-
-    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if trainer.state.fn == "validate":  # not while training
-            self._write(trainer, "config.validate.yaml")
-
-    def on_test_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._write(trainer, "config.test.yaml")
-
-    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._write(trainer, "config.predict.yaml")
-
-    def _write(self, trainer: lightning.Trainer, name: str) -> None:
+    def started(self, trainer: lightning.Trainer, command: str) -> None:
         if not trainer.is_global_zero:
             return
-        path = Path(trainer.default_root_dir) / name
+        path = Path(trainer.default_root_dir) / ("config.yaml" if command == "fit" else f"config.{command}.yaml")
         text = self.parser.dump(self.config, skip_none=False)
         if path.exists() and path.read_text(encoding="utf-8") == text:
             return

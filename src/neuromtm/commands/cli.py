@@ -36,7 +36,7 @@ from neuromtm.commands.registry import LIGHTNING
 from neuromtm.commands.starting import Finished, chosen_start, named_checkpoint, require_writable
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
-from neuromtm.training.checkpoint import load_checkpoint, newest_checkpoint
+from neuromtm.training.checkpoint import glance_at_checkpoint, newest_checkpoint
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.decoding import BehaviorDecoding
 from neuromtm.training.distributed import SCORING, TRAINING, strategy_for
@@ -296,7 +296,7 @@ def trained(
         NeuromtmCLI(own, signals, callbacks=callbacks)
     last = newest_checkpoint(run_dir)
     assert last is not None  # it is written at the end
-    states = load_checkpoint(last)["callbacks"]
+    states = glance_at_checkpoint(last)["callbacks"]
     best = next(state for name, state in states.items() if name.startswith(BestCheckpoint.__name__))
     return BestScore(best["monitor"], float(best["best_model_score"]))
 

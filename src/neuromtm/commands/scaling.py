@@ -117,18 +117,15 @@ def seen_by(run_dir: Path) -> Seen:
     Args:
         run_dir: of the pretraining. What cannot be read there is not known.
     """
-    import pickle
-
-    import torch  # only here: the tables of results alone need none
-
-    from neuromtm.training.checkpoint import CheckpointRecord
+    # only here: the tables of results alone need no torch
+    from neuromtm.training.checkpoint import CheckpointRecord, glance_at_checkpoint
 
     path = run_dir / "checkpoints" / "best.ckpt"
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        record = CheckpointRecord.from_checkpoint(checkpoint, name=str(path))
-    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError, UserError):
+        checkpoint = glance_at_checkpoint(path)
+    except UserError:
         return Seen()
+    record = CheckpointRecord.from_checkpoint(checkpoint, name=str(path))
     n_trials = _n_train_trials(run_dir / "config.yaml", [session.eid for session in record.sessions])
     return Seen(sum(session.n_neurons for session in record.sessions), n_trials, checkpoint.get("global_step"))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from neuromtm.commands.failures import users_own
 from neuromtm.commands.search_space import Space, read_space, space_from, space_text
-from neuromtm.commands.stopping import end_stopped
+from neuromtm.commands.stopping import end_stopped, slurm_job
 from neuromtm.errors import ConfigError
 from neuromtm.files import reason_of, table_text, write_whole
 from neuromtm.training.stopping import Stopped, StopSignals
@@ -160,19 +160,18 @@ def _study(folder: Path, *, seed: int, prune: bool) -> "optuna.Study":
 
 def _me() -> str:
     """Who trains a trial: the Slurm task, which keeps its name when it is requeued, or the process."""
-    job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID"))
-    if job is not None:
-        return f"slurm-{job}-{os.environ.get('SLURM_ARRAY_TASK_ID', '0')}"
+    if (job := slurm_job()) is not None:
+        return f"slurm-{job}"
     return f"process-{socket.gethostname()}-{os.getpid()}"
 
 
 def _is_dead(owner: str, me: str) -> bool:
     """Whether a trial's owner will not go on with it. One that cannot be asked counts as alive."""
-    kind, _, rest = owner.partition("-")
-    name, _, number = rest.rpartition("-")
+    kind, _, name = owner.partition("-")
+    host, _, number = name.rpartition("-")
     if owner == me:
         return True  # this task was requeued: the trial is from its former life
-    if kind == "process" and name == socket.gethostname():
+    if kind == "process" and host == socket.gethostname():
         try:
             os.kill(int(number), 0)
         except ProcessLookupError:
@@ -181,8 +180,7 @@ def _is_dead(owner: str, me: str) -> bool:
             return False
     if kind == "slurm":
         with suppress(OSError, subprocess.SubprocessError):
-            job = name if number == "0" else f"{name}_{number}"
-            asked = subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True, timeout=30, check=False)
+            asked = subprocess.run(["squeue", "-h", "-j", name], capture_output=True, text=True, timeout=30)
             gone = asked.returncode != 0 and "Invalid job id" in asked.stderr
             return gone or (asked.returncode == 0 and not asked.stdout.strip())
     return False

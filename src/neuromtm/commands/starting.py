@@ -7,8 +7,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from neuromtm.commands.stopping import was_requeued
 from neuromtm.errors import ConfigError
-from neuromtm.training.checkpoint import newest_checkpoint
-from neuromtm.training.checkpoint_io import glance_at_checkpoint
+from neuromtm.training.checkpoint import glance_at_checkpoint, newest_checkpoint
 from neuromtm.training.continuation import end_of_training
 
 

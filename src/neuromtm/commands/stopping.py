@@ -45,7 +45,7 @@ def _is_first_rank() -> bool:
 
 
 def _what_next(command: str) -> str:
-    job = _job()
+    job = slurm_job()
     if command not in TRAINS:
         return "Start it again by the same command."
     resume = "" if command == "search" else " with --auto_resume true"
@@ -56,7 +56,7 @@ def _what_next(command: str) -> str:
     return f"Job {job} is not requeued: {problem}. Go on by the same command{resume}."
 
 
-def _job() -> str | None:
+def slurm_job() -> str | None:
     """The Slurm job that this command runs in; None outside of Slurm and where a user works by hand."""
     if "SLURM_JOB_ID" not in os.environ or os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
         return None

@@ -25,10 +25,10 @@ def train_trials_of(folder: Path, *, middle: str = "") -> str | None:
     """
     baseline = folder / f"{BASELINE_STEM}{middle}.json"
     if baseline.exists():
-        return _asked(_read_json(baseline))
+        return _asked(read_settings(baseline))
     if (folder / f"{BASELINE_STEM}.json").exists():
         return None  # an earlier baseline's number is not that of the latest one
-    for data in (_read_yaml(folder / name).get("data") for name in CONFIGS if (folder / name).exists()):
+    for data in (read_settings(folder / name).get("data") for name in CONFIGS):
         if isinstance(data, dict) and (found := _asked(data)) is not None:
             return found
     return None
@@ -54,17 +54,11 @@ def _asked(options: Mapping[str, Any]) -> str | None:
     return EVERY if number is None else str(number)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a run's `.yaml` or `.json` file of settings holds; nothing if it is not there, or holds none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from neuromtm.evaluation.amounts import read_settings
 from neuromtm.evaluation.references import BASELINE_FILE
 
 Option = str | int | float | bool | None
@@ -41,14 +40,10 @@ def flat_options(config: Mapping[str, Any], prefix: str = "") -> dict[str, Optio
 def options_of(run_dir: Path) -> dict[str, Option]:
     """The options of a run's training, else of its test, else of a baseline. Empty if none can be read."""
     for name in ("config.yaml", "config.test.yaml", BASELINE_FILE):
-        try:
-            text = (run_dir / name).read_text(encoding="utf-8")
-            config = json.loads(text) if name == BASELINE_FILE else yaml.safe_load(text)
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
-        if isinstance(config, dict):
-            if name == BASELINE_FILE:  # what was chosen by session is a result
-                config = {"baseline": {key: value for key, value in config.items() if key not in ("chosen", "absent")}}
+        config = read_settings(run_dir / name)
+        if config and name == BASELINE_FILE:  # what was chosen by session is a result
+            config = {"baseline": {key: value for key, value in config.items() if key not in ("chosen", "absent")}}
+        if config:
             return flat_options(config)
     return {}
 

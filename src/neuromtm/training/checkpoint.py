@@ -218,6 +218,20 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     return checkpoint
 
 
+def glance_at_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint for what it says of its training: its weights are read only where they are used.
+
+    Raises:
+        CheckpointError: if it is damaged or no checkpoint of neuromtm.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:
+        checkpoint = load_checkpoint(path)  # which finds the sentence for it
+    CheckpointRecord.from_checkpoint(checkpoint, name=str(path))
+    return checkpoint
+
+
 def _absence(path: Path) -> str:
     """Why there is no file of this name, and what to give instead."""
     if path.is_dir():

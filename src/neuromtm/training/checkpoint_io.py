@@ -14,20 +14,6 @@ HANDED_OVER = ".temp.ckpt"
 """Lightning's name for the file by which forked ranks hand their weights to the main process"""
 
 
-def glance_at_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint for what it says of its training: its weights are read only where they are used.
-
-    Raises:
-        CheckpointError: if it is damaged or no checkpoint of neuromtm.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:
-        checkpoint = load_checkpoint(path)  # which finds the sentence for it
-    CheckpointRecord.from_checkpoint(checkpoint, name=str(path))
-    return checkpoint
-
-
 def _of_the_file_system(error: BaseException | None) -> str | None:
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
