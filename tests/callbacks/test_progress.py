@@ -1,7 +1,9 @@
 """The progress bar: it reads the device at logged steps only, and it moves while neurons are left out of a session."""
 
 import io
+import itertools
 import logging
+import re
 
 import lightning
 import pytest
@@ -99,6 +101,35 @@ def test_without_a_terminal_a_line_now_and_then_says_how_far_a_test_is(caplog):
         "Neurons left out in turn: 15%, about 4 min to go.",
         "Neurons left out in turn: 25%, about 6 min to go.",
     ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_in_a_log_a_training_says_its_step_and_losses_after_each_validation_and_now_and_then(
+    terminal, sessions_dir, tmp_path, caplog
+):
+    times = itertools.count(0, 30)  # a look at the clock is 30 seconds after the one before
+    bar = RunProgress(step_line_every_s=100, clock=lambda: float(next(times)))
+    bar._console_kwargs = {"file": io.StringIO(), "force_terminal": terminal}
+    data = SessionDataModule(root=str(sessions_dir), batch_size=4)
+    options = {"max_steps": 16, "max_epochs": -1, "val_check_interval": 8, "check_val_every_n_epoch": None}
+    trainer = make_trainer(tmp_path, bar, log_every_n_steps=4, logger=CSVLogger(tmp_path), **options)
+    with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
+        trainer.fit(MaskedModeling(small()), data)
+    lines = [record.message for record in caplog.records if record.message.startswith("Step ")]
+    if terminal:
+        assert not lines
+        return
+    number = r"-?\d+\.\d{4}"
+    of_a_validation = (
+        rf"Step 8 of 16, train/loss {number}, val/loss {number}, val/bits_per_spike {number}; about \d+ (s|min) to go\."
+    )
+    assert re.fullmatch(of_a_validation, next(line for line in lines if "val/loss" in line))
+    assert re.fullmatch(rf"Step 16 of 16, .*val/bits_per_spike {number}\.", lines[-1])
+    between = [line for line in lines if "val/loss" not in line]
+    assert between[0].startswith(
+        "Step 4 of 16, train/loss "
+    )  # 120 s after the start; "to go" is the time of 12 more steps
+    assert between[0].endswith("about 8 min to go.")
 
 
 def test_a_bar_that_is_disabled_says_nothing(caplog):
