@@ -9,6 +9,9 @@ TESTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# The scorers of two public benchmarks, for the tests of our exports. They ask for versions of numpy, pandas and torch
+# that are not those of this environment, though they run with these: so they lie in a folder of their own.
+SCORERS := $(VENV)/scorers
 
 # PyPI's torch for Linux brings several GB of CUDA libraries. Without an NVIDIA driver the CPU build is taken from
 # PyTorch's own index, where its version (2.13.0+cpu) counts as newer than PyPI's 2.13.0. torch is installed alone
@@ -62,6 +65,7 @@ $(INSTALLED): setup.cfg constraints.txt | $(BIN)/pip
 	$(BIN)/pip install --no-deps --retries 1 --timeout 15 $(TORCH_INDEX) --constraint constraints.txt torch
 	$(BIN)/pip install --constraint constraints.txt --editable ".[ibl,search,test,docs]"
 	$(BIN)/pip check
+	$(BIN)/pip install --no-deps --upgrade --constraint constraints.txt --target $(SCORERS) nlb_tools ibl-bwb-eval
 	@touch $@
 
 # ---- checks ----
