@@ -18,7 +18,8 @@ class PrepCommand(NamedTuple):
     summary: str
     module: str
     """Imported when the command is given: its `DESCRIPTION` and its `add_options` for a parser. A source of recordings
-    has a `plan`, which gives the sessions to prepare; any other command has a `run`."""
+    has a `plan`, which gives the sessions to prepare; any other command has a `run`. A source may have an `inspect`
+    too, which says what is there and writes nothing: it gets the options, and returns the text for the user."""
 
     @property
     def is_source(self) -> bool:
@@ -47,9 +48,16 @@ def run(args: Sequence[str] | None = None) -> int:
         overview.parse_args(given)  # prints help or the usage, and ends the program
         overview.error("name a command first")
     name, *arguments = given
-    options = parser_of(name).parse_args(arguments)
+    parser = parser_of(name)
+    options = parser.parse_args(arguments)
     module = importlib.import_module(COMMANDS[name].module)
+    inspects = getattr(options, "inspect", False)
+    if COMMANDS[name].is_source and options.out is None and not inspects:
+        parser.error("the following arguments are required: --out")
     try:
+        if inspects:
+            print(module.inspect(options))
+            return 0
         if COMMANDS[name].is_source:
             from data_prep.commands.shared import prepare_plan
 
@@ -87,9 +95,12 @@ def parser_of(name: str) -> argparse.ArgumentParser:
         formatter_class=_Help,
     )
     if COMMANDS[name].is_source:
-        from data_prep.commands.shared import out_options
+        from data_prep.commands.shared import inspect_option, out_options
 
-        out_options(parser)
+        inspects = hasattr(module, "inspect")
+        out_options(parser, required=not inspects)
+        if inspects:
+            inspect_option(parser)
     module.add_options(parser)
     return parser
 

@@ -4,7 +4,6 @@ import argparse
 from dataclasses import asdict, dataclass
 from math import isfinite
 
-from data_prep.recording import EVENTS
 from neuromtm.data.shards import n_bins
 from neuromtm.errors import ConfigError
 
@@ -21,7 +20,7 @@ class PrepareOptions:
     """start and end of a trial relative to its event"""
     bin_size_s: float = 0.02
     align_event: str = "stimOn_times"
-    """the event at time 0 of a trial"""
+    """the event at time 0 of a trial, any of `TrialTable.event_names`"""
     reaction_time_s: tuple[float, float] = (0.08, 2.0)
     """shortest and longest reaction time of a kept trial"""
     max_feedback_delay_s: float = 10.0
@@ -36,6 +35,12 @@ class PrepareOptions:
     """parts of the trials for train, val and test"""
     seed: int = 0
     """seed of the split"""
+    split_gap_s: float = 0.0
+    """windows that are closer than this go to one split"""
+    continuous: bool = False
+    """cut windows from the whole recorded time, one after the other, without regard to trials"""
+    keep_source_overlap: bool = False
+    """keep the splits of the source though windows of two of them share time, as a benchmark asks"""
 
     def __post_init__(self):
         problems = []
@@ -49,8 +54,10 @@ class PrepareOptions:
                 f"--bin-size-s {self.bin_size_s:g} does not divide the window of {end_s - start_s:g} s "
                 f"(--window-s {start_s:g} {end_s:g}). Choose a bin size that does."
             )
-        if self.align_event not in EVENTS:
-            problems.append(f"--align-event {self.align_event}: not one of {', '.join(EVENTS)}.")
+        if not self.align_event:
+            problems.append("--align-event: name a column of the trial table.")
+        if not 0 <= self.split_gap_s < float("inf"):
+            problems.append(f"--split-gap-s {self.split_gap_s:g}: must be at least 0 and finite.")
         if not 0 <= self.reaction_time_s[0] <= self.reaction_time_s[1]:
             problems.append("--reaction-time-s: both must be at least 0, and MAX must not be below MIN.")
         if not self.max_feedback_delay_s > 0:
@@ -74,8 +81,22 @@ class PrepareOptions:
         return self.window_s[1] - self.window_s[0]
 
     def as_json(self) -> dict[str, object]:
-        """The options in the form that a shard stores."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        """The options in the form that a shard stores.
+
+        Those of `LATER` are left out at their defaults: a shard that was prepared before there were such options is
+        one of the same preparation.
+        """
+        default = {name: getattr(type(self), name) for name in LATER}
+        found = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return {name: value for name, value in found.items() if name not in LATER or value != default[name]}
+
+
+LATER = ("split_gap_s", "continuous", "keep_source_overlap")
+"""options that the first shards of format 2 did not have"""
+CONTINUOUS_EVENT = "window_start"
+"""the `align_event` of windows that were cut from continuous time"""
+CONTINUOUS_GAP_S = 1.0
+"""gap between the splits of continuous windows: smoothing and behaviour reach over the edge of a window"""
 
 
 def binning_options(parser: argparse.ArgumentParser) -> None:
@@ -90,3 +111,107 @@ def binning_options(parser: argparse.ArgumentParser) -> None:
         help="start and end of a trial relative to its event, in seconds",
     )
     parser.add_argument("--bin-size-s", type=float, default=default.bin_size_s, help="width of a bin, in seconds")
+
+
+def recording_options(parser: argparse.ArgumentParser, *, align_event: str | None = None) -> None:
+    """Add the options that every source of real recordings has: event, window, bins, filters, splits.
+
+    Args:
+        parser: of the source's command.
+        align_event: the default event; None if the user has to name one.
+    """
+    default = PrepareOptions()
+    add = parser.add_argument
+    add(
+        "--align-event",
+        default=align_event,
+        metavar="COLUMN",
+        help="event at time 0 of a trial: a column of the trial table; a wrong name gets a list of those there",
+    )
+    binning_options(parser)
+    add(
+        "--continuous",
+        action="store_true",
+        help="cut windows from the whole recorded time, one after the other; trials are not needed",
+    )
+    add("--length-s", type=float, default=1.0, metavar="LENGTH", help="length of a window of --continuous, in seconds")
+    add(
+        "--reaction-time-s",
+        type=float,
+        nargs=2,
+        default=default.reaction_time_s,
+        metavar=("MIN", "MAX"),
+        help="keep a trial if its first movement comes from MIN to MAX after stimulus onset, in seconds",
+    )
+    add(
+        "--max-feedback-delay-s",
+        type=float,
+        default=default.max_feedback_delay_s,
+        metavar="MAX",
+        help="remove a trial if its feedback comes more than MAX after the go cue, in seconds",
+    )
+    add("--keep-unknown-choice", action="store_true", help="also keep trials whose choice is 0 (not made or unknown)")
+    add(
+        "--min-label",
+        type=float,
+        default=default.min_label,
+        help="lowest quality label of a kept neuron, a fraction from 0 to 1; 0 keeps all neurons",
+    )
+    add(
+        "--min-firing-rate-hz",
+        type=float,
+        default=default.min_firing_rate_hz,
+        help="lowest mean firing rate of a kept neuron over the windows of the training trials, in Hz",
+    )
+    add(
+        "--split-fractions",
+        type=float,
+        nargs=3,
+        default=default.split_fractions,
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="parts of a session's trials for training, validation and test: three fractions that sum to 1",
+    )
+    add(
+        "--split-gap-s",
+        type=float,
+        metavar="GAP",
+        help="least time between windows of two splits, in seconds; windows that share time are in one split in any "
+        f"case (default: 0, with --continuous {CONTINUOUS_GAP_S:g})",
+    )
+
+
+def chosen_options(args: argparse.Namespace, *, keep_source_overlap: bool = False) -> PrepareOptions:
+    """The options of `recording_options` that the user gave.
+
+    Args:
+        args: of the command.
+        keep_source_overlap: see `PrepareOptions`.
+
+    Raises:
+        ConfigError: if options are out of range, or neither an event nor --continuous is given.
+    """
+    if args.continuous:
+        window_s, event = (0.0, args.length_s), CONTINUOUS_EVENT
+    elif args.align_event is None:
+        raise ConfigError(
+            "--align-event: name the column of the trial table that is time 0 of a trial, or give --continuous. "
+            "--inspect lists the columns."
+        )
+    else:
+        window_s, event = tuple(args.window_s), args.align_event
+    gap_s = (CONTINUOUS_GAP_S if args.continuous else 0.0) if args.split_gap_s is None else args.split_gap_s
+    return PrepareOptions(
+        window_s=window_s,
+        bin_size_s=args.bin_size_s,
+        align_event=event,
+        reaction_time_s=tuple(args.reaction_time_s),
+        max_feedback_delay_s=args.max_feedback_delay_s,
+        keep_unknown_choice=args.keep_unknown_choice,
+        min_label=args.min_label,
+        min_firing_rate_hz=args.min_firing_rate_hz,
+        split_fractions=tuple(args.split_fractions),
+        seed=args.seed,
+        split_gap_s=gap_s,
+        continuous=args.continuous,
+        keep_source_overlap=keep_source_overlap,
+    )

@@ -7,9 +7,10 @@ import numpy as np
 
 from data_prep.binning import bin_centres, count_spikes, covers, interpolate
 from data_prep.options import PrepareOptions
-from data_prep.recording import EVENTS, WHISKER, Recording, SortedNeurons, TrialTable
+from data_prep.recording import WHISKER, Recording, SortedNeurons, TrialTable
 from data_prep.trials import signed_contrast, trial_criteria
 from neuromtm import __version__
+from neuromtm.data.shard_layout import OWN_TRIAL_COLUMNS
 from neuromtm.data.shards import Neurons, Shard, ShardHeader, Trials
 from neuromtm.data.splits import split_trials
 from neuromtm.errors import SourceError
@@ -40,9 +41,9 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
         SourceError: if too few trials, no neurons or no spikes are left, or the trial table lacks the event at time 0.
     """
     table = recording.trials
-    event_s = getattr(table, EVENTS[options.align_event])
-    if event_s is None:
-        raise SourceError(f"the trial table has no {options.align_event}.")
+    if table is None:
+        raise SourceError("no trials. Give --continuous to cut windows from the whole recorded time.")
+    event_s = table.event(options.align_event)
     starts_s = event_s + options.window_s[0]
     binning = {"n_bins": options.n_bins, "bin_size_s": options.bin_size_s}
     centres_s = bin_centres(starts_s, **binning)
@@ -85,12 +86,17 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
         created_by=f"neuromtm {__version__}",
         neurons=Neurons(
             firing_rate_hz=rate_hz[keep],
-            **{f.name: getattr(recording.neurons, f.name)[keep] for f in fields(SortedNeurons)},
+            **{
+                f.name: values[keep]
+                for f in fields(SortedNeurons)
+                if (values := getattr(recording.neurons, f.name)) is not None
+            },
         ),
         trials=_trials(table, index, starts_s=starts_s[index], event_s=event_s[index]),
         splits=splits,
         behaviors=tuple(sorted(behavior)),
         preparation=preparation,
+        attributes=recording.attributes,
     )
     shard = Shard(
         header,
@@ -127,4 +133,9 @@ def _trials(table: TrialTable, index: np.ndarray, *, starts_s: np.ndarray, event
         index=index,
         start_s=starts_s,
         event_s=event_s,
+        columns={
+            # the shard has columns of its own
+            f"source_{name}" if name in OWN_TRIAL_COLUMNS else name: values[index]
+            for name, values in table.columns.items()
+        },
     )

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 
 import numpy as np
 
+from neuromtm.data.shards import SPLITS
 from neuromtm.errors import SourceError
 
 WHISKER = "whisker_motion_energy"
@@ -24,6 +26,9 @@ class TrialTable:
     """All trials of a session. Each field is (trial,) float64; times are in seconds of session time.
 
     A value is NaN if the trial has none. A field is None if the source has no such field.
+
+    Raises:
+        SourceError: if the columns differ in length, or there are none.
     """
 
     stimulus_onset_s: np.ndarray | None = None
@@ -39,15 +44,48 @@ class TrialTable:
     contrast_right: np.ndarray | None = None
     block: np.ndarray | None = None
     """probability of a stimulus on the left"""
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """every further column of the source under its own name: (trial,) float64, or text; a shard keeps them all"""
+    split: np.ndarray | None = None
+    """(trial,) text, where the source gives splits: train, val or test; empty for a trial that is in none"""
 
     def __post_init__(self):
-        sizes = {f.name: len(getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) is not None}
+        sizes = {name: len(values) for name, values in self._all().items()}
         if len(set(sizes.values())) != 1:
             raise SourceError(f"the trial table is empty, or its columns differ in length ({sizes}).")
+        if wrong := sorted(name for name in self.columns if not name or name.startswith(".") or {*name} & {*"/\0"}):
+            raise SourceError(f"the trial table has the columns {wrong}. Rename them: no dot first, and no slash.")
+        if self.split is not None and (unknown := sorted({*np.unique(self.split)} - {*SPLITS, ""})):
+            raise SourceError(f"the splits of the source are named {unknown}, not {', '.join(SPLITS)}.")
+
+    def _all(self) -> dict[str, np.ndarray]:
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "columns"} | {**self.columns}
+        return {name: values for name, values in found.items() if values is not None}
 
     @property
     def n_trials(self) -> int:
-        return next(len(v) for f in fields(self) if (v := getattr(self, f.name)) is not None)
+        return len(next(iter(self._all().values())))
+
+    @cached_property
+    def event_names(self) -> tuple[str, ...]:
+        """The names that `event` knows: the fields that are times, and every further column that is a number."""
+        fields_there = {name for name in EVENTS.values() if getattr(self, name) is not None}
+        of_ibl = [name for name, field_name in EVENTS.items() if field_name in fields_there]
+        return (*of_ibl, *sorted(fields_there), *(n for n, v in self.columns.items() if v.dtype.kind == "f"))
+
+    def event(self, name: str) -> np.ndarray:
+        """(trial,) times of an event.
+
+        Args:
+            name: in the trial tables of the International Brain Laboratory, or that of a field, or of a further column.
+
+        Raises:
+            SourceError: if the table has no such column; the message lists those there.
+        """
+        if name not in self.event_names:
+            raise SourceError(f"the trial table has no {name}. It has: {', '.join(self.event_names) or 'no times'}.")
+        own = EVENTS.get(name, name)
+        return self.columns[name] if name in self.columns else getattr(self, own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +94,26 @@ class SortedNeurons:
 
     uuid: np.ndarray
     region: np.ndarray
-    """Beryl acronym; `root` or `void` if the region is unknown"""
+    """acronym, of the Beryl atlas where the source has it; `root` or `void` if the region is unknown"""
     probe: np.ndarray
     label: np.ndarray
     """fraction of the quality criteria that the neuron passed, 0 to 1; NaN if unknown"""
     depth_um: np.ndarray
     """position along the probe; NaN if unknown"""
+    heldout: np.ndarray | None = None
+    """bool, held out by the source; None if the source holds out no neurons"""
+
+    def __post_init__(self):
+        names, first, times = np.unique(self.uuid, return_index=True, return_counts=True)
+        if (times > 1).any():
+            twice, where = names[times > 1][0], first[times > 1][0]
+            probes = [str(probe) for probe in self.probe[self.uuid == twice][:2]]
+            raise SourceError(
+                f"the neuron {twice} is there {times[times > 1][0]} times, first as number {where}, on "
+                f"{' and on '.join(probes)}. Give every neuron a name of its own at the source."
+            )
+        if unnamed := int((self.region == "").sum()):
+            raise SourceError(f"{unnamed} neurons have an empty region. Write void where it is unknown.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +143,17 @@ class Recording:
     spike_neuron: np.ndarray
     """(spike,) int: position of the spike's neuron in `neurons`"""
     neurons: SortedNeurons
-    trials: TrialTable
+    trials: TrialTable | None = None
+    """None: a recording without trials; windows are then cut from continuous time"""
     traces: Mapping[str, Trace] = field(default_factory=dict)
     true_rates: np.ndarray | None = None
     """(trial of the table, bin, neuron) expected spikes per bin; only for simulated sessions"""
     notes: tuple[str, ...] = ()
     """what the user should know about the reading of this session"""
+    observed_s: np.ndarray | None = None
+    """(interval, 2) start and end of the times at which the neurons were recorded; None if the source does not say"""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """where the recording comes from, e.g. its file, the revision or the sorter; kept in the header of the shard"""
 
     def __post_init__(self):
         if len(self.spike_times_s) == 0 or self.n_neurons == 0:
@@ -110,6 +167,19 @@ class Recording:
             )
         if not np.all(np.diff(self.spike_times_s) >= 0):
             raise SourceError("spike times are not sorted, or some are not numbers.")
+        if not (np.isfinite(self.spike_times_s[0]) and np.isfinite(self.spike_times_s[-1])):
+            raise SourceError("some spike times are infinite or not numbers.")
+        self._check_observed()
+
+    def _check_observed(self) -> None:
+        if self.observed_s is None:
+            return
+        if self.observed_s.ndim != 2 or self.observed_s.shape[1] != 2 or len(self.observed_s) == 0:
+            raise SourceError(f"the observed intervals have the shape {self.observed_s.shape}, not (interval, 2).")
+        wrong = np.flatnonzero(~(self.observed_s[:, 0] < self.observed_s[:, 1]))
+        if len(wrong):
+            start_s, end_s = self.observed_s[wrong[0]]
+            raise SourceError(f"the observed interval {wrong[0]} goes from {start_s:g} s to {end_s:g} s, not forward.")
 
     @property
     def n_neurons(self) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from data_prep.options import PrepareOptions
-from data_prep.recording import EVENTS, TrialTable
+from data_prep.recording import TrialTable
 
 
 def trial_criteria(
@@ -37,7 +37,7 @@ def trial_criteria(
         "probabilityLeft": trials.block,
         "firstMovement_times": movement_s,
         "feedbackType": trials.feedback_type,
-        options.align_event: getattr(trials, EVENTS[options.align_event]),
+        options.align_event: trials.event(options.align_event),
     }
     for name, values in required.items():
         if values is not None:

@@ -12,12 +12,26 @@ PREPARE_EXIT_CODES = (
 )
 
 
-def out_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of where to write, and say the exit codes."""
+def out_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add the options of where to write, and say the exit codes.
+
+    Args:
+        parser: of the command.
+        required: whether the folder must always be named.
+    """
     parser.epilog = PREPARE_EXIT_CODES
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--out", type=Path, required=required, metavar="DIR", help="folder to write to")
     parser.add_argument("--overwrite", action="store_true", help="replace shards that were prepared with other options")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers, a whole number")
+
+
+def inspect_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option of a source that says what is there."""
+    parser.add_argument(
+        "--inspect",
+        action="store_true",
+        help="only print what is there and the command that would prepare it; nothing is written",
+    )
 
 
 def prepare_plan(plan: Plan, args: argparse.Namespace) -> int:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from data_prep.folder import Plan
-from data_prep.options import PrepareOptions, binning_options
-from data_prep.recording import EVENTS
+from data_prep.options import chosen_options, recording_options
 from data_prep.sources.ibl.sessions import (
     CREDENTIALS,
     Identity,
@@ -30,7 +29,6 @@ DESCRIPTION = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this source."""
-    default = PrepareOptions()
     add = parser.add_argument
     add(
         "--mode",
@@ -58,60 +56,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--heldout-eids", nargs="+", metavar="EID", help="sessions not to pretrain on (default: the paper's five)")
     add("--heldout-subjects", nargs="+", default=(), metavar="NAME", help="animals not to pretrain on")
-    add("--align-event", choices=tuple(EVENTS), default=default.align_event, help="event at time 0 of a trial")
-    binning_options(parser)
-    add(
-        "--reaction-time-s",
-        type=float,
-        nargs=2,
-        default=default.reaction_time_s,
-        metavar=("MIN", "MAX"),
-        help="keep a trial if its first movement comes from MIN to MAX after stimulus onset, in seconds",
-    )
-    add(
-        "--max-feedback-delay-s",
-        type=float,
-        default=default.max_feedback_delay_s,
-        metavar="MAX",
-        help="remove a trial if its feedback comes more than MAX after the go cue, in seconds",
-    )
-    add("--keep-unknown-choice", action="store_true", help="also keep trials whose choice is 0 (not made or unknown)")
-    add(
-        "--min-label",
-        type=float,
-        default=default.min_label,
-        help="lowest quality label of a kept neuron, a fraction from 0 to 1; 0 keeps all neurons",
-    )
-    add(
-        "--min-firing-rate-hz",
-        type=float,
-        default=default.min_firing_rate_hz,
-        help="lowest mean firing rate of a kept neuron over the windows of the training trials, in Hz",
-    )
-    add(
-        "--split-fractions",
-        type=float,
-        nargs=3,
-        default=default.split_fractions,
-        metavar=("TRAIN", "VAL", "TEST"),
-        help="parts of a session's trials for training, validation and test: three fractions that sum to 1",
-    )
+    recording_options(parser, align_event="stimOn_times")
 
 
 def plan(args: argparse.Namespace) -> Plan:
     """Find the sessions to prepare."""
-    options = PrepareOptions(
-        window_s=tuple(args.window_s),
-        bin_size_s=args.bin_size_s,
-        align_event=args.align_event,
-        reaction_time_s=tuple(args.reaction_time_s),
-        max_feedback_delay_s=args.max_feedback_delay_s,
-        keep_unknown_choice=args.keep_unknown_choice,
-        min_label=args.min_label,
-        min_firing_rate_hz=args.min_firing_rate_hz,
-        split_fractions=tuple(args.split_fractions),
-        seed=args.seed,
-    )
+    options = chosen_options(args)
     names = read_eids_file(args.eids_file) if args.eids_file else tuple(args.eids)
     one = open_one(mode=args.mode, cache_dir=args.cache_dir)
     sessions = find_sessions(one, names)

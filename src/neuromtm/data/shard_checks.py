@@ -71,6 +71,8 @@ def _sizes(contents: Contents) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield path, (n_neurons,)
         elif path.startswith("trials/"):
             yield path, (n_trials,)
+    for name in contents.further_columns():
+        yield f"trials/{name}", (n_trials,)
     if HELDOUT in contents.shapes:
         yield HELDOUT, (n_neurons,)
     for name in contents.names("behavior"):

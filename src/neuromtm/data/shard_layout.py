@@ -21,6 +21,10 @@ TRIAL_TIMES = ("start_s", "event_s")
 """not in format 1"""
 TRIAL_NUMBERS = ("stimulus_onset_s", "contrast", "block", "reward", "reaction_time_s", *TRIAL_TIMES)
 ATTRIBUTES = ("eid", "subject", "lab", "source", "bin_size_s", "window_s", "align_event", "created_by")
+OWN_TRIAL_COLUMNS = ("choice", "index", *TRIAL_NUMBERS)
+"""any other data set of the group is a further column of the source"""
+RECORDING = "recording"
+"""attribute: where the recording comes from, as JSON; not in every shard"""
 COUNTS, TRUE_RATES = "spikes/counts", "truth/rates"
 GROUPS = ("neurons", "trials", "splits", "spikes", "behavior", "truth")
 
@@ -41,6 +45,10 @@ class Contents:
     def names(self, group: str) -> list[str]:
         """The datasets of a group, sorted."""
         return sorted(path.partition("/")[2] for path in self.shapes if path.startswith(f"{group}/"))
+
+    def further_columns(self) -> list[str]:
+        """The columns of the trials that only this source has, sorted."""
+        return [name for name in self.names("trials") if name not in OWN_TRIAL_COLUMNS]
 
     def text(self, path: str) -> np.ndarray:
         """Values that are text, as str."""

@@ -12,6 +12,7 @@
 | `trials/start_s`, `event_s` | float64 (trial), NaN where unknown; not in format 1 |
 | `trials/stimulus_onset_s`, `contrast`, `block`, `reward`, `reaction_time_s` | float64 (trial), NaN where unknown |
 | `trials/index` | int64 (trial), row in the source's trial table |
+| `trials/<name>` | float64 or str (trial), a further column of the source's trial table |
 | `behavior/<name>` | float32 (trial, bin), NaN where missing |
 | `splits/train`, `val`, `test` | int32, disjoint trial numbers |
 | `truth/rates` | float16 (trial, bin, neuron) expected spikes per bin, simulated sessions only |
@@ -31,6 +32,7 @@ import numpy as np
 
 from neuromtm.batch import SessionInfo
 from neuromtm.data.shard_checks import content_problems, structure_problems
+from neuromtm.data.shard_datasets import write_column, write_per_trial, write_text
 from neuromtm.data.shard_layout import (
     ATTRIBUTES,
     COUNTS,
@@ -42,6 +44,7 @@ from neuromtm.data.shard_layout import (
     NEURON_TEXT,
     PRINCIPAL_AXES,
     READ_VERSIONS,
+    RECORDING,
     SPLITS,
     TRIAL_NUMBERS,
     TRIAL_TIMES,
@@ -102,6 +105,8 @@ class Trials:
     """start of the window in session time, NaN where unknown; None only in a header that was not read"""
     event_s: np.ndarray | None = None
     """time of the event in session time, likewise"""
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """further columns of the source's trial table: float64, or text"""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,8 @@ class ShardHeader:
     """the options that the shard was prepared with; they tell it from a shard of another preparation"""
     format_version: int = FORMAT_VERSION
     """of the file that it was read from"""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """where the recording comes from, as its source says"""
 
     @property
     def n_trials(self) -> int:
@@ -192,9 +199,11 @@ def write_shard(path: Path, shard: Shard) -> None:
             for name in ATTRIBUTES:
                 file.attrs[name] = getattr(header, name)
             file.attrs["preparation"] = json.dumps(header.preparation, sort_keys=True)
-            _write_per_trial(file, COUNTS, shard.counts)
+            if header.attributes:
+                file.attrs[RECORDING] = json.dumps(dict(header.attributes), sort_keys=True)
+            write_per_trial(file, COUNTS, shard.counts)
             for name in NEURON_TEXT:
-                _write_text(file, f"neurons/{name}", getattr(neurons, name))
+                write_text(file, f"neurons/{name}", getattr(neurons, name))
             for name in NEURON_NUMBERS:
                 file.create_dataset(f"neurons/{name}", data=np.asarray(getattr(neurons, name), np.float64))
             if neurons.heldout is not None:
@@ -209,12 +218,14 @@ def write_shard(path: Path, shard: Shard) -> None:
                 values = getattr(trials, name)
                 values = np.full(header.n_trials, np.nan) if values is None else np.asarray(values, np.float64)
                 file.create_dataset(f"trials/{name}", data=values)
+            for name, values in trials.columns.items():
+                write_column(file, name, np.asarray(values))
             for name, values in shard.behavior.items():
-                _write_per_trial(file, f"behavior/{name}", np.asarray(values, np.float32))
+                write_per_trial(file, f"behavior/{name}", np.asarray(values, np.float32))
             for name in SPLITS:
                 file.create_dataset(f"splits/{name}", data=np.asarray(header.splits[name], np.int32))
             if shard.true_rates is not None:
-                _write_per_trial(file, TRUE_RATES, np.asarray(shard.true_rates, np.float16))
+                write_per_trial(file, TRUE_RATES, np.asarray(shard.true_rates, np.float16))
         problems = _problems(temporary, name=path, statistics=False)
         if problems:
             raise ShardError(" ".join(problems))
@@ -228,18 +239,6 @@ def _statistics(shard: Shard) -> Statistics:
         unknown = np.full(shard.header.n_neurons, np.nan)
         return Statistics(unknown, unknown, np.zeros((0, len(unknown)), np.float32))
     return training_statistics(counts, train)
-
-
-def _write_text(file: h5py.File, path: str, values: Sequence[str] | np.ndarray) -> None:
-    # of one length, which reads many times faster than texts of any length
-    encoded = np.char.encode(np.array([str(value) for value in values], dtype=str), "utf-8")
-    file.create_dataset(path, data=encoded.astype(h5py.string_dtype("utf-8", encoded.dtype.itemsize)))
-
-
-def _write_per_trial(file: h5py.File, name: str, values: np.ndarray) -> None:
-    # one trial per chunk: to read random trials, nothing else has to be read
-    chunks = (1, *values.shape[1:]) if values.size else None
-    file.create_dataset(name, data=values, chunks=chunks, fletcher32=bool(values.size))
 
 
 @contextmanager
@@ -321,12 +320,18 @@ def _header(contents: Contents) -> ShardHeader:
             **{name: values.get(f"neurons/{name}") for name in NEURON_STATISTICS},
             heldout=values.get(HELDOUT),
         ),
-        trials=Trials(**columns),
+        trials=Trials(**columns, columns={name: _column(contents, name) for name in contents.further_columns()}),
         splits={name: values[f"splits/{name}"] for name in SPLITS},
         behaviors=tuple(contents.names("behavior")),
         preparation=json.loads(attributes.get("preparation", "{}")),
         format_version=contents.version,
+        attributes=json.loads(attributes.get(RECORDING, "{}")),
     )
+
+
+def _column(contents: Contents, name: str) -> np.ndarray:
+    values = contents.values[f"trials/{name}"]
+    return values if values.dtype.kind == "f" else contents.text(f"trials/{name}")
 
 
 def read_principal_axes(path: Path) -> np.ndarray | None:

@@ -1,0 +1,95 @@
+"""What looks wrong in a recording, mostly times in another unit than seconds. Nothing is refused here."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from data_prep.recording import EVENTS, Recording, TrialTable
+
+MOST_PLAUSIBLE_HZ = 500.0
+"""a neuron that fires faster on average is not one neuron in seconds"""
+SHORTEST_TRIAL_S = 1e-3
+
+
+def warnings_of(recording: Recording) -> list[str]:
+    """One sentence for each thing that looks wrong.
+
+    Args:
+        recording: of any source, with or without trials.
+    """
+    first_s, last_s = float(recording.spike_times_s[0]), float(recording.spike_times_s[-1])
+    warnings = _rate_warnings(recording, last_s - first_s)
+    if first_s < 0:
+        warnings.append(f"spike times start at {first_s:g} s, before 0: they may be relative to another clock")
+    if recording.trials is not None:
+        events = named_times(recording.trials)
+        warnings += _order_warnings(recording.trials, events)
+        warnings += _range_warnings(events, first_s, last_s)
+    return warnings
+
+
+def named_times(trials: TrialTable) -> dict[str, np.ndarray]:
+    """Name -> times of the columns that must be times: those known, and those whose names say it."""
+    known = {name: values for name in EVENTS.values() if (values := getattr(trials, name)) is not None}
+    return known | {
+        name: values
+        for name, values in trials.columns.items()
+        if values.dtype.kind == "f" and (name.endswith(("_time", "_times", "_s")) or name in ("start", "stop"))
+    }
+
+
+def _rate_warnings(recording: Recording, span_s: float) -> list[str]:
+    if not span_s > 0:
+        return [f"all {len(recording.spike_times_s)} spikes are at {recording.spike_times_s[0]:g} s"]
+    rate_hz = np.bincount(recording.spike_neuron, minlength=recording.n_neurons) / span_s
+    fast = int((rate_hz > MOST_PLAUSIBLE_HZ).sum())
+    if not fast:
+        return []
+    return [
+        f"{fast} neurons fire at more than {MOST_PLAUSIBLE_HZ:g} Hz on average (the fastest at {rate_hz.max():.0f} Hz, "
+        f"over {span_s:g} s): are the times in seconds?"
+    ]
+
+
+def _order_warnings(trials: TrialTable, events: Mapping[str, np.ndarray]) -> list[str]:
+    warnings = []
+    for start, stop in (("start_time", "stop_time"), ("start_s", "end_s"), ("intervals_0", "intervals_1")):
+        if start in trials.columns and stop in trials.columns:
+            length_s = trials.columns[stop] - trials.columns[start]
+            if short := int((length_s < SHORTEST_TRIAL_S).sum()):
+                warnings.append(f"{short} trials are shorter than 1 ms or end before they start ({start} to {stop})")
+    for name, times_s in events.items():
+        known = times_s[np.isfinite(times_s)]
+        if not len(known):
+            warnings.append(f"{name} has no number")
+        elif len(known) > 1 and np.median(np.abs(np.diff(known))) < SHORTEST_TRIAL_S:
+            warnings.append(f"{name}: consecutive trials are less than 1 ms apart: are the times in seconds?")
+        if negative := int((known < 0).sum()):
+            warnings.append(f"{name} is negative in {negative} trials")
+    return warnings
+
+
+def _range_warnings(events: Mapping[str, np.ndarray], first_s: float, last_s: float) -> list[str]:
+    warnings = []
+    for name, times_s in events.items():
+        known = times_s[np.isfinite(times_s)]
+        outside = int(((known < first_s) | (known > last_s)).sum())
+        if not outside:
+            continue
+        ranges = f"{name} from {known.min():g} to {known.max():g}, spikes from {first_s:g} to {last_s:g} s"
+        if outside < len(known):
+            warnings.append(f"{outside} of {len(known)} are outside the recording ({ranges})")
+        else:
+            warnings.append(f"events and spikes do not meet: {ranges}{_unit_guess(known.max(), last_s)}")
+    return warnings
+
+
+def _unit_guess(last_event: float, last_spike: float) -> str:
+    if not (last_event > 0 and last_spike > 0):
+        return ""
+    which, factor = (
+        ("events", last_event / last_spike) if last_event > last_spike else ("spikes", last_spike / last_event)
+    )
+    if 200 <= factor <= 5000:
+        return f"; the {which} are likely in milliseconds"
+    return f"; the {which} are likely in samples" if factor > 5000 else ""

@@ -1,0 +1,35 @@
+"""Write the data sets of a shard."""
+
+from collections.abc import Sequence
+
+import h5py
+import numpy as np
+
+from neuromtm.data.shard_layout import OWN_TRIAL_COLUMNS
+from neuromtm.errors import ShardError
+
+
+def write_text(file: h5py.File, path: str, values: Sequence[str] | np.ndarray) -> None:
+    """Write texts, all of one length, which reads many times faster than texts of any length."""
+    encoded = np.char.encode(np.array([str(value) for value in values], dtype=str), "utf-8")
+    file.create_dataset(path, data=encoded.astype(h5py.string_dtype("utf-8", encoded.dtype.itemsize)))
+
+
+def write_column(file: h5py.File, name: str, values: np.ndarray) -> None:
+    """Write a further column of the trial table: text, or float64.
+
+    Raises:
+        ShardError: if every shard has a column of this name.
+    """
+    if name in OWN_TRIAL_COLUMNS:
+        raise ShardError(f"a further column of the trials is named {name}, as one of every shard. Rename it.")
+    if values.dtype.kind in "USO":
+        write_text(file, f"trials/{name}", values)
+    else:
+        file.create_dataset(f"trials/{name}", data=values.astype(np.float64))
+
+
+def write_per_trial(file: h5py.File, name: str, values: np.ndarray) -> None:
+    """Write one trial a chunk: to read random trials, nothing else has to be read."""
+    chunks = (1, *values.shape[1:]) if values.size else None
+    file.create_dataset(name, data=values, chunks=chunks, fletcher32=bool(values.size))

@@ -1,0 +1,48 @@
+"""Which windows of a recording share time: pure functions."""
+
+import numpy as np
+
+RESOLUTION_S = 1e-6
+"""times are rounded to this before they are compared: sums of bin sizes drift by less"""
+
+
+def microseconds(times_s: np.ndarray) -> np.ndarray:
+    """Times as whole numbers of microseconds."""
+    return np.round(np.asarray(times_s, np.float64) / RESOLUTION_S).astype(np.int64)
+
+
+def blocks_of_windows(starts_s: np.ndarray, *, duration_s: float, gap_s: float = 0.0) -> np.ndarray:
+    """(window,) number of the block of each window. Windows that share time, or a chain of such windows, form a block.
+
+    Windows that only touch share no time.
+
+    Args:
+        starts_s: (window,) starts, in any order.
+        duration_s: length of every window.
+        gap_s: windows that are closer than this form a block, too.
+    """
+    starts = microseconds(starts_s)
+    order = np.argsort(starts, kind="stable")
+    reach = microseconds(duration_s) + microseconds(gap_s)
+    block = np.empty(len(starts), np.int64)
+    # all windows have one length, so a window reaches its next one or none
+    block[order] = np.cumsum(np.diff(starts[order], prepend=starts[order][:1]) >= reach)
+    return block
+
+
+def sharing_time(starts_s: np.ndarray, others_s: np.ndarray, *, duration_s: float) -> np.ndarray:
+    """(window,) bool: whether a window shares time with any of some others. NaN shares none.
+
+    Args:
+        starts_s: (window,) starts.
+        others_s: (other,) starts of the others.
+        duration_s: length of every window.
+    """
+    others = np.sort(microseconds(others_s[np.isfinite(others_s)]))
+    known = np.isfinite(starts_s)
+    shares = np.zeros(len(starts_s), bool)
+    starts, length = microseconds(starts_s[known]), microseconds(duration_s)
+    first_after = np.searchsorted(others, starts - length, side="right")
+    last_before = np.searchsorted(others, starts + length, side="left")
+    shares[known] = last_before > first_after
+    return shares
