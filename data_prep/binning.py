@@ -4,10 +4,17 @@ import numpy as np
 
 from neuromtm.errors import SourceError
 
+EDGE_TOLERANCE_S = 1e-9
+"""A spike that is earlier than an edge by less than this is at the edge: sums of times drift by less."""
+
 
 def bin_edges(start_s: float, *, n_bins: int, bin_size_s: float) -> np.ndarray:
-    """(bin + 1,) edges of a window's bins. A bin includes its left edge, but not its right edge."""
-    return start_s + np.arange(n_bins + 1) * bin_size_s
+    """(bin + 1,) edges of a window's bins. A bin includes its left edge, but not its right edge.
+
+    They lie `EDGE_TOLERANCE_S` before the edges by the numbers, so that a spike at an edge belongs to the right bin
+    whatever the start of the window.
+    """
+    return start_s + np.arange(n_bins + 1) * bin_size_s - EDGE_TOLERANCE_S
 
 
 def bin_centres(starts_s: np.ndarray, *, n_bins: int, bin_size_s: float) -> np.ndarray:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_prep.options import PrepareOptions
-from data_prep.prepare import in_words, prepare
+from data_prep.prepare import prepare
 from data_prep.recording import Recording
+from data_prep.windows import in_words
 from neuromtm.data.manifest import UPGRADE_JOURNAL, ManifestWriter, Role, SessionEntry
 from neuromtm.data.shards import read_header, shard_name, shard_problems, write_shard
 from neuromtm.errors import ConfigError, ShardError, SourceError
@@ -116,7 +117,7 @@ def _prepare_one(
     return Outcome(
         job.eid,
         "prepared",
-        f"{header.n_trials} trials"
+        f"{header.n_trials} {'windows' if options.continuous else 'trials'}"
         + (f" ({left_out} removed: {in_words(prepared.removed_trials)})" if left_out else "")
         + f", {header.n_neurons} of {prepared.n_source_neurons} neurons in "
         + f"{len(header.info.region_names)} regions, {job.role}"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from data_prep.observed import observed_intervals
 from data_prep.recording import EVENTS, Recording, TrialTable
 
 MOST_PLAUSIBLE_HZ = 500.0
@@ -24,7 +25,7 @@ def warnings_of(recording: Recording) -> list[str]:
     if recording.trials is not None:
         events = named_times(recording.trials)
         warnings += _order_warnings(recording.trials, events)
-        warnings += _range_warnings(events, first_s, last_s)
+        warnings += _range_warnings(events, first_s, last_s, observed_intervals(recording))
     return warnings
 
 
@@ -69,11 +70,13 @@ def _order_warnings(trials: TrialTable, events: Mapping[str, np.ndarray]) -> lis
     return warnings
 
 
-def _range_warnings(events: Mapping[str, np.ndarray], first_s: float, last_s: float) -> list[str]:
+def _range_warnings(
+    events: Mapping[str, np.ndarray], first_s: float, last_s: float, observed_s: np.ndarray
+) -> list[str]:
     warnings = []
     for name, times_s in events.items():
         known = times_s[np.isfinite(times_s)]
-        outside = int(((known < first_s) | (known > last_s)).sum())
+        outside = int(((known < observed_s[0, 0]) | (known > observed_s[-1, 1])).sum())
         if not outside:
             continue
         ranges = f"{name} from {known.min():g} to {known.max():g}, spikes from {first_s:g} to {last_s:g} s"

@@ -5,15 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.binning import bin_centres, count_spikes, covers, interpolate
+from data_prep.binning import count_spikes
 from data_prep.options import PrepareOptions
-from data_prep.recording import WHISKER, Recording, SortedNeurons, TrialTable
-from data_prep.trials import signed_contrast, trial_criteria
+from data_prep.plausibility import warnings_of
+from data_prep.recording import Recording, SortedNeurons, TrialTable
+from data_prep.trials import signed_contrast
+from data_prep.windows import Windows, cut_windows
 from neuromtm import __version__
+from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.data.shard_layout import OWN_TRIAL_COLUMNS
-from neuromtm.data.shards import Neurons, Shard, ShardHeader, Trials
-from neuromtm.data.splits import split_trials
+from neuromtm.data.shards import SPLITS, Neurons, Shard, ShardHeader, Trials
 from neuromtm.errors import SourceError
+
+BYTES_PER_ENTRY = 5
+"""of the counts, while a shard is made: two bytes when they are counted, the rest for their copies"""
 
 
 @dataclass(frozen=True)
@@ -38,33 +43,17 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
         preparation: every option that decides the content; the shard stores them.
 
     Raises:
-        SourceError: if too few trials, no neurons or no spikes are left, or the trial table lacks the event at time 0.
+        SourceError: if too few trials, no neurons or no spikes are left, the trial table lacks the event at time 0, or
+            the counts do not fit into memory.
     """
-    table = recording.trials
-    if table is None:
-        raise SourceError("no trials. Give --continuous to cut windows from the whole recorded time.")
-    event_s = table.event(options.align_event)
-    starts_s = event_s + options.window_s[0]
+    windows = cut_windows(recording, options)
+    _require_memory(len(windows.index), recording.n_neurons, options)
     binning = {"n_bins": options.n_bins, "bin_size_s": options.bin_size_s}
-    centres_s = bin_centres(starts_s, **binning)
-    behavior = {name: interpolate(trace.times_s, trace.values, centres_s) for name, trace in recording.traces.items()}
-    covered = None
-    if WHISKER in behavior:
-        # a NaN inside the window is a hole in the trace, so the trace does not cover this trial
-        covered = covers(recording.traces[WHISKER].times_s, starts_s, duration_s=options.duration_s)
-        covered &= np.isfinite(behavior[WHISKER]).all(1)
-    passes = trial_criteria(table, options=options, whisker_covered=covered)
-    removed = {criterion: int((~ok).sum()) for criterion, ok in passes.items() if not ok.all()}
-    index = np.flatnonzero(np.logical_and.reduce(list(passes.values())))
-    if len(index) < 3:
-        raise SourceError(
-            f"{len(index)} of {table.n_trials} trials left, but the three splits need at least 3 "
-            f"(removed: {in_words(removed)})."
-        )
+    starts_s = windows.starts_s[windows.index]
     counts = count_spikes(
-        recording.spike_times_s, recording.spike_neuron, starts_s[index], n_neurons=recording.n_neurons, **binning
+        recording.spike_times_s, recording.spike_neuron, starts_s, n_neurons=recording.n_neurons, **binning
     )
-    splits = split_trials(len(index), fractions=options.split_fractions, seed=options.seed, eid=recording.eid)
+    splits = {name: np.flatnonzero(windows.split == name).astype(np.int32) for name in SPLITS}
     # of the training trials alone: which neurons there are must not follow from the trials of a test
     rate_hz = counts[splits["train"]].mean((0, 1)) / options.bin_size_s
     keep = _kept_neurons(recording.neurons, rate_hz, options)
@@ -74,7 +63,7 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
             f"rate of at least {options.min_firing_rate_hz:g} Hz."
         )
     if not counts[:, :, keep].any():
-        raise SourceError(f"no spikes in the windows of the {len(index)} kept trials.")
+        raise SourceError(f"no spikes in the windows of the {len(starts_s)} kept trials.")
     header = ShardHeader(
         eid=recording.eid,
         subject=recording.subject,
@@ -84,32 +73,36 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
         window_s=options.window_s,
         align_event=options.align_event,
         created_by=f"neuromtm {__version__}",
-        neurons=Neurons(
-            firing_rate_hz=rate_hz[keep],
-            **{
-                f.name: values[keep]
-                for f in fields(SortedNeurons)
-                if (values := getattr(recording.neurons, f.name)) is not None
-            },
-        ),
-        trials=_trials(table, index, starts_s=starts_s[index], event_s=event_s[index]),
+        neurons=_neurons(recording.neurons, keep, rate_hz),
+        trials=_trials(None if options.continuous else recording.trials, windows),
         splits=splits,
-        behaviors=tuple(sorted(behavior)),
+        behaviors=tuple(sorted(windows.behavior)),
         preparation=preparation,
         attributes=recording.attributes,
     )
     shard = Shard(
         header,
         counts=counts[:, :, keep],
-        behavior={name: values[index] for name, values in behavior.items()},
-        true_rates=None if recording.true_rates is None else recording.true_rates[index][:, :, keep],
+        behavior={name: values[windows.index] for name, values in windows.behavior.items()},
+        true_rates=None if recording.true_rates is None else recording.true_rates[windows.index][:, :, keep],
     )
-    return Prepared(shard, removed, table.n_trials, recording.n_neurons, recording.notes)
+    warnings = tuple(f"warning: {warning}" for warning in warnings_of(recording))
+    notes = recording.notes + windows.notes + warnings
+    return Prepared(shard, windows.removed, len(windows.starts_s), recording.n_neurons, notes)
 
 
-def in_words(removed: dict[str, int]) -> str:
-    """The removed trials in words, e.g. `reaction time 12, choice unknown 3`."""
-    return ", ".join(f"{criterion} {n}" for criterion, n in removed.items()) or "nothing"
+def _require_memory(n_windows: int, n_neurons: int, options: PrepareOptions) -> None:
+    needed, free = BYTES_PER_ENTRY * n_windows * options.n_bins * n_neurons, free_host_memory()
+    if needed > free:
+        raise SourceError(
+            f"{n_windows} windows of {options.n_bins} bins and {n_neurons} neurons take {size_text(needed)} of memory "
+            f"while they are prepared, but {size_text(free)} are free. Choose wider bins or a narrower window."
+        )
+
+
+def _neurons(neurons: SortedNeurons, keep: np.ndarray, rate_hz: np.ndarray) -> Neurons:
+    known = {f.name: values for f in fields(SortedNeurons) if (values := getattr(neurons, f.name)) is not None}
+    return Neurons(firing_rate_hz=rate_hz[keep], **{name: values[keep] for name, values in known.items()})
 
 
 def _kept_neurons(neurons: SortedNeurons, rate_hz: np.ndarray, options: PrepareOptions) -> np.ndarray:
@@ -118,23 +111,29 @@ def _kept_neurons(neurons: SortedNeurons, rate_hz: np.ndarray, options: PrepareO
     return good & (rate_hz >= options.min_firing_rate_hz)
 
 
-def _trials(table: TrialTable, index: np.ndarray, *, starts_s: np.ndarray, event_s: np.ndarray) -> Trials:
+def _trials(table: TrialTable | None, windows: Windows) -> Trials:
+    """The trials of a shard. Windows of continuous time have no values but their times."""
+    index = windows.index
+
     def column(values: np.ndarray | None) -> np.ndarray:
         return np.full(len(index), np.nan) if values is None else np.asarray(values, np.float64)[index]
 
-    choice = np.nan_to_num(column(table.choice), nan=0.0)
+    own = table or TrialTable(columns={"start": windows.starts_s})
+    choice = np.nan_to_num(column(own.choice), nan=0.0)
     return Trials(
         choice=np.sign(choice).astype(np.int8),
-        stimulus_onset_s=column(table.stimulus_onset_s),
-        contrast=signed_contrast(table.contrast_left, table.contrast_right, table.n_trials)[index],
-        block=column(table.block),
-        reward=column(table.feedback_type),
-        reaction_time_s=column(table.first_movement_s) - column(table.stimulus_onset_s),
+        stimulus_onset_s=column(own.stimulus_onset_s),
+        contrast=signed_contrast(own.contrast_left, own.contrast_right, own.n_trials)[index],
+        block=column(own.block),
+        reward=column(own.feedback_type),
+        reaction_time_s=column(own.first_movement_s) - column(own.stimulus_onset_s),
         index=index,
-        start_s=starts_s,
-        event_s=event_s,
-        columns={
-            # the shard has columns of its own
+        start_s=windows.starts_s[index],
+        event_s=windows.event_s[index],
+        columns={}
+        if table is None
+        else {
+            # every shard has columns of its own
             f"source_{name}" if name in OWN_TRIAL_COLUMNS else name: values[index]
             for name, values in table.columns.items()
         },

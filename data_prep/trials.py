@@ -5,6 +5,11 @@ import numpy as np
 from data_prep.options import PrepareOptions
 from data_prep.recording import TrialTable
 
+FEW_TRIALS = 5
+"""fewer trials of a kind say nothing about a filter"""
+FEW_LEFT = 0.05
+"""share of the trials of a kind below which a filter has removed nearly all of them"""
+
 
 def trial_criteria(
     trials: TrialTable, *, options: PrepareOptions, whisker_covered: np.ndarray | None = None
@@ -47,6 +52,23 @@ def trial_criteria(
     if whisker_covered is not None:
         passes["whisker trace"] = whisker_covered
     return passes
+
+
+def one_sided(trials: TrialTable, index: np.ndarray) -> list[str]:
+    """Sentences about kinds of trials of which hardly any is left: choices, and trials rewarded or not.
+
+    Args:
+        trials: the session's trials.
+        index: rows of the kept trials.
+    """
+    sentences = []
+    for name, values in (("choice", trials.choice), ("feedback", trials.feedback_type)):
+        for kind in (-1, 1):
+            there = 0 if values is None else int((values == kind).sum())
+            left = 0 if values is None else int((values[index] == kind).sum())
+            if there >= FEW_TRIALS and left < FEW_LEFT * there:
+                sentences.append(f"warning: only {left} of {there} trials with {name} {kind:+d} are left")
+    return sentences
 
 
 def signed_contrast(left: np.ndarray | None, right: np.ndarray | None, n_trials: int) -> np.ndarray:

@@ -160,6 +160,7 @@ def lorenz_session(number: int, *, simulation: LorenzOptions, options: PrepareOp
             name: Trace(times_s=centres_s.ravel(), values=latents[..., i].ravel()) for i, name in enumerate(LATENTS)
         },
         true_rates=rates,
+        observed_s=np.array([[0.0, starts_s[-1] + options.duration_s]]),
     )
 
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from small_shards import Session, ready, write_folder
 
-from neuromtm.data import placement
-from neuromtm.data.placement import CountSizes, free_host_memory, place
+from neuromtm.data import host_memory, placement
+from neuromtm.data.host_memory import free_host_memory
+from neuromtm.data.placement import CountSizes, place
 from neuromtm.errors import ConfigError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -74,19 +75,19 @@ def test_a_device_that_is_too_small_is_an_error_with_sizes(dataset, free, device
 def test_the_memory_that_is_free_is_the_least_of_all_limits(tmp_path, monkeypatch):
     meminfo, cgroup = tmp_path / "meminfo", tmp_path / "cgroup"
     meminfo.write_text("MemTotal: 100 kB\nMemAvailable:   50 kB\n")
-    assert placement._available(meminfo) == [51200]
-    assert placement._available(tmp_path / "absent") == []
-    monkeypatch.setattr(placement, "CGROUPS", tmp_path)
+    assert host_memory._available(meminfo) == [51200]
+    assert host_memory._available(tmp_path / "absent") == []
+    monkeypatch.setattr(host_memory, "CGROUPS", tmp_path)
     cgroup.write_text("0::/job/step\n")
     (tmp_path / "job" / "step").mkdir(parents=True)
     (tmp_path / "job" / "step" / "memory.max").write_text("max\n")
     (tmp_path / "job" / "memory.max").write_text("30000\n")
-    assert placement._cgroup_limits(cgroup) == [30000]
+    assert host_memory._cgroup_limits(cgroup) == [30000]
     cgroup.write_text("5:cpu,cpuacct:/x\n9:memory:/slurm/job\n")
     (tmp_path / "memory" / "slurm" / "job").mkdir(parents=True)
     (tmp_path / "memory" / "slurm" / "memory.limit_in_bytes").write_text("20000\n")
-    assert placement._cgroup_limits(cgroup) == [20000]
-    assert placement._cgroup_limits(tmp_path / "absent") == []
+    assert host_memory._cgroup_limits(cgroup) == [20000]
+    assert host_memory._cgroup_limits(tmp_path / "absent") == []
     assert free_host_memory() > 0
 
 
@@ -95,7 +96,7 @@ def test_the_memory_that_is_free_is_the_least_of_all_limits(tmp_path, monkeypatc
     [(999, "999 bytes"), (2_500_000, "2.5 MB"), (64 * 10**9, "64.0 GB"), (2 * 10**12, "2,000.0 GB")],
 )
 def test_sizes_are_said_in_units_that_read(n_bytes, text):
-    assert placement._size(n_bytes) == text
+    assert host_memory.size_text(n_bytes) == text
 
 
 def test_the_sentence_is_said_once(tmp_path, monkeypatch):

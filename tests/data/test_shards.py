@@ -58,7 +58,7 @@ def make_shard(counts: np.ndarray | None = None) -> Shard:
         trials=Trials(
             choice=rng.choice([-1, 0, 1], n_trials).astype(np.int8),
             index=np.arange(n_trials),
-            **{name: rng.random(n_trials) for name in TRIAL_NUMBERS},
+            **{name: 100.0 * np.arange(n_trials) + rng.random(n_trials) for name in TRIAL_NUMBERS},
         ),
         splits={"train": np.arange(n_trials - 2), "val": np.array([n_trials - 2]), "test": np.array([n_trials - 1])},
         behaviors=("whisker",),

@@ -104,6 +104,7 @@ def simulate_session(number: int, *, simulation: SimulationOptions, options: Pre
         trials=_table(task, activity.choice, onset_s, n_spoilt, rng),
         traces={WHISKER: _camera(activity.whisker, onset_s + options.window_s[0], options.bin_size_s)},
         true_rates=rates,
+        observed_s=np.array([[0.0, onset_s[-1] + max(20.0, options.window_s[1])]]),
     )
 
 

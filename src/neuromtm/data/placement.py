@@ -2,20 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
 from neuromtm.data.dataset import SessionDataset, SessionSource
+from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.data.shards import open_shard
 from neuromtm.errors import ConfigError
 
 Cache = Literal["auto", "device", "memory", "none"]
 SHARE = 0.5
 """`auto` takes at most this share of the memory that is free: weights, their gradients and batches need the rest."""
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -65,60 +64,21 @@ def place(cache: Cache, dataset: SessionDataset, device: torch.device, *, n_work
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else host_free
         if cache == "device" and sizes.on_device > free:
             raise ConfigError(
-                f"data.cache device: the counts take {_size(sizes.on_device)}, but only {_size(free)} are free on "
-                f"{device}. Set data.cache to auto or memory."
+                f"data.cache device: the counts take {size_text(sizes.on_device)}, but only {size_text(free)} are free "
+                f"on {device}. Set data.cache to auto or memory."
             )
         if cache == "device" or sizes.on_device <= SHARE * free:
             ignored = f" data.n_workers {n_workers} is not used." if n_workers else ""
             return Placement(
                 "device",
-                f"Data: {_size(sizes.on_device)} of counts are kept on {device}, where {_size(free)} are free"
+                f"Data: {size_text(sizes.on_device)} of counts are kept on {device}, where {size_text(free)} are free"
                 f"{chosen}.{ignored}",
             )
-    free = f"{_size(host_free)} of memory are free"
+    free = f"{size_text(host_free)} of memory are free"
     if cache == "memory" or sizes.in_files <= SHARE * host_free:
         return Placement(
             "memory",
-            f"Data: {_size(sizes.in_files)} of counts are kept in memory, one copy for all processes of a machine; "
+            f"Data: {size_text(sizes.in_files)} of counts are kept in memory, one copy for all processes of a machine; "
             f"{free}{chosen}.",
         )
     return Placement("none", f"Data: every batch is read from the files; {free}, too little{chosen}.")
-
-
-def free_host_memory() -> int:
-    """Bytes that new data can take: what the system calls available, or what the control groups allow if less."""
-    limits = [*_available(Path("/proc/meminfo")), *_cgroup_limits(Path("/proc/self/cgroup"))]
-    return min(limits, default=2**62)
-
-
-def _available(meminfo: Path) -> list[int]:
-    if not meminfo.exists():  # not Linux
-        return []
-    lines = [line.split() for line in meminfo.read_text().splitlines()]
-    return [1024 * int(words[1]) for words in lines if words[0] == "MemAvailable:"]
-
-
-def _cgroup_limits(own: Path) -> list[int]:
-    """The limits of the process's control group and of those around it, for both versions of control groups."""
-    limits = []
-    for line in own.read_text().splitlines() if own.exists() else ():
-        number, controllers, place = line.split(":", 2)
-        if number == "0":
-            root, name = CGROUPS, "memory.max"
-        elif "memory" in controllers.split(","):
-            root, name = CGROUPS / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        group = root / place.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(root) and (folder / name).is_file():
-                found = (folder / name).read_text().strip()
-                limits += [] if found == "max" else [int(found)]
-    return limits
-
-
-def _size(n_bytes: int) -> str:
-    for unit, size in (("GB", 10**9), ("MB", 10**6)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:,.1f} {unit}"
-    return f"{n_bytes:,} bytes"

@@ -1,6 +1,8 @@
 """What can be wrong with a shard, one sentence a problem."""
 
+import json
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import h5py
@@ -19,6 +21,7 @@ from neuromtm.data.shard_layout import (
     required,
 )
 from neuromtm.data.statistics import are_principal_axes, mean_and_variance, smoothed_covariance
+from neuromtm.data.windows import sharing_time
 
 
 def structure_problems(contents: Contents, name: Path) -> list[str]:
@@ -111,7 +114,25 @@ def content_problems(file: h5py.File, contents: Contents, name: Path, *, statist
         problems.append(f"{name}: neurons/region is empty for some neurons; unknown is 'root'. Prepare it again.")
     if problems or not statistics or contents.version == 1:
         return problems
-    return _statistics_problems(counts, contents, file[PRINCIPAL_AXES][()], name)
+    problems = _shared_time(contents, name)
+    return problems + _statistics_problems(counts, contents, file[PRINCIPAL_AXES][()], name)
+
+
+def _shared_time(contents: Contents, name: Path) -> list[str]:
+    """Whether windows of two splits share an instant: a test trial would be known from training."""
+    if json.loads(contents.attributes.get("preparation", "{}")).get("keep_source_overlap"):
+        return []
+    starts_s = contents.values["trials/start_s"]
+    start_s, end_s = contents.attributes["window_s"]
+    problems = []
+    for one, other in combinations(SPLITS, 2):
+        windows = (starts_s[contents.values[f"splits/{split}"]] for split in (other, one))
+        if shared := int(sharing_time(*windows, duration_s=end_s - start_s).sum()):
+            problems.append(
+                f"{name}: {shared} {other} trials share time with {one} trials, so they are no independent test. "
+                "Prepare it again with this version, which keeps them apart."
+            )
+    return problems
 
 
 def _statistics_problems(counts: np.ndarray, contents: Contents, axes: np.ndarray, name: Path) -> list[str]:

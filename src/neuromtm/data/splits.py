@@ -22,12 +22,61 @@ def split_trials(n_trials: int, *, fractions: tuple[float, float, float], seed: 
     Returns:
         split -> sorted int32 trial numbers, disjoint and together all trials.
     """
-    n_val, n_test = (max(1, round(fraction * n_trials)) for fraction in fractions[1:])
-    while n_trials - n_val - n_test < 1:
-        n_val, n_test = (n_val, n_test - 1) if n_test >= n_val else (n_val - 1, n_test)
+    n_val, n_test = _split_sizes(n_trials, fractions)
     order = numpy_generator_for(seed, "split", eid).permutation(n_trials).astype(np.int32)
     parts = np.split(order, [n_trials - n_val - n_test, n_trials - n_test])
     return {name: np.sort(part) for name, part in zip(SPLITS, parts, strict=True)}
+
+
+def _split_sizes(n_trials: int, fractions: tuple[float, float, float]) -> tuple[int, int]:
+    """Trials for val and for test."""
+    n_val, n_test = (max(1, round(fraction * n_trials)) for fraction in fractions[1:])
+    while n_trials - n_val - n_test < 1:
+        n_val, n_test = (n_val, n_test - 1) if n_test >= n_val else (n_val - 1, n_test)
+    return n_val, n_test
+
+
+def split_blocks(
+    block: np.ndarray, *, fractions: tuple[float, float, float], seed: int, eid: str
+) -> dict[str, np.ndarray]:
+    """Divide trials at random so that a block goes to one split as a whole. Blocks of one trial: as `split_trials`.
+
+    Blocks are dealt in random order, each to the first split with room for it, so that a block of any size can come
+    into any split whose part is large enough. What fits nowhere goes where most room is left.
+
+    Args:
+        block: (trial,) number of each trial's block, from 0 without a gap; at least 3 blocks.
+        fractions: parts for train, val, test.
+        seed: of the permutation.
+        eid: the session.
+
+    Returns:
+        split -> sorted int32 trial numbers, disjoint, none empty and together all trials.
+    """
+    sizes = np.bincount(block)
+    n_val, n_test = _split_sizes(len(block), fractions)
+    room = np.array([len(block) - n_val - n_test, n_val, n_test])
+    order = numpy_generator_for(seed, "split", eid).permutation(len(sizes))
+    split, left = np.empty(len(sizes), np.int64), []
+    for number in order:
+        fits = np.flatnonzero(room >= sizes[number])
+        if len(fits):
+            split[number] = fits[0]
+            room[fits[0]] -= sizes[number]
+        else:
+            left.append(number)
+    for number in left:
+        split[number] = room.argmax()
+        room[split[number]] -= sizes[number]
+    for empty in np.setdiff1d(np.arange(3), split):
+        # the smallest block of a split that has others, of the one that is most too full
+        donors = np.flatnonzero(np.bincount(split, minlength=3) > 1)
+        given = np.flatnonzero(split == donors[room[donors].argmin()])
+        smallest = given[sizes[given].argmin()]
+        room[split[smallest]] += sizes[smallest]
+        room[empty] -= sizes[smallest]
+        split[smallest] = empty
+    return {name: np.flatnonzero(split[block] == n).astype(np.int32) for n, name in enumerate(SPLITS)}
 
 
 def evenly_spread(trials: np.ndarray, most: int | None) -> np.ndarray:

@@ -1,0 +1,110 @@
+"""Cut a recording into windows: which trials are kept, with which behaviour, in which split."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.binning import bin_centres, covers, interpolate
+from data_prep.observed import inside, observed_intervals, windows_inside
+from data_prep.options import PrepareOptions
+from data_prep.recording import WHISKER, Recording
+from data_prep.splitting import assign_splits
+from data_prep.trials import one_sided, trial_criteria
+from neuromtm.data.shards import SPLITS
+from neuromtm.errors import SourceError
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a session. The first fields are of all windows, the others of those that are kept."""
+
+    starts_s: np.ndarray
+    """(window,) start of each window, in session time"""
+    event_s: np.ndarray
+    """(window,) time of its event"""
+    behavior: dict[str, np.ndarray]
+    """name -> (window, bin) float32"""
+    index: np.ndarray
+    """(kept,) rows of the kept windows"""
+    split: np.ndarray
+    """(kept,) train, val or test"""
+    removed: dict[str, int]
+    """criterion -> number of windows that fail it; a window can fail several criteria"""
+    notes: tuple[str, ...]
+
+
+def cut_windows(recording: Recording, options: PrepareOptions) -> Windows:
+    """Choose the windows of a session and their splits.
+
+    Args:
+        recording: the session.
+        options: window, bins, filters and splits.
+
+    Raises:
+        SourceError: if too few windows are left, or the trial table lacks the event at time 0.
+    """
+    observed_s = observed_intervals(recording)
+    if options.continuous:
+        event_s = starts_s = windows_inside(observed_s, duration_s=options.duration_s)
+    elif recording.trials is None:
+        raise SourceError("no trials. Give --continuous to cut windows from the whole recorded time.")
+    else:
+        event_s = recording.trials.event(options.align_event)
+        starts_s = event_s + options.window_s[0]
+    centres_s = bin_centres(starts_s, n_bins=options.n_bins, bin_size_s=options.bin_size_s)
+    behavior = {name: interpolate(trace.times_s, trace.values, centres_s) for name, trace in recording.traces.items()}
+    table, given, passes = None, None, {}
+    if not options.continuous and recording.trials is not None:
+        table = recording.trials
+        covered = _whisker_covered(recording, behavior, starts_s, options)
+        passes = trial_criteria(table, options=options, whisker_covered=covered)
+        # windows without a time fail by the event that they lack
+        passes["not observed"] = inside(starts_s, observed_s, duration_s=options.duration_s) | ~np.isfinite(starts_s)
+        if table.split is not None:
+            passes["in no split of the source"] = table.split != ""
+            given = table.split
+    removed = {criterion: int((~ok).sum()) for criterion, ok in passes.items() if not ok.all()}
+    kept = np.logical_and.reduce(list(passes.values())) if passes else np.full(len(starts_s), True)
+    index = np.flatnonzero(kept)
+    _require_three(index, len(starts_s), removed, options)
+    assigned = assign_splits(
+        starts_s[index], options=options, eid=recording.eid, given=None if given is None else given[index]
+    )
+    has_split = assigned.split != ""
+    index, split = index[has_split], assigned.split[has_split]
+    _require_three(index, len(starts_s), removed | assigned.removed, options)
+    notes = (*_hole_notes(recording, observed_s), *assigned.notes, *(one_sided(table, index) if table else ()))
+    return Windows(starts_s, event_s, behavior, index, split, removed | assigned.removed, notes)
+
+
+def in_words(removed: dict[str, int]) -> str:
+    """The removed trials in words, e.g. `reaction time 12, choice unknown 3`."""
+    return ", ".join(f"{criterion} {n}" for criterion, n in removed.items())
+
+
+def _require_three(index: np.ndarray, n_windows: int, removed: dict[str, int], options: PrepareOptions) -> None:
+    if len(index) >= len(SPLITS):
+        return
+    what = f"windows of {options.duration_s:g} s" if options.continuous else "trials"
+    why = f"removed: {in_words(removed)}" if removed else "no filter removed any"
+    raise SourceError(f"{len(index)} of {n_windows} {what} left, but the three splits need at least 3 ({why}).")
+
+
+def _whisker_covered(
+    recording: Recording, behavior: dict[str, np.ndarray], starts_s: np.ndarray, options: PrepareOptions
+) -> np.ndarray | None:
+    if WHISKER not in behavior:
+        return None
+    # a NaN inside the window is a hole in the trace, so the trace does not cover this trial
+    covered = covers(recording.traces[WHISKER].times_s, starts_s, duration_s=options.duration_s)
+    return covered & np.isfinite(behavior[WHISKER]).all(1)
+
+
+def _hole_notes(recording: Recording, observed_s: np.ndarray) -> list[str]:
+    if recording.observed_s is not None or len(observed_s) == 1:
+        return []
+    holes_s = observed_s[1:, 0] - observed_s[:-1, 1]
+    return [
+        f"{len(holes_s)} silences of all neurons, {holes_s.sum():.0f} s in all, count as not recorded, the longest "
+        f"after {observed_s[holes_s.argmax(), 1]:.1f} s"
+    ]
