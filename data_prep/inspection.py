@@ -18,19 +18,19 @@ def inspection_text(recording: Recording) -> str:
     Args:
         recording: of any source, whole.
     """
-    spikes = recording.spike_times_s
+    spikes, observed_s = recording.spike_times_s, observed_intervals(recording)
     lines = [
         f"session   {recording.eid} (animal {recording.subject or 'unknown'}, lab {recording.lab or 'unknown'})",
         f"spikes    {len(spikes)}, from {spikes[0]:.3f} to {spikes[-1]:.3f} s",
         f"neurons   {recording.n_neurons}{_rates(recording)}",
         f"regions   {_counted(recording.neurons.region)}",
         f"probes    {_counted(recording.neurons.probe)}",
-        f"observed  {_observed(recording)}",
+        f"observed  {_observed(recording, observed_s)}",
         *_trial_lines(recording.trials),
         *(f"trace     {name}: {_trace(trace)}" for name, trace in sorted(recording.traces.items())),
         *(f"{name:<9} {value}" for name, value in sorted(recording.attributes.items())),
         *(f"note      {note}" for note in recording.notes),
-        *(f"WARNING   {warning}" for warning in warnings_of(recording)),
+        *(f"WARNING   {warning}" for warning in warnings_of(recording, observed_s)),
     ]
     if recording.neurons.heldout is not None:
         lines.insert(3, f"held out  {int(recording.neurons.heldout.sum())} neurons, by the source")
@@ -67,8 +67,7 @@ def _rates(recording: Recording) -> str:
     return f", mean rates {low:.2f} to {high:.2f} Hz (5 % to 95 %), median {middle:.2f} Hz"
 
 
-def _observed(recording: Recording) -> str:
-    intervals_s = observed_intervals(recording)
+def _observed(recording: Recording, intervals_s: np.ndarray) -> str:
     how = "inferred from the spikes" if recording.observed_s is None else "given by the source"
     seconds = (intervals_s[:, 1] - intervals_s[:, 0]).sum()
     shown = ", ".join(f"{start:.3f} to {end:.3f} s" for start, end in intervals_s[:MOST_NAMES])

@@ -10,6 +10,9 @@ LEAST_HOLE_S = 5.0
 HOLE_PROBABILITY = 1e-9
 """a longer silence is a hole if neurons at the session's rate would be silent for so long with less than this"""
 
+MOST_PIECES = 1_000_000
+"""pieces of the time, of one second each in recordings of less than eleven days"""
+
 
 def observed_intervals(recording: Recording) -> np.ndarray:
     """(interval, 2) times at which the neurons were recorded, sorted and apart: the source's, or those inferred."""
@@ -40,11 +43,12 @@ def inferred_intervals(spike_times_s: np.ndarray) -> np.ndarray:
     """
     first_s, last_s = spike_times_s[0], spike_times_s[-1]
     silence_s = np.diff(spike_times_s)
-    n_seconds = max(1, int(np.ceil(last_s - first_s)))
-    second = np.floor(spike_times_s - first_s).astype(np.int64)
-    n_occupied = 1 + np.count_nonzero(np.diff(second))
-    share = min(n_occupied, n_seconds - 0.5) / n_seconds
-    threshold_s = max(LEAST_HOLE_S, np.log(HOLE_PROBABILITY) / np.log1p(-share))
+    n_pieces = int(np.clip(np.ceil(last_s - first_s), 1, MOST_PIECES))
+    piece_s = (last_s - first_s) / n_pieces
+    until = np.searchsorted(spike_times_s, first_s + piece_s * np.arange(1, n_pieces), side="left")
+    n_occupied = np.count_nonzero(np.diff(np.r_[0, until, len(spike_times_s)]))
+    share = min(n_occupied, n_pieces - 0.5) / n_pieces
+    threshold_s = max(LEAST_HOLE_S, piece_s * np.log(HOLE_PROBABILITY) / np.log1p(-share))
     is_hole = silence_s > threshold_s
     margin_s = silence_s[~is_hole].max(initial=0.0)
     of_hole_s = np.minimum(margin_s, silence_s[is_hole] / 2)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_prep.observed import observed_intervals
 from data_prep.recording import EVENTS, Recording, TrialTable
 
 MOST_PLAUSIBLE_HZ = 500.0
@@ -12,11 +11,12 @@ MOST_PLAUSIBLE_HZ = 500.0
 SHORTEST_TRIAL_S = 1e-3
 
 
-def warnings_of(recording: Recording) -> list[str]:
+def warnings_of(recording: Recording, observed_s: np.ndarray) -> list[str]:
     """One sentence for each thing that looks wrong.
 
     Args:
         recording: of any source, with or without trials.
+        observed_s: (interval, 2) when it was recorded, sorted.
     """
     first_s, last_s = float(recording.spike_times_s[0]), float(recording.spike_times_s[-1])
     warnings = _rate_warnings(recording, last_s - first_s)
@@ -25,7 +25,7 @@ def warnings_of(recording: Recording) -> list[str]:
     if recording.trials is not None:
         events = named_times(recording.trials)
         warnings += _order_warnings(recording.trials, events)
-        warnings += _range_warnings(events, first_s, last_s, observed_intervals(recording))
+        warnings += _range_warnings(events, first_s, last_s, observed_s)
     return warnings
 
 

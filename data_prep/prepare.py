@@ -1,5 +1,6 @@
 """Make a shard from a recording of any source: filter the trials, bin, filter the neurons, split the trials."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,9 +11,8 @@ from data_prep.options import PrepareOptions
 from data_prep.plausibility import warnings_of
 from data_prep.recording import Recording, SortedNeurons, TrialTable
 from data_prep.trials import signed_contrast
-from data_prep.windows import Windows, cut_windows
+from data_prep.windows import Windows, cut_windows, require_memory
 from neuromtm import __version__
-from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.data.shard_layout import OWN_TRIAL_COLUMNS
 from neuromtm.data.shards import SPLITS, Neurons, Shard, ShardHeader, Trials
 from neuromtm.errors import SourceError
@@ -47,7 +47,8 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
             the counts do not fit into memory.
     """
     windows = cut_windows(recording, options)
-    _require_memory(len(windows.index), recording.n_neurons, options)
+    shape = len(windows.index), options.n_bins, recording.n_neurons
+    require_memory(BYTES_PER_ENTRY * math.prod(shape), "{} windows of {} bins and {} neurons".format(*shape))
     binning = {"n_bins": options.n_bins, "bin_size_s": options.bin_size_s}
     starts_s = windows.starts_s[windows.index]
     counts = count_spikes(
@@ -86,18 +87,9 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
         behavior={name: values[windows.index] for name, values in windows.behavior.items()},
         true_rates=None if recording.true_rates is None else recording.true_rates[windows.index][:, :, keep],
     )
-    warnings = tuple(f"warning: {warning}" for warning in warnings_of(recording))
+    warnings = tuple(f"warning: {warning}" for warning in warnings_of(recording, windows.observed_s))
     notes = recording.notes + windows.notes + warnings
     return Prepared(shard, windows.removed, len(windows.starts_s), recording.n_neurons, notes)
-
-
-def _require_memory(n_windows: int, n_neurons: int, options: PrepareOptions) -> None:
-    needed, free = BYTES_PER_ENTRY * n_windows * options.n_bins * n_neurons, free_host_memory()
-    if needed > free:
-        raise SourceError(
-            f"{n_windows} windows of {options.n_bins} bins and {n_neurons} neurons take {size_text(needed)} of memory "
-            f"while they are prepared, but {size_text(free)} are free. Choose wider bins or a narrower window."
-        )
 
 
 def _neurons(neurons: SortedNeurons, keep: np.ndarray, rate_hz: np.ndarray) -> Neurons:

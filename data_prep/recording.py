@@ -55,7 +55,7 @@ class TrialTable:
             raise SourceError(f"the trial table is empty, or its columns differ in length ({sizes}).")
         if wrong := sorted(name for name in self.columns if not name or name.startswith(".") or {*name} & {*"/\0"}):
             raise SourceError(f"the trial table has the columns {wrong}. Rename them: no dot first, and no slash.")
-        if self.split is not None and (unknown := sorted({*np.unique(self.split)} - {*SPLITS, ""})):
+        if self.split is not None and (unknown := sorted({*map(str, np.unique(self.split))} - {*SPLITS, ""})):
             raise SourceError(f"the splits of the source are named {unknown}, not {', '.join(SPLITS)}.")
 
     def _all(self) -> dict[str, np.ndarray]:

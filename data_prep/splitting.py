@@ -6,7 +6,7 @@ import numpy as np
 
 from data_prep.options import PrepareOptions
 from neuromtm.data.shards import SPLITS
-from neuromtm.data.splits import split_blocks
+from neuromtm.data.splits import split_blocks, split_sizes
 from neuromtm.data.windows import blocks_of_windows, microseconds, sharing_time
 from neuromtm.errors import SourceError
 
@@ -109,12 +109,16 @@ def alternating(n_windows: int, fractions: tuple[float, float, float]) -> np.nda
         n_windows: number of windows.
         fractions: parts for train, val, test.
     """
-    train, val, test = fractions
-    n_cycles = int(np.clip(n_windows * min(val, test) // LEAST_PIECE, 1, MOST_CYCLES))
-    pieces = np.tile([train / 2, val, train / 2, test], n_cycles) / n_cycles
-    ends = np.round(np.cumsum(pieces) * n_windows).astype(np.int64)
-    names = np.tile(["train", "val", "train", "test"], n_cycles)
-    return np.repeat(names, np.diff(ends, prepend=0))
+    n_cycles = int(np.clip(n_windows * min(fractions[1:]) // LEAST_PIECE, 1, MOST_CYCLES))
+    n_val, n_test = split_sizes(n_windows, fractions)
+    train = _even_parts(n_windows - n_val - n_test, 2 * n_cycles)
+    val, test = _even_parts(n_val, n_cycles), _even_parts(n_test, n_cycles)
+    pieces = np.stack([train[::2], val, train[1::2], test], axis=1)
+    return np.repeat(np.tile(["train", "val", "train", "test"], n_cycles), pieces.ravel())
+
+
+def _even_parts(n: int, n_parts: int) -> np.ndarray:
+    return np.diff(np.round(np.linspace(0, n, n_parts + 1)).astype(np.int64))
 
 
 def _too_close(starts_s: np.ndarray, split: np.ndarray, options: PrepareOptions) -> np.ndarray:

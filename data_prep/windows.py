@@ -10,6 +10,7 @@ from data_prep.options import PrepareOptions
 from data_prep.recording import WHISKER, Recording
 from data_prep.splitting import assign_splits
 from data_prep.trials import one_sided, trial_criteria
+from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.data.shards import SPLITS
 from neuromtm.errors import SourceError
 
@@ -30,6 +31,8 @@ class Windows:
     """(kept,) train, val or test"""
     removed: dict[str, int]
     """criterion -> number of windows that fail it; a window can fail several criteria"""
+    observed_s: np.ndarray
+    """(interval, 2) when the neurons were recorded"""
     notes: tuple[str, ...]
 
 
@@ -51,6 +54,10 @@ def cut_windows(recording: Recording, options: PrepareOptions) -> Windows:
     else:
         event_s = recording.trials.event(options.align_event)
         starts_s = event_s + options.window_s[0]
+    require_memory(
+        8 * len(starts_s) * options.n_bins * (1 + len(recording.traces)),
+        f"the traces in {len(starts_s)} windows of {options.n_bins} bins",
+    )
     centres_s = bin_centres(starts_s, n_bins=options.n_bins, bin_size_s=options.bin_size_s)
     behavior = {name: interpolate(trace.times_s, trace.values, centres_s) for name, trace in recording.traces.items()}
     table, given, passes = None, None, {}
@@ -74,7 +81,25 @@ def cut_windows(recording: Recording, options: PrepareOptions) -> Windows:
     index, split = index[has_split], assigned.split[has_split]
     _require_three(index, len(starts_s), removed | assigned.removed, options)
     notes = (*_hole_notes(recording, observed_s), *assigned.notes, *(one_sided(table, index) if table else ()))
-    return Windows(starts_s, event_s, behavior, index, split, removed | assigned.removed, notes)
+    return Windows(starts_s, event_s, behavior, index, split, removed | assigned.removed, observed_s, notes)
+
+
+def require_memory(n_bytes: int, what: str) -> None:
+    """Refuse what does not fit into memory before it is made.
+
+    Args:
+        n_bytes: that it takes.
+        what: it is, in plural, for the message.
+
+    Raises:
+        SourceError: if less is free.
+    """
+    free = free_host_memory()
+    if n_bytes > free:
+        raise SourceError(
+            f"{what} take {size_text(n_bytes)} of memory while they are prepared, but {size_text(free)} are free. Are "
+            "the times in seconds? Otherwise choose wider bins or a narrower window."
+        )
 
 
 def in_words(removed: dict[str, int]) -> str:

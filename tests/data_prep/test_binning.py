@@ -71,3 +71,13 @@ def test_a_trace_covers_a_window_only_from_its_start_to_its_end():
     starts_s = np.array([-0.1, 0.0, 8.0, 8.1, np.nan])
     assert covers(np.arange(10.0), starts_s, duration_s=1.0).tolist() == [False, True, True, False, False]
     assert not covers(np.array([]), starts_s, duration_s=1.0).any()
+
+
+@settings(deadline=None, max_examples=200)
+@given(bin_=st.integers(0, 49), start_ms=st.integers(-500, 10**7), shift_ms=st.sampled_from([0, 100, 500]))
+def test_a_spike_at_an_edge_belongs_to_the_right_bin_whatever_the_start(bin_, start_ms, shift_ms):
+    # the sums below drift: 0.3 - 0.1 is less than 0.2
+    start_s = (start_ms + shift_ms) / 1000 - shift_ms / 1000
+    times_s = np.array([(start_ms + 20 * bin_) / 1000])
+    counts = count_spikes(times_s, np.array([0]), np.array([start_s]), n_neurons=1, n_bins=50, bin_size_s=0.02)
+    assert counts[0, :, 0].nonzero()[0].tolist() == [bin_]

@@ -22,14 +22,14 @@ def split_trials(n_trials: int, *, fractions: tuple[float, float, float], seed: 
     Returns:
         split -> sorted int32 trial numbers, disjoint and together all trials.
     """
-    n_val, n_test = _split_sizes(n_trials, fractions)
+    n_val, n_test = split_sizes(n_trials, fractions)
     order = numpy_generator_for(seed, "split", eid).permutation(n_trials).astype(np.int32)
     parts = np.split(order, [n_trials - n_val - n_test, n_trials - n_test])
     return {name: np.sort(part) for name, part in zip(SPLITS, parts, strict=True)}
 
 
-def _split_sizes(n_trials: int, fractions: tuple[float, float, float]) -> tuple[int, int]:
-    """Trials for val and for test."""
+def split_sizes(n_trials: int, fractions: tuple[float, float, float]) -> tuple[int, int]:
+    """Trials for val and for test, at least one each; one is left for train. `n_trials` is at least 3."""
     n_val, n_test = (max(1, round(fraction * n_trials)) for fraction in fractions[1:])
     while n_trials - n_val - n_test < 1:
         n_val, n_test = (n_val, n_test - 1) if n_test >= n_val else (n_val - 1, n_test)
@@ -54,7 +54,7 @@ def split_blocks(
         split -> sorted int32 trial numbers, disjoint, none empty and together all trials.
     """
     sizes = np.bincount(block)
-    n_val, n_test = _split_sizes(len(block), fractions)
+    n_val, n_test = split_sizes(len(block), fractions)
     room = np.array([len(block) - n_val - n_test, n_val, n_test])
     order = numpy_generator_for(seed, "split", eid).permutation(len(sizes))
     split, left = np.empty(len(sizes), np.int64), []

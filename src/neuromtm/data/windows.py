@@ -14,7 +14,7 @@ def microseconds(times_s: np.ndarray) -> np.ndarray:
 def blocks_of_windows(starts_s: np.ndarray, *, duration_s: float, gap_s: float = 0.0) -> np.ndarray:
     """(window,) number of the block of each window. Windows that share time, or a chain of such windows, form a block.
 
-    Windows that only touch share no time.
+    Windows that only touch share no time. Blocks are numbered in the order of their first windows.
 
     Args:
         starts_s: (window,) starts, in any order.
@@ -27,7 +27,8 @@ def blocks_of_windows(starts_s: np.ndarray, *, duration_s: float, gap_s: float =
     block = np.empty(len(starts), np.int64)
     # all windows have one length, so a window reaches its next one or none
     block[order] = np.cumsum(np.diff(starts[order], prepend=starts[order][:1]) >= reach)
-    return block
+    _, first, block = np.unique(block, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first, kind="stable"), kind="stable")[block]
 
 
 def sharing_time(starts_s: np.ndarray, others_s: np.ndarray, *, duration_s: float) -> np.ndarray:
