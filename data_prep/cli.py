@@ -1,4 +1,4 @@
-"""Turn recordings of any source into shards: `python -m data_prep simulate|lorenz|ibl|check|upgrade`.
+"""Turn recordings of any source into shards: `python -m data_prep simulate|lorenz|ibl|arrays|check|upgrade`.
 
 A command is imported when it is given, so that help comes at once and no source needs what another one reads with.
 """
@@ -30,6 +30,7 @@ COMMANDS = {
     "simulate": PrepCommand("Simulate sessions of several animals with a known truth", "data_prep.commands.simulate"),
     "lorenz": PrepCommand("Simulate neurons driven by the Lorenz system", "data_prep.sources.lorenz"),
     "ibl": PrepCommand("Prepare sessions of the International Brain Laboratory", "data_prep.sources.ibl.options"),
+    "arrays": PrepCommand("Prepare sessions of plain arrays and tables, a folder each", "data_prep.sources.arrays"),
     "check": PrepCommand("Check every shard of a folder, and the manifest of the folder", "data_prep.commands.check"),
     "upgrade": PrepCommand("Rewrite shards of format 1 as format 2", "data_prep.commands.upgrade"),
 }

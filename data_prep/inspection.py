@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep.observed import observed_intervals
-from data_prep.plausibility import warnings_of
-from data_prep.recording import Recording, Trace, TrialTable
+from data_prep.plausibility import named_times, warnings_of
+from data_prep.recording import EVENTS, Recording, Trace, TrialTable
 
 MOST_NAMES = 12
 
@@ -45,8 +45,10 @@ def prepare_command(source: str, arguments: Sequence[object], recording: Recordi
         arguments: what names the recording.
         recording: what was found; decides between an event and continuous windows.
     """
-    events = () if recording.trials is None else recording.trials.event_names
-    how = ["--align-event", events[0]] if events else ["--continuous"]
+    how = ["--continuous"]
+    if recording.trials is not None and (events := recording.trials.event_names):
+        timely = named_times(recording.trials)
+        how = ["--align-event", next((name for name in events if EVENTS.get(name, name) in timely), events[0])]
     return shlex.join(["python", "-m", "data_prep", source, *map(str, arguments), *how, "--out", "data/mine"])
 
 

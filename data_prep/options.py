@@ -1,6 +1,7 @@
 """The options that decide what a shard holds. They are checked once, when they are made."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 
@@ -180,11 +181,14 @@ def recording_options(parser: argparse.ArgumentParser, *, align_event: str | Non
     )
 
 
-def chosen_options(args: argparse.Namespace, *, keep_source_overlap: bool = False) -> PrepareOptions:
+def chosen_options(
+    args: argparse.Namespace, *, events: Sequence[str] = (), keep_source_overlap: bool = False
+) -> PrepareOptions:
     """The options of `recording_options` that the user gave.
 
     Args:
         args: of the command.
+        events: those that the recordings have, as far as they are known, for a message.
         keep_source_overlap: see `PrepareOptions`.
 
     Raises:
@@ -195,7 +199,7 @@ def chosen_options(args: argparse.Namespace, *, keep_source_overlap: bool = Fals
     elif args.align_event is None:
         raise ConfigError(
             "--align-event: name the column of the trial table that is time 0 of a trial, or give --continuous. "
-            "--inspect lists the columns."
+            + (f"There are: {', '.join(events)}." if events else "--inspect lists the columns.")
         )
     else:
         window_s, event = tuple(args.window_s), args.align_event

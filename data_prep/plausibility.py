@@ -9,6 +9,8 @@ from data_prep.recording import EVENTS, Recording, TrialTable
 MOST_PLAUSIBLE_HZ = 500.0
 """a neuron that fires faster on average is not one neuron in seconds"""
 SHORTEST_TRIAL_S = 1e-3
+FAR_APART = 200
+"""a ratio of the last times of events and spikes that another unit explains best"""
 
 
 def warnings_of(recording: Recording, observed_s: np.ndarray) -> list[str]:
@@ -77,12 +79,16 @@ def _range_warnings(
     for name, times_s in events.items():
         known = times_s[np.isfinite(times_s)]
         outside = int(((known < observed_s[0, 0]) | (known > observed_s[-1, 1])).sum())
-        if not outside:
+        if not len(known):
             continue
         ranges = f"{name} from {known.min():g} to {known.max():g}, spikes from {first_s:g} to {last_s:g} s"
-        if outside < len(known):
+        if outside == 0 and 0 < known.max() < last_s / FAR_APART:
+            warnings.append(
+                f"all events are at the very start of the spikes: {ranges}{_unit_guess(known.max(), last_s)}"
+            )
+        elif 0 < outside < len(known):
             warnings.append(f"{outside} of {len(known)} are outside the recording ({ranges})")
-        else:
+        elif outside:
             warnings.append(f"events and spikes do not meet: {ranges}{_unit_guess(known.max(), last_s)}")
     return warnings
 
@@ -93,6 +99,6 @@ def _unit_guess(last_event: float, last_spike: float) -> str:
     which, factor = (
         ("events", last_event / last_spike) if last_event > last_spike else ("spikes", last_spike / last_event)
     )
-    if 200 <= factor <= 5000:
+    if FAR_APART <= factor <= 5000:
         return f"; the {which} are likely in milliseconds"
     return f"; the {which} are likely in samples" if factor > 5000 else ""

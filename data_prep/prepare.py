@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.binning import count_spikes
+from data_prep.observed import observed_intervals
 from data_prep.options import PrepareOptions
 from data_prep.plausibility import warnings_of
 from data_prep.recording import Recording, SortedNeurons, TrialTable
@@ -46,6 +47,16 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
         SourceError: if too few trials, no neurons or no spikes are left, the trial table lacks the event at time 0, or
             the counts do not fit into memory.
     """
+    try:
+        return _prepare(recording, options, preparation)
+    except SourceError as error:
+        warnings = warnings_of(recording, observed_intervals(recording))
+        if not warnings:
+            raise
+        raise SourceError(f"{error} Also: {'; '.join(warnings)}.") from error
+
+
+def _prepare(recording: Recording, options: PrepareOptions, preparation: dict[str, Any]) -> Prepared:
     windows = cut_windows(recording, options)
     shape = len(windows.index), options.n_bins, recording.n_neurons
     require_memory(BYTES_PER_ENTRY * math.prod(shape), "{} windows of {} bins and {} neurons".format(*shape))

@@ -119,7 +119,7 @@ def test_continuous_time_alternates_between_the_splits_with_a_gap(n_windows):
             assert set(quarters) == {0, 1, 2, 3}
 
 
-@given(n_windows=st.integers(3, 2000))
+@given(n_windows=st.integers(10, 2000))
 def test_pieces_of_continuous_time_have_the_parts_asked_for(n_windows):
     split = alternating(n_windows, FRACTIONS)
     for name, fraction in zip(("train", "val", "test"), FRACTIONS, strict=True):

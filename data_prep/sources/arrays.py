@@ -1,0 +1,276 @@
+"""Sessions as plain arrays and tables, a folder each: for recordings of everybody.
+
+| file of a session's folder | holds |
+| --- | --- |
+| `spikes.npz` | `times_s` (spike,) in seconds, `unit` (spike,) numbers or texts |
+| `units.csv` | `unit`; `region`, `uuid`, `probe`, `label`, `depth_um`, `heldout` as far as they are known |
+| `trials.csv` | a row a trial, times in seconds; `split` if there are splits |
+| `traces/NAME.npz` | `times_s` (sample,), `values` (sample,) or (sample, variable) |
+| `observed.csv` | `start_s`, `end_s` of the times at which the neurons were recorded |
+| `session.json` | `subject`, `lab`, `session` |
+
+Only `spikes.npz` must be there.
+"""
+
+import argparse
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.folder import Job, Plan
+from data_prep.heldout import eid_from, heldout_options, note_unmatched, require_unique, role_of
+from data_prep.inspection import inspection_text, prepare_command
+from data_prep.options import chosen_options, recording_options
+from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
+from data_prep.tables import as_numbers, as_values, read_text_table
+from data_prep.trial_columns import trial_table
+from neuromtm.errors import ConfigError, SourceError
+
+DESCRIPTION = (
+    "Prepare sessions that are plain arrays and tables: a folder a session with spikes.npz (times_s in seconds, unit), "
+    "and, as far as they are there, units.csv (unit, region, ...), trials.csv (a row a trial), traces/NAME.npz "
+    "(times_s, values), observed.csv (start_s, end_s) and session.json (subject, lab, session)."
+)
+SPIKES, UNITS, TRIALS, TRACES = "spikes.npz", "units.csv", "trials.csv", "traces"
+OBSERVED, SESSION = "observed.csv", "session.json"
+UNKNOWN = "unknown"
+"""the animal of a session that names none"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this source."""
+    parser.add_argument(
+        "--folder", type=Path, required=True, metavar="DIR", help="folder of a session, or folder of such folders"
+    )
+    heldout_options(parser)
+    recording_options(parser)
+
+
+def plan(args: argparse.Namespace) -> Plan:
+    """List the sessions to prepare."""
+    folders = session_folders(args.folder)
+    options = chosen_options(args, events=_columns(folders[0]))
+    jobs, subjects = [], {}
+    for folder in folders:
+        subject, lab, name = session_names(folder)
+        eid = eid_from(lab, subject if subject != UNKNOWN else "", name)
+        subjects[eid] = subject
+        jobs.append(Job(eid, role_of(eid, subject, args), lambda folder=folder: read_folder(folder)))
+    require_unique((job.eid, folder) for job, folder in zip(jobs, folders, strict=True))
+    note_unmatched(subjects, args)
+    return Plan(jobs, options)
+
+
+def inspect(args: argparse.Namespace) -> str:
+    """Say what is in each session, and the command that would prepare them all."""
+    parts, command = [], ""
+    for folder in session_folders(args.folder):
+        try:
+            recording = read_folder(folder)
+        except SourceError as error:
+            parts.append(f"folder    {folder.name}: cannot be prepared: {error}")
+        else:
+            parts.append(f"folder    {folder.name}\n{inspection_text(recording)}")
+            command = command or prepare_command("arrays", ["--folder", args.folder], recording)
+    return "\n\n".join([*parts, command] if command else parts)
+
+
+def session_folders(folder: Path) -> list[Path]:
+    """The folders of the sessions, sorted by name: the folder itself, or those in it.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"--folder {folder}: no such folder.")
+    if _is_session(folder):
+        return [folder]
+    found = sorted(path for path in folder.iterdir() if path.is_dir() and _is_session(path))
+    if not found:
+        raise ConfigError(f"--folder {folder}: neither it nor a folder in it has a {SPIKES}.")
+    return found
+
+
+def _is_session(folder: Path) -> bool:
+    # also without spikes: such a session is skipped by name, not overlooked
+    return any((folder / name).exists() for name in (SPIKES, UNITS, TRIALS, SESSION))
+
+
+def session_names(folder: Path) -> tuple[str, str, str]:
+    """Animal, lab and session, by `session.json` and the name of the folder.
+
+    Raises:
+        ConfigError: if `session.json` is no such file.
+    """
+    path, found = folder / SESSION, {}
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: is not readable JSON ({error}).") from error
+    known = {name: found.get(name, "") for name in ("subject", "lab", "session")} if isinstance(found, dict) else {}
+    if not known or not all(isinstance(value, str | int) for value in known.values()):
+        raise ConfigError(f'{path}: must be an object of texts, e.g. {{"subject": "mouse1", "lab": "mylab"}}.')
+    subject, lab, session = (str(value).strip() for value in known.values())
+    return subject or UNKNOWN, lab, session or folder.resolve().name
+
+
+def read_folder(folder: Path) -> Recording:
+    """Read a session.
+
+    Args:
+        folder: of the session.
+
+    Raises:
+        SourceError: if the spikes are missing, or a file is not as it should be; one sentence.
+    """
+    subject, lab, name = session_names(folder)
+    eid = eid_from(lab, subject if subject != UNKNOWN else "", name)
+    times_s, unit, notes = _spikes(folder)
+    units, neurons = _units(folder, unit, eid)
+    observed = None
+    if (folder / OBSERVED).exists():
+        table = read_text_table(folder / OBSERVED, needs=("start_s", "end_s"))
+        observed = np.stack([as_numbers(OBSERVED, table, name) for name in ("start_s", "end_s")], axis=1)
+    return Recording(
+        eid=eid,
+        subject=subject,
+        lab=lab,
+        source="arrays",
+        spike_times_s=times_s,
+        spike_neuron=np.searchsorted(units, unit),
+        neurons=neurons,
+        trials=_trials(folder),
+        traces=_traces(folder),
+        notes=notes,
+        observed_s=observed,
+        attributes={"folder": folder.resolve().name},
+    )
+
+
+def _columns(folder: Path) -> tuple[str, ...]:
+    """The columns that can be the event, for a message; none if the file cannot be read."""
+    try:
+        table = _trials(folder)
+    except SourceError:
+        return ()
+    return () if table is None else table.event_names
+
+
+def _load(path: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    """Arrays of an npz file. Pickled objects, which could run code, are not read."""
+    label = f"{path.parent.name}/{path.name}" if path.parent.name == TRACES else path.name
+    if not path.exists():
+        raise SourceError(f"no {label}.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if missing := [name for name in names if name not in file]:
+                raise SourceError(f"{label}: has no {', '.join(missing)}. It has: {', '.join(file)}.")
+            return tuple(file[name] for name in names)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise SourceError(f"{label}: is not a readable npz file of plain arrays ({error}).") from error
+
+
+def _times(label: str, times_s: np.ndarray) -> np.ndarray:
+    if times_s.ndim != 1 or times_s.dtype.kind not in "fiu":
+        raise SourceError(f"{label}: times_s is {times_s.dtype} {times_s.shape}, not numbers in one dimension.")
+    if bad := int((~np.isfinite(times_s)).sum()):
+        raise SourceError(f"{label}: {bad} of {len(times_s)} times_s are not finite numbers.")
+    return times_s.astype(np.float64)
+
+
+def _spikes(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Sorted times, the unit of each spike, and notes."""
+    times_s, unit = _load(folder / SPIKES, ("times_s", "unit"))
+    times_s = _times(SPIKES, times_s)
+    if unit.shape != times_s.shape:
+        raise SourceError(f"{SPIKES}: {len(times_s)} times_s, but unit has the shape {unit.shape}.")
+    if not len(times_s):
+        raise SourceError(f"{SPIKES}: no spikes.")
+    if unit.dtype.kind == "f" and np.array_equal(unit, np.round(unit)):
+        unit = unit.astype(np.int64)
+    if unit.dtype.kind not in "iuU":
+        raise SourceError(f"{SPIKES}: unit is of the type {unit.dtype}, neither whole numbers nor texts.")
+    unit = unit if unit.dtype.kind == "U" else unit.astype(np.int64)
+    if (np.diff(times_s) >= 0).all():
+        return times_s, unit, ()
+    order = np.argsort(times_s, kind="stable")
+    return times_s[order], unit[order], ("the spike times were not sorted, and are now",)
+
+
+def _units(folder: Path, of_spikes: np.ndarray, eid: str) -> tuple[np.ndarray, SortedNeurons]:
+    """The units in sorted order, and their properties."""
+    spiking = np.unique(of_spikes)
+    columns = read_text_table(folder / UNITS, needs=("unit",)) if (folder / UNITS).exists() else {}
+    unit = _unit_ids(columns["unit"], spiking) if columns else spiking
+    units, order = np.unique(unit, return_index=True)
+    if len(units) < len(unit):
+        twice = next(u for n, u in enumerate(unit.tolist()) if u in unit[:n].tolist())
+        raise SourceError(f"{UNITS}: the unit {twice} has two rows. Give every unit one.")
+    if len(unknown := np.setdiff1d(spiking, units)):
+        n_spikes = int(np.isin(of_spikes, unknown).sum())
+        raise SourceError(
+            f"{SPIKES}: {n_spikes} spikes are of units that {UNITS} does not list, e.g. {unknown[0]}. List them, or "
+            "leave their spikes out."
+        )
+
+    def text(name: str, default: list[str]) -> np.ndarray:
+        values = np.array(columns.get(name, default), dtype=str)[order]
+        return np.where(values == "", np.array(default, dtype=str)[order], values)
+
+    def number(name: str) -> np.ndarray:
+        return as_numbers(UNITS, columns, name)[order] if name in columns else np.full(len(units), np.nan)
+
+    heldout = number("heldout") if "heldout" in columns else None
+    if heldout is not None and not np.isin(heldout, (0, 1)).all():
+        raise SourceError(f"{UNITS}: heldout must be true or false, or 1 or 0, in every row.")
+    n = len(units)
+    return units, SortedNeurons(
+        uuid=text("uuid", [f"{eid}-{u}" for u in unit.tolist()]),
+        region=text("region", ["void"] * n),
+        probe=text("probe", ["probe00"] * n),
+        label=number("label"),
+        depth_um=number("depth_um"),
+        heldout=None if heldout is None else heldout == 1,
+    )
+
+
+def _unit_ids(cells: list[str], spiking: np.ndarray) -> np.ndarray:
+    if spiking.dtype.kind == "U":
+        return np.array(cells, dtype=str)
+    numbers = as_numbers(UNITS, {"unit": cells}, "unit")
+    if not (np.isfinite(numbers) & (numbers == np.round(numbers))).all():
+        raise SourceError(f"{UNITS}: unit must be a whole number in every row, as in {SPIKES}.")
+    return numbers.astype(np.int64)
+
+
+def _trials(folder: Path) -> TrialTable | None:
+    if not (folder / TRIALS).exists():
+        return None
+    cells = read_text_table(folder / TRIALS)
+    return trial_table(
+        {
+            name: np.array(column, dtype=str) if name == "split" else as_values(TRIALS, name, column)
+            for name, column in cells.items()
+        }
+    )
+
+
+def _traces(folder: Path) -> dict[str, Trace]:
+    traces = {}
+    for path in sorted((folder / TRACES).glob("*.npz")):
+        label = f"{TRACES}/{path.name}"
+        times_s, values = _load(path, ("times_s", "values"))
+        times_s = _times(label, times_s)
+        if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or len(values) != len(times_s):
+            raise SourceError(f"{label}: {len(times_s)} times_s, but values is {values.dtype} {values.shape}.")
+        if not (np.diff(times_s) > 0).all():
+            raise SourceError(f"{label}: its times_s do not increase at every sample.")
+        if values.ndim == 1:
+            traces[path.stem] = Trace(times_s=times_s, values=values.astype(np.float64))
+        else:
+            for n, of_one in enumerate(values.T.astype(np.float64)):
+                traces[f"{path.stem}_{n}"] = Trace(times_s=times_s, values=of_one)
+    return traces
