@@ -9,16 +9,18 @@ from data_prep.recording import EVENTS, Recording, TrialTable
 MOST_PLAUSIBLE_HZ = 500.0
 """a neuron that fires faster on average is not one neuron in seconds"""
 SHORTEST_TRIAL_S = 1e-3
+TIME_ENDINGS = ("_time", "_times", "_s")
 FAR_APART = 200
 """a ratio of the last times of events and spikes that another unit explains best"""
 
 
-def warnings_of(recording: Recording, observed_s: np.ndarray) -> list[str]:
+def warnings_of(recording: Recording, observed_s: np.ndarray, *, event: str | None = None) -> list[str]:
     """One sentence for each thing that looks wrong.
 
     Args:
         recording: of any source, with or without trials.
         observed_s: (interval, 2) when it was recorded, sorted.
+        event: column of the trial table that is a time, too, whatever its name.
     """
     first_s, last_s = float(recording.spike_times_s[0]), float(recording.spike_times_s[-1])
     warnings = _rate_warnings(recording, last_s - first_s)
@@ -26,19 +28,23 @@ def warnings_of(recording: Recording, observed_s: np.ndarray) -> list[str]:
         warnings.append(f"spike times start at {first_s:g} s, before 0: they may be relative to another clock")
     if recording.trials is not None:
         events = named_times(recording.trials)
+        if event is not None and event in recording.trials.columns:
+            events[event] = recording.trials.event(event)
         warnings += _order_warnings(recording.trials, events)
         warnings += _range_warnings(events, first_s, last_s, observed_s)
     return warnings
 
 
 def named_times(trials: TrialTable) -> dict[str, np.ndarray]:
-    """Name -> times of the columns that must be times: those known, and those whose names say it."""
+    """Name -> times of session time: the known fields, and columns that are named as times and increase over trials."""
     known = {name: values for name in EVENTS.values() if (values := getattr(trials, name)) is not None}
-    return known | {
+    named = {
         name: values
         for name, values in trials.columns.items()
-        if values.dtype.kind == "f" and (name.endswith(("_time", "_times", "_s")) or name in ("start", "stop"))
+        if values.dtype.kind == "f" and (name.endswith(TIME_ENDINGS) or name in ("start", "stop"))
     }
+    # durations and reaction times have such names, too, but do not increase
+    return known | {name: values for name, values in named.items() if (np.diff(values[np.isfinite(values)]) >= 0).all()}
 
 
 def _rate_warnings(recording: Recording, span_s: float) -> list[str]:

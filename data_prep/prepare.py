@@ -50,7 +50,7 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
     try:
         return _prepare(recording, options, preparation)
     except SourceError as error:
-        warnings = warnings_of(recording, observed_intervals(recording))
+        warnings = warnings_of(recording, observed_intervals(recording), event=options.align_event)
         if not warnings:
             raise
         raise SourceError(f"{error} Also: {'; '.join(warnings)}.") from error
@@ -98,8 +98,8 @@ def _prepare(recording: Recording, options: PrepareOptions, preparation: dict[st
         behavior={name: values[windows.index] for name, values in windows.behavior.items()},
         true_rates=None if recording.true_rates is None else recording.true_rates[windows.index][:, :, keep],
     )
-    warnings = tuple(f"warning: {warning}" for warning in warnings_of(recording, windows.observed_s))
-    notes = recording.notes + windows.notes + warnings
+    warnings = warnings_of(recording, windows.observed_s, event=options.align_event)
+    notes = recording.notes + windows.notes + tuple(f"warning: {warning}" for warning in warnings)
     return Prepared(shard, windows.removed, len(windows.starts_s), recording.n_neurons, notes)
 
 

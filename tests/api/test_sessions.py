@@ -1,5 +1,7 @@
 """The sessions of a folder as arrays, and a recording of one's own as a session of a folder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,8 @@ import torch
 import neuromtm
 from data_prep.__main__ import main as data_prep
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.data.manifest import folder_problems
-from neuromtm.data.shards import SPLITS, read_shard
+from neuromtm.data.manifest import add_shard, folder_problems
+from neuromtm.data.shards import SPLITS, read_shard, write_shard
 from neuromtm.data.splits import split_trials
 from neuromtm.errors import ConfigError, DataError, ManifestError, UserError
 from tests.running import EIDS, HELDOUT
@@ -55,6 +57,17 @@ def test_a_session_holds_what_its_shard_holds(sessions, sessions_dir):
     assert all(session.splits[name].tolist() == header.splits[name].tolist() for name in SPLITS)
     assert (session.bin_size_s, session.window_s, session.subject) == (0.02, (-0.1, 0.3), header.subject)
     assert (session.role, sessions[HELDOUT].role) == ("pretrain", "heldout")
+
+
+def test_further_columns_of_the_trials_are_among_the_others(sessions_dir, tmp_path):
+    shard = read_shard(sessions_dir / f"{EIDS[0]}.h5")
+    odour = np.resize(["a", "b"], shard.header.n_trials)
+    trials = replace(shard.header.trials, columns={"odour": odour})
+    write_shard(tmp_path / f"{EIDS[0]}.h5", replace(shard, header=replace(shard.header, trials=trials)))
+    add_shard(tmp_path / f"{EIDS[0]}.h5", "pretrain")
+    session = neuromtm.Sessions(tmp_path)[EIDS[0]]
+    assert session.trials["odour"].tolist() == odour.tolist()
+    assert session.select(split="test").trials["odour"].tolist() == odour[session.splits["test"]].tolist()
 
 
 def test_some_trials_and_neurons_can_be_selected(sessions):

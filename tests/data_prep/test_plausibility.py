@@ -49,6 +49,17 @@ def test_negative_times_trials_without_length_and_events_outside_are_named(recor
     assert "2 of 5 are outside the recording" in text
 
 
+def test_durations_are_no_times_of_the_session_but_the_event_is_whatever_its_name(recording):
+    durations_s = np.array([0.3, 0.2, 0.5, 0.1, 0.4])
+    table = replace(recording.trials, columns={"reaction_time": durations_s, "duration_s": durations_s})
+    assert said(replace(recording, trials=table)) == ""
+    table = replace(recording.trials, columns={"cue": recording.trials.stimulus_onset_s * 1000})
+    changed = replace(recording, trials=table)
+    (warning,) = warnings_of(changed, observed_intervals(changed), event="cue")
+    assert "cue from 10000 to 50000" in warning
+    assert "the events are likely in milliseconds" in warning
+
+
 def test_an_event_without_any_number_is_named(recording):
     assert "go has no number" not in said(recording)
     table = TrialTable(columns={"go_time": np.full(5, np.nan)})

@@ -37,8 +37,8 @@ class Session:
     neurons: Mapping[str, np.ndarray]
     """`uuid`, `region`, `probe`, `firing_rate_hz`, `label`, `depth_um` -> (neuron,), and what else its shard holds"""
     trials: Mapping[str, np.ndarray]
-    """`choice`, `contrast`, `block`, `reward`, `reaction_time_s`, `stimulus_onset_s`, `start_s`, `event_s`, `index` ->
-    (trial,)"""
+    """`choice`, `contrast`, `block`, `reward`, `reaction_time_s`, `stimulus_onset_s`, `start_s`, `event_s`, `index`,
+    and every further column of the source -> (trial,)"""
     behavior: Mapping[str, np.ndarray]
     """name of a trace -> (trial, bin), NaN where missing"""
     splits: Mapping[str, np.ndarray]
@@ -275,7 +275,14 @@ def _session(shard: Shard, entry: SessionEntry) -> Session:
             for field in fields(header.neurons)
             if (values := getattr(header.neurons, field.name)) is not None
         },
-        trials={field.name: getattr(header.trials, field.name) for field in fields(header.trials)},
+        trials={
+            **{
+                field.name: getattr(header.trials, field.name)
+                for field in fields(header.trials)
+                if field.name != "columns"
+            },
+            **header.trials.columns,
+        },
         behavior=shard.behavior,
         splits=header.splits,
     )
