@@ -11,7 +11,7 @@ from tensorboard.plugins.hparams.api_pb2 import ListSessionGroupsRequest, Status
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
-from neuromtm.callbacks.hparams import chosen_options
+from neuromtm.callbacks.hparams import shown_options
 from neuromtm.report.options import options_of
 from tests.running import EIDS, neuromtm, pretrain
 
@@ -50,7 +50,7 @@ def test_a_run_is_one_row_with_its_options_and_test_metrics(run_dir):
 
 def test_the_options_are_some_dozens_and_no_path_of_the_run(run_dir):
     options = options_of(run_dir)
-    chosen = chosen_options(options)
+    chosen = shown_options(options)
     assert 20 < len(chosen) < 70
     assert {"model.lr", "data.batch_size", "trainer.max_epochs"} <= set(chosen)
     assert not {"data.n_workers", "trainer.default_root_dir", "trainer.log_every_n_steps", "run_dir"} & set(chosen)

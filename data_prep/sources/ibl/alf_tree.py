@@ -121,6 +121,7 @@ def _trials_table(recording: Recording) -> Any:
 
     trials = recording.trials
     # a simulated session has them
+    assert trials is not None
     assert trials.stimulus_onset_s is not None
     assert trials.feedback_s is not None
     assert trials.feedback_type is not None

@@ -202,7 +202,10 @@ def _trials(one: Any, one_eid: str) -> TrialTable:
     if missing := [column for column in TRIAL_COLUMNS.values() if column not in table]:
         raise SourceError(f"the trial table has no {', '.join(missing)}.")
     with _reading("trial table"):
-        return TrialTable(**{field: np.asarray(table[name], np.float64) for field, name in TRIAL_COLUMNS.items()})
+        known: dict[str, Any] = {f: np.asarray(table[name], np.float64) for f, name in TRIAL_COLUMNS.items()}
+        others = {name: np.asarray(values) for name, values in table.items() if name not in TRIAL_COLUMNS.values()}
+        numbers = {name: v.astype(np.float64) for name, v in others.items() if v.ndim == 1 and v.dtype.kind in "fiub"}
+        return TrialTable(**known, columns=numbers)
 
 
 def _whisker(one: Any, one_eid: str) -> tuple[dict[str, Trace], list[str]]:

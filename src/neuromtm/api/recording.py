@@ -3,6 +3,7 @@
 import reprlib
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,7 @@ def recording_shard(
     traces = _traces(eid, behavior, (n_trials, n_bins))
     nothing = np.full(n_neurons, np.nan)
     own_splits = _splits(eid, n_trials, splits=splits, fractions=fractions, seed=seed)
+    unknown: dict[str, Any] = {name: np.full(n_trials, np.nan) for name in TRIAL_NUMBERS}
     header = ShardHeader(
         eid=eid,
         subject=subject,
@@ -77,11 +79,7 @@ def recording_shard(
             label=nothing,
             depth_um=nothing,
         ),
-        trials=Trials(
-            choice=choices.astype(np.int8),
-            index=np.arange(n_trials),
-            **{name: np.full(n_trials, np.nan) for name in TRIAL_NUMBERS},
-        ),
+        trials=Trials(choice=choices.astype(np.int8), index=np.arange(n_trials), **unknown),
         splits=own_splits,
         behaviors=tuple(sorted(traces)),
     )

@@ -33,14 +33,14 @@ class HParams(lightning.Callback):
         if not trainer.is_global_zero or not loggers or not (run_dir / METRICS_FILE).exists():
             return
         metrics = {f"test/{key}": value for key, value in read_metrics(run_dir)["mean"].items()}
-        parts = hparams(chosen_options(options_of(run_dir)), metrics)
+        parts = hparams(shown_options(options_of(run_dir)), metrics)
         for logger in loggers:
             for summary in parts:
                 logger.experiment._get_file_writer().add_summary(summary)
             logger.experiment.flush()
 
 
-def chosen_options(options: Mapping[str, Option]) -> dict[str, Option]:
+def shown_options(options: Mapping[str, Option]) -> dict[str, Option]:
     """Those that decide what is learned: the model, the data, and a few of the Trainer."""
     left_out = {f"data.{name}" for name in HOW_NOT_WHAT}
     chosen = {"seed_everything", "ema_decay", *(f"trainer.{name}" for name in OF_TRAINER)}

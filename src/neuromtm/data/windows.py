@@ -6,7 +6,7 @@ RESOLUTION_S = 1e-6
 """times are rounded to this before they are compared: sums of bin sizes drift by less"""
 
 
-def microseconds(times_s: np.ndarray) -> np.ndarray:
+def microseconds(times_s: np.ndarray | float) -> np.ndarray:
     """Times as whole numbers of microseconds."""
     return np.round(np.asarray(times_s, np.float64) / RESOLUTION_S).astype(np.int64)
 
