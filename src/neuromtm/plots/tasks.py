@@ -45,6 +45,7 @@ EVENTS = {
     "firstMovement_times": "the first movement",
     "feedback_times": "feedback",
     "event": "the event",
+    "window_start": "the start of the window",
 }
 """name of the event at 0 s in a shard -> its words in a label; another name is shown as it is"""
 COLOUR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
