@@ -1,4 +1,4 @@
-"""Turn recordings of any source into shards: `python -m data_prep simulate|lorenz|ibl|arrays|check|upgrade`.
+"""Turn recordings of any source into shards: `python -m data_prep simulate|lorenz|ibl|arrays|phy|describe|check|upgrade`.
 
 A command is imported when it is given, so that help comes at once and no source needs what another one reads with.
 """
@@ -31,7 +31,9 @@ COMMANDS = {
     "lorenz": PrepCommand("Simulate neurons driven by the Lorenz system", "data_prep.sources.lorenz"),
     "ibl": PrepCommand("Prepare sessions of the International Brain Laboratory", "data_prep.sources.ibl.options"),
     "arrays": PrepCommand("Prepare sessions of plain arrays and tables, a folder each", "data_prep.sources.arrays"),
+    "phy": PrepCommand("Prepare sortings of Kilosort and Phy", "data_prep.sources.phy.options"),
     "check": PrepCommand("Check every shard of a folder, and the manifest of the folder", "data_prep.commands.check"),
+    "describe": PrepCommand("Describe a folder of shards: a table, and a page of plots", "data_prep.commands.describe"),
     "upgrade": PrepCommand("Rewrite shards of format 1 as format 2", "data_prep.commands.upgrade"),
 }
 

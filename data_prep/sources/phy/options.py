@@ -1,0 +1,112 @@
+"""The options of `python -m data_prep phy`: folders that Kilosort or Phy wrote."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from data_prep.folder import Job, Plan
+from data_prep.heldout import heldout_options, note_unmatched, require_unique, role_of
+from data_prep.inspection import inspection_text, prepare_command
+from data_prep.options import chosen_options, recording_options
+from data_prep.recording import Recording
+from data_prep.sources.phy.recording import Session, find_sessions, read_session
+from neuromtm.errors import ConfigError
+
+DESCRIPTION = (
+    "Prepare sortings of Kilosort, curated in Phy or not. A session is a folder with spike_times.npy, or a folder whose "
+    "subfolders are such folders: its probes, all on one clock. A folder of sessions prepares them all. params.py is "
+    "read, and never run. Trials are a CSV file with one row a trial and times in seconds of the same clock."
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this source."""
+    add = parser.add_argument
+    add("folders", nargs="+", type=Path, metavar="DIR", help="a session, its probes as subfolders, or many sessions")
+    add(
+        "--trials",
+        type=Path,
+        metavar="FILE",
+        help="CSV file of the trials, of one session; DIR is then a session (default: trials.csv in its folder)",
+    )
+    add(
+        "--regions",
+        type=Path,
+        metavar="FILE",
+        help="CSV file with the columns region and either channel or cluster, and probe where there are several "
+        "(default: regions.csv in the folder of the sorting or of the session; else every region is void)",
+    )
+    add(
+        "--groups",
+        nargs="+",
+        default=("good",),
+        metavar="LABEL",
+        help="labels of the clusters to take: good, mua, noise, unsorted, or any that was given in Phy; all takes all",
+    )
+    add(
+        "--sample-rate-hz",
+        type=float,
+        metavar="RATE",
+        help="samples in a second (default: the sample_rate of params.py)",
+    )
+    heldout_options(parser)
+    recording_options(parser)
+
+
+def plan(args: argparse.Namespace) -> Plan:
+    """Find the sessions to prepare."""
+    options = chosen_options(args)
+    sessions = _sessions(args)
+    note_unmatched({session.eid: session.identity.subject for session in sessions}, args)
+    jobs = [
+        Job(session.eid, role_of(session.eid, session.identity.subject, args), partial(_read, session, args))
+        for session in sessions
+    ]
+    source_options: dict[str, object] = {"groups": sorted(_groups(args))}
+    if args.sample_rate_hz is not None:
+        source_options["sample_rate_hz"] = args.sample_rate_hz
+    return Plan(jobs, options, source_options)
+
+
+def inspect(args: argparse.Namespace) -> str:
+    """What is in the sessions, and the command that would prepare each."""
+    texts = []
+    for session in _sessions(args):
+        recording = _read(session, args)
+        given = [session.folder]
+        for option in ("trials", "regions"):
+            given += [f"--{option}", getattr(args, option)] if getattr(args, option) else []
+        given += ["--groups", *args.groups] if tuple(args.groups) != ("good",) else []
+        given += ["--sample-rate-hz", f"{args.sample_rate_hz:g}"] if args.sample_rate_hz is not None else []
+        texts.append(f"{inspection_text(recording)}\n\n{prepare_command('phy', given, recording)}")
+    return "\n\n".join(texts)
+
+
+def _sessions(args: argparse.Namespace) -> list[Session]:
+    if args.sample_rate_hz is not None and not 0 < args.sample_rate_hz < float("inf"):
+        raise ConfigError(f"--sample-rate-hz {args.sample_rate_hz:g}: must be above 0 and finite.")
+    named = [f"--{option}" for option in ("trials", "regions") if getattr(args, option) is not None]
+    sessions = [
+        session for folder in args.folders for session in find_sessions(folder, is_session=args.trials is not None)
+    ]
+    if named and len(sessions) > 1:
+        raise ConfigError(
+            f"{' and '.join(named)}: a file of one session, but {len(sessions)} are given. Put a file of this kind, "
+            "named trials.csv or regions.csv, into the folder of each session."
+        )
+    require_unique((session.eid, session.folder) for session in sessions)
+    return sessions
+
+
+def _read(session: Session, args: argparse.Namespace) -> Recording:
+    return read_session(
+        session,
+        groups=_groups(args),
+        sample_rate_hz=args.sample_rate_hz,
+        trials_file=args.trials,
+        regions_file=args.regions,
+    )
+
+
+def _groups(args: argparse.Namespace) -> frozenset[str]:
+    return frozenset(group.lower() for group in args.groups)
