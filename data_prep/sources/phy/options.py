@@ -13,9 +13,10 @@ from data_prep.sources.phy.recording import Session, find_sessions, read_session
 from neuromtm.errors import ConfigError
 
 DESCRIPTION = (
-    "Prepare sortings of Kilosort, curated in Phy or not. A session is a folder with spike_times.npy, or a folder whose "
-    "subfolders are such folders: its probes, all on one clock. A folder of sessions prepares them all. params.py is "
-    "read, and never run. Trials are a CSV file with one row a trial and times in seconds of the same clock."
+    "Prepare sortings of Kilosort, curated in Phy or not. A session is a folder with spike_times.npy, or a folder "
+    "whose subfolders are such folders: its probes, all on one clock. A folder of sessions prepares them all. "
+    "params.py is read, and never run. Trials are a CSV file with one row a trial and times in seconds of the same "
+    "clock."
 )
 
 

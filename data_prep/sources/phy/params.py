@@ -24,7 +24,9 @@ def read_params(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({reason_of(error)}).") from error
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise SourceError(f"{path}: no list of NAME = VALUE ({error}). Correct it, or give --sample-rate-hz.") from error
+        raise SourceError(
+            f"{path}: no list of NAME = VALUE ({error}). Correct it, or give --sample-rate-hz."
+        ) from error
     found = {}
     for statement in statements:
         try:

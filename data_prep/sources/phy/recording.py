@@ -55,13 +55,13 @@ def find_sessions(folder: Path, *, is_session: bool = False) -> list[Session]:
     places = [folder] if is_session else sorted(path for path in folder.iterdir() if path.is_dir())
     found = [(place, sortings) for place in places if (sortings := _sortings(place))]
     if not found:
-        raise ConfigError(f"{folder}: no {SPIKES} in it or in its subfolders. Name a folder that Kilosort or Phy wrote.")
+        raise ConfigError(
+            f"{folder}: no {SPIKES} in it or in its subfolders. Name a folder that Kilosort or Phy wrote."
+        )
     sessions = []
     for place, sortings in found:
         identity = read_identity(place)
-        sessions.append(
-            Session(eid=eid_from(identity.session), folder=place, sortings=sortings, identity=identity)
-        )
+        sessions.append(Session(eid=eid_from(identity.session), folder=place, sortings=sortings, identity=identity))
     return sessions
 
 
@@ -88,7 +88,7 @@ def read_session(
         groups: labels of the clusters to take, in lower case; `all` takes all.
         sample_rate_hz: samples in a second; None to read each params.py.
         trials_file: CSV of the trials; None for trials.csv in the session's folder, if there is one.
-        regions_file: CSV of the regions; None for regions.csv in the sorting's or the session's folder, if there is one.
+        regions_file: CSV of the regions; None for regions.csv in the sorting's or the session's folder, if any.
 
     Raises:
         SourceError: if a file is missing, damaged or does not fit the others, or no cluster has such a label.
@@ -167,5 +167,7 @@ def _regions(session: Session, sorting: Sorting, probe: str, regions_file: Path 
             "templates.npy with spike_templates.npy nor cluster_info.tsv. Give the regions of the clusters."
         )
     names = np.char.strip(table["region"].astype(str))[rows]
-    known = {number: name for number, name in zip(numbers.tolist(), names.tolist(), strict=True) if not is_missing(name)}
+    known = {
+        number: name for number, name in zip(numbers.tolist(), names.tolist(), strict=True) if not is_missing(name)
+    }
     return np.array([known.get(number, UNKNOWN_REGION) for number in of_cluster.tolist()], dtype=str)
