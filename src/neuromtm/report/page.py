@@ -4,24 +4,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import jinja2
-
-from neuromtm import __version__
 from neuromtm.errors import UserError
 from neuromtm.evaluation.references import BASELINE_FILE, CEILING_FILE
 from neuromtm.evaluation.results import DECODING_FILE, METRICS_FILE, read_metrics
 from neuromtm.metrics.keys import BPS_KEYS
 from neuromtm.report.activity import activity_page
 from neuromtm.report.decoder import decoder_page
+from neuromtm.report.rendering import made_by, render, time_text
 from neuromtm.report.run import RunFolder, open_folder, training_of
-from neuromtm.report.texts import PAGE
-from neuromtm.report.view import ActivityPage, DecoderPage, Head, Page, UntestedPage
-
-TEMPLATES: dict[type[Page], str] = {
-    ActivityPage: "activity.html",
-    DecoderPage: "decoder.html",
-    UntestedPage: "untested.html",
-}
+from neuromtm.report.view import Head, RunPage, UntestedPage
 
 
 def report_page(run_dir: Path, *, ceiling: Path | None = None, baselines: Sequence[Path] = ()) -> str:
@@ -39,11 +30,11 @@ def report_page(run_dir: Path, *, ceiling: Path | None = None, baselines: Sequen
     return render(page_of(Path(run_dir), ceiling=ceiling, baselines=baselines))
 
 
-def page_of(run_dir: Path, *, ceiling: Path | None = None, baselines: Sequence[Path] = ()) -> Page:
+def page_of(run_dir: Path, *, ceiling: Path | None = None, baselines: Sequence[Path] = ()) -> RunPage:
     """What the page shows. The arguments and errors are those of `report_page`."""
     if not any((run_dir / name).exists() for name in ("config.yaml", METRICS_FILE)):
         raise UserError(f"{run_dir}: no such run directory; there is neither a config.yaml nor a {METRICS_FILE} in it.")
-    folder, made = open_folder(run_dir), f"neuromtm {__version__}, page made {_time(datetime.now(UTC))}"
+    folder, made = open_folder(run_dir), made_by()
 
     def head(what: str, tested: str | None) -> Head:
         return Head(name=folder.name, what=what, made=made, tested=tested)
@@ -54,28 +45,12 @@ def page_of(run_dir: Path, *, ceiling: Path | None = None, baselines: Sequence[P
         command = f"neuromtm test --config {run_dir}/config.yaml --ckpt_path {run_dir}/checkpoints/best.ckpt"
         what = "A decoder" if folder.target else "A masked model"
         return UntestedPage(head=head(what, None), training=training, command=command)
-    tested = _time(datetime.fromtimestamp((run_dir / METRICS_FILE).stat().st_mtime, UTC))
+    tested = time_text(datetime.fromtimestamp((run_dir / METRICS_FILE).stat().st_mtime, UTC))
     if _is_decoder(folder):
         _refuse_references("it is a decoder's run, which has no activity tasks", folder, ceiling, baselines)
         what = f"A decoder of {folder.target}" if folder.target else "A decoder"
         return decoder_page(folder, head(what, tested), training)
     return activity_page(folder, head(_what(run_dir), tested), training, ceiling=ceiling, baselines=baselines)
-
-
-def render(page: Page) -> str:
-    """A page as HTML. All that the page holds is text: names are escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("neuromtm.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATES[type(page)]).render(page=page, text=PAGE)
-
-
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _is_decoder(folder: RunFolder) -> bool:

@@ -75,6 +75,8 @@ STATISTICS = {
 """column of neurons.csv that is not in metrics.json -> what it means"""
 
 PAGE = {
+    "nothing_stands_out": "no windows of two splits share time, no neuron is silent or likely there twice, rates stay "
+    "as they are, and every session has trials of each kind.",
     "summary": "Bits per spike of the spikes that were hidden and predicted. A prediction that knows only how often "
     "each neuron fires scores 0; further to the right is better.",
     "no_baseline": "Only chance is shown. To see a simple baseline beside it:",

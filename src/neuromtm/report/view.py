@@ -106,7 +106,7 @@ class Head:
     """The head of a page."""
 
     name: str
-    """name of the run"""
+    """name of the run or of the folder"""
     what: str
     """what kind of run it is: a masked model, a decoder, ..."""
     made: str
@@ -120,11 +120,38 @@ class Page:
     """What every page has."""
 
     head: Head
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of a page."""
+
+    title: str
+    text: str
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPage(Page):
+    """The page of a folder of shards."""
+
+    remarks: Sequence[str]
+    """what to look at first, one sentence each; empty if nothing stands out"""
+    sections: Sequence[Section]
+    definitions: Sequence[Definition]
+    """what the columns mean"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPage(Page):
+    """What every page of a run has."""
+
     training: Training
 
 
 @dataclass(frozen=True, kw_only=True)
-class UntestedPage(Page):
+class UntestedPage(RunPage):
     """The page of a run that has no scores yet."""
 
     command: str
@@ -132,7 +159,7 @@ class UntestedPage(Page):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderPage(Page):
+class DecoderPage(RunPage):
     """The page of a decoder's test."""
 
     verdict: Verdict
@@ -144,7 +171,7 @@ class DecoderPage(Page):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActivityPage(Page):
+class ActivityPage(RunPage):
     """The page of a test of the activity tasks."""
 
     verdict: Verdict
