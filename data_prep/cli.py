@@ -1,4 +1,4 @@
-"""Turn recordings of any source into shards: `python -m data_prep simulate|lorenz|ibl|arrays|phy|describe|check|upgrade`.
+"""Turn recordings of any source into shards: `python -m data_prep COMMAND`.
 
 A command is imported when it is given, so that help comes at once and no source needs what another one reads with.
 """

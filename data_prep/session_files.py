@@ -1,101 +1,146 @@
-"""The files beside the spikes of a session that its user writes: who it is, its trials, traces and observed times.
+"""The files that a user puts beside the spikes of a session, the same for all sources that are folders.
 
 | file | holds |
 | --- | --- |
-| `session.json` | `session`, `subject`, `lab`: text |
-| `trials.csv` | one row a trial, times in seconds, see `data_prep.tables.trial_table` |
-| `observed.csv` | `start_s`, `end_s`: when the neurons were recorded |
-| `traces/NAME.npz` | `times_s`, `values`: a behaviour |
+| `session.json` | `subject`, `lab`, `session` |
+| `trials.csv` | a row a trial, times in seconds; `split` if there are splits |
+| `observed.csv` | `start_s`, `end_s` of the times at which the neurons were recorded |
+| `traces/NAME.npz` | `times_s` (sample,), `values` (sample,) or (sample, variable) |
 
 All may be missing.
 """
 
 import json
-from dataclasses import dataclass
+import zipfile
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
+from data_prep.heldout import eid_from
 from data_prep.recording import Trace, TrialTable
-from data_prep.tables import read_columns, trial_table
-from neuromtm.errors import SourceError
-from neuromtm.files import reason_of
+from data_prep.tables import as_numbers, as_values, read_text_table
+from data_prep.trial_columns import trial_table
+from neuromtm.errors import ConfigError, SourceError
 
-SESSION, TRIALS, OBSERVED, TRACES = "session.json", "trials.csv", "observed.csv", "traces"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """Who a session is."""
-
-    session: str
-    subject: str = "unknown"
-    lab: str = "unknown"
+TRIALS, TRACES, OBSERVED, SESSION = "trials.csv", "traces", "observed.csv", "session.json"
+UNKNOWN = "unknown"
+"""the animal of a session that names none"""
 
 
-def read_identity(folder: Path) -> Identity:
-    """The names in `session.json`; the session is named after its folder where the file does not name it.
+def session_names(folder: Path) -> tuple[str, str, str]:
+    """Animal, lab and session, by `session.json` and the name of the folder.
 
     Raises:
-        SourceError: if the file is no JSON object, or a name is not text.
+        ConfigError: if `session.json` is no such file.
     """
     path, found = folder / SESSION, {}
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise SourceError(f"{path}: no JSON file ({reason_of(error)}).") from error
-        if not isinstance(found, dict):
-            raise SourceError(f'{path}: must be an object, e.g. {{"subject": "mouse-1", "lab": "mine"}}.')
-    names = {name: found[name] for name in ("session", "subject", "lab") if name in found}
-    if wrong := [name for name, value in names.items() if not isinstance(value, str) or not value]:
-        raise SourceError(f"{path}: {', '.join(wrong)} must be text.")
-    return Identity(**({"session": folder.resolve().name} | names))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: is not readable JSON ({error}).") from error
+    known = {name: found.get(name, "") for name in ("subject", "lab", "session")} if isinstance(found, dict) else {}
+    if not known or not all(isinstance(value, str | int) for value in known.values()):
+        raise ConfigError(f'{path}: must be an object of texts, e.g. {{"subject": "mouse1", "lab": "mylab"}}.')
+    subject, lab, session = (str(value).strip() for value in known.values())
+    return subject or UNKNOWN, lab, session or folder.resolve().name
 
 
-def read_trials(path: Path) -> TrialTable:
-    """The trials of a CSV file.
+def session_eid(subject: str, lab: str, name: str) -> str:
+    """The eid of a session, from what `session_names` gives."""
+    return eid_from(lab, subject if subject != UNKNOWN else "", name)
+
+
+def read_trials(folder: Path, path: Path | None = None) -> TrialTable | None:
+    """The trials of a session; None if there is no such file.
+
+    Args:
+        folder: of the session; its `trials.csv` is read.
+        path: another file to read instead, which must be there.
 
     Raises:
-        SourceError: if it cannot be read or a column is wrong.
+        SourceError: if the file is no table of trials.
     """
-    return trial_table(read_columns(path), name=path)
+    if path is None and not (folder / TRIALS).exists():
+        return None
+    path = path or folder / TRIALS
+    columns = {
+        name: np.array(cells, dtype=str) if name == "split" else as_values(path.name, name, cells)
+        for name, cells in read_text_table(path).items()
+    }
+    return trial_table(columns, table=path.name)
+
+
+def event_columns(folder: Path) -> tuple[str, ...]:
+    """The columns that can be the event, for a message; none if the file cannot be read."""
+    try:
+        table = read_trials(folder)
+    except SourceError:
+        return ()
+    return () if table is None else table.event_names
 
 
 def read_observed(folder: Path) -> np.ndarray | None:
-    """(interval, 2) start and end of the observed times; None if the folder has no `observed.csv`.
+    """(interval, 2) when the neurons were recorded; None if there is no `observed.csv`.
 
     Raises:
-        SourceError: if the file cannot be read, or a time is no number.
+        SourceError: if the file is no such table.
     """
-    path = folder / OBSERVED
-    if not path.exists():
+    if not (folder / OBSERVED).exists():
         return None
-    columns = read_columns(path, needs=("start_s", "end_s"))
-    both = [columns["start_s"], columns["end_s"]]
-    if not all(values.dtype.kind == "f" and np.isfinite(values).all() for values in both):
-        raise SourceError(f"{path}: start_s and end_s must be numbers in every row.")
-    return np.stack(both, axis=1)
+    table = read_text_table(folder / OBSERVED, needs=("start_s", "end_s"))
+    return np.stack([as_numbers(OBSERVED, table, name) for name in ("start_s", "end_s")], axis=1)
 
 
 def read_traces(folder: Path) -> dict[str, Trace]:
-    """Name -> trace of every file in `traces/`.
+    """Name -> trace of every file in `traces/`; each variable of a file is a trace.
 
     Raises:
-        SourceError: if a file cannot be read, its times are not increasing, or times and values differ in length.
+        SourceError: if a file is no such file.
     """
-    return {path.stem: _trace(path) for path in sorted((folder / TRACES).glob("*.npz"))}
+    traces = {}
+    for path in sorted((folder / TRACES).glob("*.npz")):
+        label = f"{TRACES}/{path.name}"
+        times_s, values = load_npz(path, ("times_s", "values"))
+        times_s = finite_times(label, times_s)
+        if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or len(values) != len(times_s):
+            raise SourceError(f"{label}: {len(times_s)} times_s, but values is {values.dtype} {values.shape}.")
+        if not (np.diff(times_s) > 0).all():
+            raise SourceError(f"{label}: its times_s do not increase at every sample.")
+        if values.ndim == 1:
+            traces[path.stem] = Trace(times_s=times_s, values=values.astype(np.float64))
+        else:
+            for n, of_one in enumerate(values.T.astype(np.float64)):
+                traces[f"{path.stem}_{n}"] = Trace(times_s=times_s, values=of_one)
+    return traces
 
 
-def _trace(path: Path) -> Trace:
+def load_npz(path: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    """Arrays of an npz file. Pickled objects, which could run code, are not read.
+
+    Raises:
+        SourceError: if the file or an array is missing, or it is no such file.
+    """
+    label = f"{path.parent.name}/{path.name}" if path.parent.name == TRACES else path.name
+    if not path.exists():
+        raise SourceError(f"no {label}.")
     try:
         with np.load(path, allow_pickle=False) as file:
-            times_s, values = (np.asarray(file[name], np.float64).ravel() for name in ("times_s", "values"))
-    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
-        raise SourceError(f"{path}: not an npz file of times_s and values, as numbers ({error}).") from error
-    if len(times_s) != len(values):
-        raise SourceError(f"{path}: {len(times_s)} times_s, but {len(values)} values.")
-    if not (np.isfinite(times_s).all() and (np.diff(times_s) > 0).all()):
-        raise SourceError(f"{path}: times_s must be numbers that increase.")
-    return Trace(times_s=times_s, values=values)
+            if missing := [name for name in names if name not in file]:
+                raise SourceError(f"{label}: has no {', '.join(missing)}. It has: {', '.join(file)}.")
+            return tuple(file[name] for name in names)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise SourceError(f"{label}: is not a readable npz file of plain arrays ({error}).") from error
+
+
+def finite_times(label: str, times_s: np.ndarray) -> np.ndarray:
+    """(sample,) float64 times.
+
+    Raises:
+        SourceError: if they are not finite numbers in one dimension.
+    """
+    if times_s.ndim != 1 or times_s.dtype.kind not in "fiu":
+        raise SourceError(f"{label}: times_s is {times_s.dtype} {times_s.shape}, not numbers in one dimension.")
+    if bad := int((~np.isfinite(times_s)).sum()):
+        raise SourceError(f"{label}: {bad} of {len(times_s)} times_s are not finite numbers.")
+    return times_s.astype(np.float64)

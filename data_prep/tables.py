@@ -17,12 +17,13 @@ BOOLEANS = {"true": "1", "false": "0"}
 DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
-def read_text_table(path: Path, *, needs: Sequence[str] = ()) -> dict[str, list[str]]:
+def read_text_table(path: Path, *, needs: Sequence[str] = (), may_be_empty: bool = False) -> dict[str, list[str]]:
     """Column -> the text of its cells, as they are in the file.
 
     Args:
         path: of a CSV file with a line of names; UTF-8, with or without a byte order mark.
         needs: columns that must be there.
+        may_be_empty: whether a table without rows is one, too.
 
     Raises:
         SourceError: if the file is no such table; one sentence.
@@ -39,7 +40,7 @@ def read_text_table(path: Path, *, needs: Sequence[str] = ()) -> dict[str, list[
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row]
     except csv.Error as error:
         raise SourceError(f"{path.name}: is no CSV table ({error}).") from error
-    if len(rows) < 2:
+    if len(rows) < (1 if may_be_empty else 2):
         raise SourceError(f"{path.name}: has no rows under a line of column names.")
     names = [name.strip() for name in rows[0]]
     if "" in names or len(set(names)) != len(names):

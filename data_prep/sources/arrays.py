@@ -13,19 +13,28 @@ Only `spikes.npz` must be there.
 """
 
 import argparse
-import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.folder import Job, Plan
-from data_prep.heldout import eid_from, heldout_options, note_unmatched, require_unique, role_of
+from data_prep.heldout import heldout_options, note_unmatched, require_unique, role_of
 from data_prep.inspection import inspection_text, prepare_command
 from data_prep.options import chosen_options, recording_options
-from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
-from data_prep.tables import as_numbers, as_values, read_text_table
-from data_prep.trial_columns import trial_table
+from data_prep.recording import Recording, SortedNeurons
+from data_prep.session_files import (
+    SESSION,
+    TRIALS,
+    event_columns,
+    finite_times,
+    load_npz,
+    read_observed,
+    read_traces,
+    read_trials,
+    session_eid,
+    session_names,
+)
+from data_prep.tables import as_numbers, read_text_table
 from neuromtm.errors import ConfigError, SourceError
 
 DESCRIPTION = (
@@ -33,10 +42,7 @@ DESCRIPTION = (
     "and, as far as they are there, units.csv (unit, region, ...), trials.csv (a row a trial), traces/NAME.npz "
     "(times_s, values), observed.csv (start_s, end_s) and session.json (subject, lab, session)."
 )
-SPIKES, UNITS, TRIALS, TRACES = "spikes.npz", "units.csv", "trials.csv", "traces"
-OBSERVED, SESSION = "observed.csv", "session.json"
-UNKNOWN = "unknown"
-"""the animal of a session that names none"""
+SPIKES, UNITS = "spikes.npz", "units.csv"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -51,11 +57,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def plan(args: argparse.Namespace) -> Plan:
     """List the sessions to prepare."""
     folders = session_folders(args.folder)
-    options = chosen_options(args, events=_columns(folders[0]))
+    options = chosen_options(args, events=event_columns(folders[0]))
     jobs, subjects = [], {}
     for folder in folders:
         subject, lab, name = session_names(folder)
-        eid = eid_from(lab, subject if subject != UNKNOWN else "", name)
+        eid = session_eid(subject, lab, name)
         subjects[eid] = subject
         jobs.append(Job(eid, role_of(eid, subject, args), lambda folder=folder: read_folder(folder)))
     require_unique((job.eid, folder) for job, folder in zip(jobs, folders, strict=True))
@@ -98,25 +104,6 @@ def _is_session(folder: Path) -> bool:
     return any((folder / name).exists() for name in (SPIKES, UNITS, TRIALS, SESSION))
 
 
-def session_names(folder: Path) -> tuple[str, str, str]:
-    """Animal, lab and session, by `session.json` and the name of the folder.
-
-    Raises:
-        ConfigError: if `session.json` is no such file.
-    """
-    path, found = folder / SESSION, {}
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: is not readable JSON ({error}).") from error
-    known = {name: found.get(name, "") for name in ("subject", "lab", "session")} if isinstance(found, dict) else {}
-    if not known or not all(isinstance(value, str | int) for value in known.values()):
-        raise ConfigError(f'{path}: must be an object of texts, e.g. {{"subject": "mouse1", "lab": "mylab"}}.')
-    subject, lab, session = (str(value).strip() for value in known.values())
-    return subject or UNKNOWN, lab, session or folder.resolve().name
-
-
 def read_folder(folder: Path) -> Recording:
     """Read a session.
 
@@ -127,13 +114,9 @@ def read_folder(folder: Path) -> Recording:
         SourceError: if the spikes are missing, or a file is not as it should be; one sentence.
     """
     subject, lab, name = session_names(folder)
-    eid = eid_from(lab, subject if subject != UNKNOWN else "", name)
+    eid = session_eid(subject, lab, name)
     times_s, unit, notes = _spikes(folder)
     units, neurons = _units(folder, unit, eid)
-    observed = None
-    if (folder / OBSERVED).exists():
-        table = read_text_table(folder / OBSERVED, needs=("start_s", "end_s"))
-        observed = np.stack([as_numbers(OBSERVED, table, name) for name in ("start_s", "end_s")], axis=1)
     return Recording(
         eid=eid,
         subject=subject,
@@ -142,49 +125,18 @@ def read_folder(folder: Path) -> Recording:
         spike_times_s=times_s,
         spike_neuron=np.searchsorted(units, unit),
         neurons=neurons,
-        trials=_trials(folder),
-        traces=_traces(folder),
+        trials=read_trials(folder),
+        traces=read_traces(folder),
         notes=notes,
-        observed_s=observed,
+        observed_s=read_observed(folder),
         attributes={"folder": folder.resolve().name},
     )
 
 
-def _columns(folder: Path) -> tuple[str, ...]:
-    """The columns that can be the event, for a message; none if the file cannot be read."""
-    try:
-        table = _trials(folder)
-    except SourceError:
-        return ()
-    return () if table is None else table.event_names
-
-
-def _load(path: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-    """Arrays of an npz file. Pickled objects, which could run code, are not read."""
-    label = f"{path.parent.name}/{path.name}" if path.parent.name == TRACES else path.name
-    if not path.exists():
-        raise SourceError(f"no {label}.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if missing := [name for name in names if name not in file]:
-                raise SourceError(f"{label}: has no {', '.join(missing)}. It has: {', '.join(file)}.")
-            return tuple(file[name] for name in names)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise SourceError(f"{label}: is not a readable npz file of plain arrays ({error}).") from error
-
-
-def _times(label: str, times_s: np.ndarray) -> np.ndarray:
-    if times_s.ndim != 1 or times_s.dtype.kind not in "fiu":
-        raise SourceError(f"{label}: times_s is {times_s.dtype} {times_s.shape}, not numbers in one dimension.")
-    if bad := int((~np.isfinite(times_s)).sum()):
-        raise SourceError(f"{label}: {bad} of {len(times_s)} times_s are not finite numbers.")
-    return times_s.astype(np.float64)
-
-
 def _spikes(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Sorted times, the unit of each spike, and notes."""
-    times_s, unit = _load(folder / SPIKES, ("times_s", "unit"))
-    times_s = _times(SPIKES, times_s)
+    times_s, unit = load_npz(folder / SPIKES, ("times_s", "unit"))
+    times_s = finite_times(SPIKES, times_s)
     if unit.shape != times_s.shape:
         raise SourceError(f"{SPIKES}: {len(times_s)} times_s, but unit has the shape {unit.shape}.")
     if not len(times_s):
@@ -244,33 +196,3 @@ def _unit_ids(cells: list[str], spiking: np.ndarray) -> np.ndarray:
     if not (np.isfinite(numbers) & (numbers == np.round(numbers))).all():
         raise SourceError(f"{UNITS}: unit must be a whole number in every row, as in {SPIKES}.")
     return numbers.astype(np.int64)
-
-
-def _trials(folder: Path) -> TrialTable | None:
-    if not (folder / TRIALS).exists():
-        return None
-    cells = read_text_table(folder / TRIALS)
-    return trial_table(
-        {
-            name: np.array(column, dtype=str) if name == "split" else as_values(TRIALS, name, column)
-            for name, column in cells.items()
-        }
-    )
-
-
-def _traces(folder: Path) -> dict[str, Trace]:
-    traces = {}
-    for path in sorted((folder / TRACES).glob("*.npz")):
-        label = f"{TRACES}/{path.name}"
-        times_s, values = _load(path, ("times_s", "values"))
-        times_s = _times(label, times_s)
-        if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or len(values) != len(times_s):
-            raise SourceError(f"{label}: {len(times_s)} times_s, but values is {values.dtype} {values.shape}.")
-        if not (np.diff(times_s) > 0).all():
-            raise SourceError(f"{label}: its times_s do not increase at every sample.")
-        if values.ndim == 1:
-            traces[path.stem] = Trace(times_s=times_s, values=values.astype(np.float64))
-        else:
-            for n, of_one in enumerate(values.T.astype(np.float64)):
-                traces[f"{path.stem}_{n}"] = Trace(times_s=times_s, values=of_one)
-    return traces

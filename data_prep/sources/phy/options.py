@@ -9,8 +9,9 @@ from data_prep.heldout import heldout_options, note_unmatched, require_unique, r
 from data_prep.inspection import inspection_text, prepare_command
 from data_prep.options import chosen_options, recording_options
 from data_prep.recording import Recording
+from data_prep.session_files import event_columns
 from data_prep.sources.phy.recording import Session, find_sessions, read_session
-from neuromtm.errors import ConfigError
+from neuromtm.errors import ConfigError, SourceError
 
 DESCRIPTION = (
     "Prepare sortings of Kilosort, curated in Phy or not. A session is a folder with spike_times.npy, or a folder "
@@ -23,7 +24,13 @@ DESCRIPTION = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this source."""
     add = parser.add_argument
-    add("folders", nargs="+", type=Path, metavar="DIR", help="a session, its probes as subfolders, or many sessions")
+    add(
+        "--folder",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of a session, which may have its probes as subfolders, or folder of such folders",
+    )
     add(
         "--trials",
         type=Path,
@@ -56,11 +63,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def plan(args: argparse.Namespace) -> Plan:
     """Find the sessions to prepare."""
-    options = chosen_options(args)
     sessions = _sessions(args)
-    note_unmatched({session.eid: session.identity.subject for session in sessions}, args)
+    options = chosen_options(args, events=event_columns(sessions[0].folder))
+    note_unmatched({session.eid: session.subject for session in sessions}, args)
     jobs = [
-        Job(session.eid, role_of(session.eid, session.identity.subject, args), partial(_read, session, args))
+        Job(session.eid, role_of(session.eid, session.subject, args), partial(_read, session, args))
         for session in sessions
     ]
     source_options: dict[str, object] = {"groups": sorted(_groups(args))}
@@ -70,30 +77,33 @@ def plan(args: argparse.Namespace) -> Plan:
 
 
 def inspect(args: argparse.Namespace) -> str:
-    """What is in the sessions, and the command that would prepare each."""
-    texts = []
+    """Say what is in each session, and the command that would prepare them all."""
+    given = ["--folder", args.folder]
+    for option in ("trials", "regions"):
+        given += [f"--{option}", getattr(args, option)] if getattr(args, option) else []
+    given += ["--groups", *args.groups] if tuple(args.groups) != ("good",) else []
+    given += ["--sample-rate-hz", f"{args.sample_rate_hz:g}"] if args.sample_rate_hz is not None else []
+    parts, command = [], ""
     for session in _sessions(args):
-        recording = _read(session, args)
-        given = [session.folder]
-        for option in ("trials", "regions"):
-            given += [f"--{option}", getattr(args, option)] if getattr(args, option) else []
-        given += ["--groups", *args.groups] if tuple(args.groups) != ("good",) else []
-        given += ["--sample-rate-hz", f"{args.sample_rate_hz:g}"] if args.sample_rate_hz is not None else []
-        texts.append(f"{inspection_text(recording)}\n\n{prepare_command('phy', given, recording)}")
-    return "\n\n".join(texts)
+        try:
+            recording = _read(session, args)
+        except SourceError as error:
+            parts.append(f"folder    {session.folder.name}: cannot be prepared: {error}")
+        else:
+            parts.append(f"folder    {session.folder.name}\n{inspection_text(recording)}")
+            command = command or prepare_command("phy", given, recording)
+    return "\n\n".join([*parts, command] if command else parts)
 
 
 def _sessions(args: argparse.Namespace) -> list[Session]:
     if args.sample_rate_hz is not None and not 0 < args.sample_rate_hz < float("inf"):
         raise ConfigError(f"--sample-rate-hz {args.sample_rate_hz:g}: must be above 0 and finite.")
     named = [f"--{option}" for option in ("trials", "regions") if getattr(args, option) is not None]
-    sessions = [
-        session for folder in args.folders for session in find_sessions(folder, is_session=args.trials is not None)
-    ]
+    sessions = find_sessions(args.folder, is_session=args.trials is not None)
     if named and len(sessions) > 1:
         raise ConfigError(
-            f"{' and '.join(named)}: a file of one session, but {len(sessions)} are given. Put a file of this kind, "
-            "named trials.csv or regions.csv, into the folder of each session."
+            f"{' and '.join(named)}: a file of one session, but {args.folder} has {len(sessions)}. Put such a "
+            "file, named trials.csv or regions.csv, into the folder of each session."
         )
     require_unique((session.eid, session.folder) for session in sessions)
     return sessions

@@ -6,11 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.heldout import eid_from
 from data_prep.recording import Recording, SortedNeurons
-from data_prep.session_files import SESSION, TRIALS, Identity, read_identity, read_observed, read_traces, read_trials
-from data_prep.sources.phy.sorting import LABEL_FILES, LABELS, SPIKES, Sorting, as_numbers, read_sorting
-from data_prep.tables import is_missing, read_columns
+from data_prep.session_files import (
+    SESSION,
+    TRIALS,
+    read_observed,
+    read_traces,
+    read_trials,
+    session_eid,
+    session_names,
+)
+from data_prep.sources.phy.sorting import LABEL_FILES, LABELS, SPIKES, Sorting, read_sorting, row_numbers
+from data_prep.tables import NOTHING, read_text_table
 from neuromtm.errors import ConfigError, SourceError
 
 ALL = "all"
@@ -28,7 +35,8 @@ class Session:
     folder: Path
     sortings: Sequence[Path]
     """folders with spike_times.npy, one a probe"""
-    identity: Identity
+    subject: str
+    lab: str
 
     def probe(self, sorting: Path) -> str:
         """The name of a probe: its folders below the session's, or the session's own folder."""
@@ -46,8 +54,7 @@ def find_sessions(folder: Path, *, is_session: bool = False) -> list[Session]:
         is_session: whether it is one session in any case.
 
     Raises:
-        ConfigError: if there is no such folder, or no sorting in it.
-        SourceError: if a session.json is wrong.
+        ConfigError: if there is no such folder, no sorting in it, or a session.json is wrong.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder.")
@@ -60,8 +67,9 @@ def find_sessions(folder: Path, *, is_session: bool = False) -> list[Session]:
         )
     sessions = []
     for place, sortings in found:
-        identity = read_identity(place)
-        sessions.append(Session(eid=eid_from(identity.session), folder=place, sortings=sortings, identity=identity))
+        subject, lab, name = session_names(place)
+        eid = session_eid(subject, lab, name)
+        sessions.append(Session(eid=eid, folder=place, sortings=sortings, subject=subject, lab=lab))
     return sessions
 
 
@@ -93,8 +101,6 @@ def read_session(
     Raises:
         SourceError: if a file is missing, damaged or does not fit the others, or no cluster has such a label.
     """
-    own_trials = session.folder / TRIALS
-    trials_file = trials_file or (own_trials if own_trials.exists() else None)
     times_s, neuron, parts, notes, n_before = [], [], [], [], 0
     for path in session.sortings:
         sorting, probe = read_sorting(path, sample_rate_hz=sample_rate_hz), session.probe(path)
@@ -118,13 +124,13 @@ def read_session(
     order = np.argsort(every_time_s, kind="stable")
     return Recording(
         eid=session.eid,
-        subject=session.identity.subject,
-        lab=session.identity.lab,
+        subject=session.subject,
+        lab=session.lab,
         source="phy",
         spike_times_s=every_time_s[order],
         spike_neuron=every_neuron[order],
         neurons=SortedNeurons(uuid=uuid, region=region, probe=probe, label=label, depth_um=depth_um),
-        trials=None if trials_file is None else read_trials(trials_file),
+        trials=read_trials(session.folder, trials_file),
         traces=read_traces(session.folder),
         observed_s=read_observed(session.folder),
         notes=tuple(notes),
@@ -147,27 +153,24 @@ def _regions(session: Session, sorting: Sorting, probe: str, regions_file: Path 
     path = next((place for place in places if regions_file or place.exists()), None)
     if path is None:
         return np.full(len(sorting.cluster), UNKNOWN_REGION)
-    table = read_columns(path, needs=("region",))
+    table = read_text_table(path, needs=("region",))
     by = next((name for name in ("cluster", "cluster_id", "channel") if name in table), None)
     if by is None:
         raise SourceError(f"{path}: no column channel or cluster. There are: {', '.join(table)}.")
-    rows = np.full(len(table["region"]), True)
     if "probe" in table:
-        rows = table["probe"].astype(str) == probe
-        if not rows.any():
-            known = ", ".join(sorted(set(table["probe"].astype(str)))[:5])
+        rows = [number for number, name in enumerate(table["probe"]) if name == probe]
+        if not rows:
+            known = ", ".join(sorted({*table["probe"]})[:5])
             raise SourceError(f"{path}: no row of the probe {probe}; there are {known}.")
+        table = {name: [cells[row] for row in rows] for name, cells in table.items()}
     elif len(session.sortings) > 1 and path.parent != sorting.path:
         raise SourceError(f"{path}: the session has several probes, so the file needs a column probe, e.g. {probe}.")
-    numbers = as_numbers(table[by][rows], f"{path}: {by}")
     of_cluster = sorting.channel if by == "channel" else sorting.cluster
     if by == "channel" and (of_cluster < 0).all():
         raise SourceError(
             f"{path}: regions of channels, but the channels of the clusters are unknown: {sorting.path} has neither "
             "templates.npy with spike_templates.npy nor cluster_info.tsv. Give the regions of the clusters."
         )
-    names = np.char.strip(table["region"].astype(str))[rows]
-    known = {
-        number: name for number, name in zip(numbers.tolist(), names.tolist(), strict=True) if not is_missing(name)
-    }
+    numbers = row_numbers(path.name, table, by).tolist()
+    known = {n: name for n, name in zip(numbers, table["region"], strict=True) if name.lower() not in NOTHING}
     return np.array([known.get(number, UNKNOWN_REGION) for number in of_cluster.tolist()], dtype=str)

@@ -1,12 +1,13 @@
 """Read one folder that Kilosort or Phy wrote: the spikes of one probe, and what is known of its clusters."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.sources.phy.params import sample_rate_of
-from data_prep.tables import read_columns
+from data_prep.tables import as_numbers, read_text_table
 from neuromtm.errors import SourceError
 
 SPIKES = "spike_times.npy"
@@ -17,6 +18,7 @@ LABEL_FILES = {
     "cluster_KSLabel.tsv": ("KSLabel",),
 }
 """files that may hold the labels of the clusters, the preferred one first -> their columns of labels, likewise"""
+CLUSTER_ID = "cluster_id"
 UNSORTED = "unsorted"
 """Phy's word for a cluster without a label"""
 LABELS = {"good": 1.0, "mua": 0.0, "noise": 0.0}
@@ -128,50 +130,61 @@ def _odd(values: np.ndarray) -> float:
 def _groups(path: Path, clusters: np.ndarray) -> tuple[np.ndarray, str]:
     """The label of each cluster, and the file that it is from."""
     for name, columns in LABEL_FILES.items():
-        if not (path / name).exists():
-            continue
-        table = read_columns(path / name)
-        column = next((c for c in columns if c in table and table[c].dtype.kind != "f"), None)
+        table = _cluster_table(path / name)
+        column = next((c for c in columns if any(table.get(c, ()))), None)
         if column is None:
-            continue  # an empty column of labels: nothing was curated
-        numbers = _cluster_numbers(table, path / name)
-        labels = dict(zip(numbers, np.char.lower(np.char.strip(table[column])), strict=True))
-        return np.array([labels.get(cluster) or UNSORTED for cluster in clusters], dtype=str), name
+            continue  # no such file, or no cluster has a label: nothing was curated
+        numbers = row_numbers(name, table, CLUSTER_ID)
+        labels = dict(zip(numbers.tolist(), map(str.lower, table[column]), strict=True))
+        return np.array([labels.get(cluster) or UNSORTED for cluster in clusters.tolist()], dtype=str), name
     return np.full(len(clusters), UNSORTED), ""
 
 
-def _cluster_numbers(table: dict[str, np.ndarray], name: Path) -> np.ndarray:
-    """(row,) int64 numbers of the clusters."""
-    column = next((c for c in ("cluster_id", "id") if c in table), None)
-    if column is None:
-        raise SourceError(f"{name}: no column cluster_id. There are: {', '.join(table)}.")
-    return as_numbers(table[column], f"{name}: {column}")
+def _cluster_table(path: Path) -> dict[str, list[str]]:
+    """Column -> cells of a table of clusters; empty if there is no such file."""
+    if not path.exists():
+        return {}
+    table = read_text_table(path, may_be_empty=True)
+    if "id" in table:  # as older versions of Phy write it
+        table = {CLUSTER_ID: table["id"], **table}
+    if CLUSTER_ID not in table:
+        raise SourceError(f"{path}: no column {CLUSTER_ID}. There are: {', '.join(table)}.")
+    return table
 
 
-def as_numbers(values: np.ndarray, what: str) -> np.ndarray:
+def row_numbers(name: str, table: Mapping[str, Sequence[str]], column: str) -> np.ndarray:
     """(row,) int64 numbers of a table that name something once each.
+
+    Args:
+        name: of the file, for messages.
+        table: column -> cells.
+        column: the one of the numbers.
 
     Raises:
         SourceError: if some are no whole numbers, or stand there twice.
     """
-    if values.dtype.kind != "f" or not (np.isfinite(values).all() and (values == np.round(values)).all()):
-        raise SourceError(f"{what} must be a whole number in every row.")
+    values = as_numbers(name, table, column)
+    if not (np.isfinite(values).all() and (values == np.round(values)).all()):
+        raise SourceError(f"{name}: {column} must be a whole number in every row.")
     numbers, times = np.unique(values.astype(np.int64), return_counts=True)
     if (times > 1).any():
-        raise SourceError(f"{what} is {numbers[times > 1][0]} in {times[times > 1][0]} rows. Leave one of them.")
+        raise SourceError(
+            f"{name}: {column} is {numbers[times > 1][0]} in {times[times > 1][0]} rows. Leave one of them."
+        )
     return values.astype(np.int64)
 
 
 def _info(path: Path) -> dict[int, tuple[int, float]]:
     """Cluster -> channel and depth, by cluster_info.tsv; empty without it."""
-    name = path / "cluster_info.tsv"
-    if not name.exists():
+    name = "cluster_info.tsv"
+    table = _cluster_table(path / name)
+    if not table:
         return {}
-    table = read_columns(name)
-    numbers = _cluster_numbers(table, name)
+    numbers = row_numbers(name, table, CLUSTER_ID)
     none = np.full(len(numbers), np.nan)
-    channel = next((table[c] for c in ("ch", "channel") if c in table and table[c].dtype.kind == "f"), none)
-    depth_um = table["depth"] if "depth" in table and table["depth"].dtype.kind == "f" else none
+    by = next((c for c in ("ch", "channel") if c in table), None)
+    channel = none if by is None else as_numbers(name, table, by)
+    depth_um = as_numbers(name, table, "depth") if "depth" in table else none
     channel = np.where(np.isfinite(channel), channel, -1).astype(np.int64)
     return dict(zip(numbers.tolist(), zip(channel.tolist(), depth_um.tolist(), strict=True), strict=True))
 

@@ -28,20 +28,13 @@ def write_csv(path: Path, columns: dict[str, list], *, delimiter: str = ",", enc
         rows.writerows(zip(*columns.values(), strict=True))
 
 
-def write_arrays(folder: Path, recording: Recording) -> Written:
-    """A folder with a folder of the session; the units' numbers have gaps."""
-    session = folder / "Sitzung äöü 1"
-    (session / "traces").mkdir(parents=True)
-    unit = 3 * np.arange(recording.n_neurons) + 7
-    np.savez(session / "spikes.npz", times_s=recording.spike_times_s, unit=unit[recording.spike_neuron])
-    neurons = recording.neurons
-    properties = {f.name: getattr(neurons, f.name) for f in fields(neurons)}
-    known = {name: values.tolist() for name, values in properties.items() if values is not None}
-    write_csv(session / "units.csv", {"unit": unit.tolist(), **known})
+def write_beside(session: Path, recording: Recording) -> None:
+    """The files that the sources of folders share: trials, traces, recorded times and names."""
     if recording.trials is not None:
         own = {f.name: getattr(recording.trials, f.name) for f in fields(recording.trials)}
         columns = own | dict(own.pop("columns"))
         write_csv(session / "trials.csv", {name: v.tolist() for name, v in columns.items() if v is not None})
+    (session / "traces").mkdir()
     for name, trace in recording.traces.items():
         np.savez(session / "traces" / f"{name}.npz", times_s=trace.times_s, values=trace.values)
     if recording.observed_s is not None:
@@ -49,6 +42,19 @@ def write_arrays(folder: Path, recording: Recording) -> Written:
         write_csv(session / "observed.csv", {"start_s": start_s, "end_s": end_s})
     lab, subject, name = recording.eid.split("_", 2)
     (session / "session.json").write_text(json.dumps({"lab": lab, "subject": subject, "session": name}))
+
+
+def write_arrays(folder: Path, recording: Recording) -> Written:
+    """A folder with a folder of the session; the units' numbers have gaps."""
+    session = folder / "Sitzung äöü 1"
+    session.mkdir(parents=True)
+    unit = 3 * np.arange(recording.n_neurons) + 7
+    np.savez(session / "spikes.npz", times_s=recording.spike_times_s, unit=unit[recording.spike_neuron])
+    neurons = recording.neurons
+    properties = {f.name: getattr(neurons, f.name) for f in fields(neurons)}
+    known = {name: values.tolist() for name, values in properties.items() if values is not None}
+    write_csv(session / "units.csv", {"unit": unit.tolist(), **known})
+    write_beside(session, recording)
     return Written(["arrays", "--folder", str(folder)], recording)
 
 
@@ -68,5 +74,39 @@ def write_ibl(folder: Path, recording: Recording) -> Written:
     return Written(["ibl", "--mode", "local", "--cache-dir", str(folder)], held)
 
 
-WRITERS: dict[str, Callable[[Path, Recording], Written]] = {"arrays": write_arrays, "ibl": write_ibl}
+def write_phy(folder: Path, recording: Recording) -> Written:
+    """A folder of the session with a sorting a probe: clusters have gaps, and a sample is a nanosecond."""
+    session = folder / "Sitzung äöü 1"
+    neurons, cluster = recording.neurons, 3 * np.arange(recording.n_neurons) + 7
+    samples = np.round(recording.spike_times_s * 1e9).astype(np.int64)
+    uuid, regions = neurons.uuid.astype(object), {"probe": [], "channel": [], "region": []}
+    for probe in np.unique(neurons.probe).tolist():
+        sorting, mine = session / probe, np.flatnonzero(neurons.probe == probe)
+        sorting.mkdir(parents=True)
+        of_mine = np.isin(recording.spike_neuron, mine)
+        np.save(sorting / "spike_times.npy", samples[of_mine, None])
+        np.save(sorting / "spike_clusters.npy", cluster[recording.spike_neuron[of_mine]].astype(np.int32))
+        np.save(sorting / "spike_templates.npy", np.searchsorted(mine, recording.spike_neuron[of_mine]))
+        np.save(sorting / "templates.npy", -np.eye(len(mine), dtype=np.float32)[:, None].repeat(3, 1) * [[0], [1], [0]])
+        np.save(sorting / "channel_positions.npy", np.stack([0 * mine, neurons.depth_um[mine]], axis=1))
+        (sorting / "params.py").write_text("dat_path = 'a b.bin'\nsample_rate = 1e9\n")
+        groups = ["good" if label > 0.5 else "mua" for label in neurons.label[mine]]
+        table = {"cluster_id": cluster[mine].tolist(), "group": groups}
+        write_csv(sorting / "cluster_group.tsv", table, delimiter="\t")
+        regions["probe"] += [probe] * len(mine)
+        regions["channel"] += range(len(mine))
+        regions["region"] += neurons.region[mine].tolist()
+        uuid[mine] = [f"{recording.eid}-{probe}-{number}" for number in cluster[mine]]
+    write_csv(session / "regions.csv", regions)
+    write_beside(session, recording)
+    label = np.where(neurons.label > 0.5, 1.0, 0.0)
+    held = replace(recording, neurons=replace(neurons, uuid=uuid.astype(str), label=label, heldout=None))
+    return Written(["phy", "--folder", str(folder), "--groups", "good", "mua"], held)
+
+
+WRITERS: dict[str, Callable[[Path, Recording], Written]] = {
+    "arrays": write_arrays,
+    "ibl": write_ibl,
+    "phy": write_phy,
+}
 """name of the command -> the writer of its format"""

@@ -1,8 +1,6 @@
-"""Folders of Phy and Kilosort: what is read, what is refused, and the same session through ONE-api."""
+"""Folders of Phy and Kilosort: what is read, and what is refused."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -58,7 +56,7 @@ def session(tmp_path):
 
 def prepare(tmp_path, *arguments):
     out = tmp_path / "out"
-    assert main(["phy", *map(str, arguments), *WINDOW, "--out", str(out)]) == 0
+    assert main(["phy", "--folder", *map(str, arguments), *WINDOW, "--out", str(out)]) == 0
     assert folder_problems(out) == {}
     return {entry.eid: read_shard(out / entry.file) for entry in read_manifest(out)}
 
@@ -66,7 +64,7 @@ def prepare(tmp_path, *arguments):
 def refused(tmp_path, capsys, *arguments) -> str:
     """The one line with which a session is refused."""
     out = tmp_path / "out"
-    assert main(["phy", *map(str, arguments), *WINDOW, "--out", str(out)]) in (1, 2)
+    assert main(["phy", "--folder", *map(str, arguments), *WINDOW, "--out", str(out)]) in (1, 2)
     assert not list(out.glob("*.h5"))
     told = capsys.readouterr()
     lines = [line for line in (told.out + told.err).splitlines() if "skipped: " in line or "neuromtm-prep: " in line]
@@ -134,7 +132,7 @@ def test_subfolders_of_a_session_are_its_probes(tmp_path):
     regions = "".join(f"imec{p}/sorter_output,{cluster},R{p}\n" for p in (0, 1) for cluster in CLUSTERS)
     (whole / "regions.csv").write_text("probe,cluster,region\n" + regions)
     (shard,) = prepare(tmp_path, whole).values()
-    assert (shard.header.eid, shard.header.subject, shard.header.lab) == ("m1-day1", "m1", "mine")
+    assert (shard.header.eid, shard.header.subject, shard.header.lab) == ("mine_m1_m1-day1", "m1", "mine")
     assert list(shard.header.neurons.region) == ["R0"] * 4 + ["R1"] * 4
     np.testing.assert_array_equal(shard.counts[:, 0, :4], shard.counts[:, 1, 4:])
     assert shard.counts[:, 1, 4:].any()
@@ -164,7 +162,7 @@ def test_splits_observed_times_and_traces_beside_the_spikes_are_kept(session, tm
 
 
 def test_inspect_says_what_is_there_and_its_command_prepares_it(session, tmp_path, capsys):
-    assert main(["phy", str(session), "--inspect"]) == 0
+    assert main(["phy", "--folder", str(session), "--inspect"]) == 0
     text = capsys.readouterr().out
     assert "4 of 4 clusters taken; cluster_group.tsv has 4 good" in text
     assert "tone, light" in text.replace("events    ", "")
@@ -221,10 +219,10 @@ BAD = {
     "twice the same cluster": (text("cluster_group.tsv", b"cluster_id\tgroup\n3\tgood\n3\tmua\n"), "in 2 rows"),
     "no clusters named": (text("cluster_group.tsv", b"a\tgroup\n3\tgood\n"), "no column cluster_id"),
     "unknown event": (text("trials.csv", b"go,choice\n1,1\n2,1\n"), "It has: go"),
-    "text for a choice": (text("trials.csv", b"tone,choice\n2,left\n"), "choice must be numbers"),
-    "a ragged row": (text("trials.csv", b"tone,choice\n2,1\n3\n"), "row 2 has 1 fields"),
+    "text for a choice": (text("trials.csv", b"tone,choice\n2,left\n"), "the column choice is not of numbers"),
+    "a ragged row": (text("trials.csv", b"tone,choice\n2,1\n3\n"), "row 3 has 1 fields"),
     "not UTF-8": (text("trials.csv", b"tone,art\n2,\xfc\n"), "UTF-8"),
-    "no JSON": (text("session.json", b"{"), "no JSON"),
+    "no JSON": (text("session.json", b"{"), "not readable JSON"),
     "region without its number": (text("regions.csv", b"region\nCA1\n"), "no column channel or cluster"),
 }
 
@@ -238,7 +236,7 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_written(session, tmp_path,
 
 def test_events_in_samples_are_told_by_their_range(session, tmp_path, capsys):
     (session / "trials.csv").write_text("tone_s\n" + "".join(f"{1000 * onset_s:.0f}\n" for onset_s in ONSET_S))
-    assert main(["phy", str(session), "--inspect"]) == 0
+    assert main(["phy", "--folder", str(session), "--inspect"]) == 0
     assert "likely in milliseconds" in capsys.readouterr().out
 
 
@@ -253,54 +251,7 @@ def test_times_that_go_backwards_are_put_in_order_and_told(session, tmp_path, ca
 
 def test_a_file_of_one_session_is_refused_for_several(tmp_path, capsys):
     for name in ("a", "b"):
-        write_sorting(tmp_path / name, *spikes())
+        write_sorting(tmp_path / "all" / name, *spikes())
     (tmp_path / "regions.csv").write_text("cluster,region\n3,CA1\n")
-    line = refused(tmp_path, capsys, tmp_path / "a", tmp_path / "b", "--regions", tmp_path / "regions.csv")
-    assert "a file of one session, but 2 are given" in line
-
-
-def test_a_real_session_is_the_same_through_phy_and_through_one(steinmetz2019, tmp_path):
-    pytest.importorskip("one", reason="ONE-api is not installed")
-    tool = steinmetz2019.parents[1] / "tools" / "steinmetz_to_alf.py"
-    tree = tmp_path / "tree"
-    subprocess.run([sys.executable, tool, tree, "--sessions", "1"], check=True, capture_output=True)
-    (alf,) = tree.glob("*/Subjects/*/*/001/alf")
-    probe = alf / "probe00" / "pykilosort"
-    # both are given the times of a Neuropixels probe's samples
-    samples = np.round(np.load(probe / "spikes.times.npy") * 30_000).astype(np.int64)
-    np.save(probe / "spikes.times.npy", samples / 30_000)
-    folder = tmp_path / "phy"
-    folder.mkdir()
-    np.save(folder / "spike_times.npy", samples)
-    np.save(folder / "spike_clusters.npy", np.load(probe / "spikes.clusters.npy"))
-    (folder / "params.py").write_text("sample_rate = 30000.\n")
-    by_one = ["ibl", "--mode", "local", "--cache-dir", str(tree)]
-    options = ["--window-s", "0", "0.4", "--keep-unknown-choice"]
-    assert main([*by_one, *options, "--out", str(tmp_path / "by_one")]) == 0
-    (entry,) = read_manifest(tmp_path / "by_one")
-    expected = read_shard(tmp_path / "by_one" / entry.file)
-    (folder / "session.json").write_text(json.dumps({"session": entry.eid}))
-    np.savetxt(
-        folder / "regions.csv",
-        list(enumerate(expected.header.neurons.region)),
-        fmt="%s",
-        delimiter=",",
-        header="cluster,region",
-        comments="",
-    )
-    import pandas
-
-    pandas.read_parquet(alf / "_ibl_trials.table.pqt").to_csv(folder / "trials.csv")
-    command = ["phy", str(folder), "--align-event", "stimOn_times", "--groups", "all", *options]
-    assert main([*command, "--out", str(tmp_path / "by_phy")]) == 0
-    (entry,) = read_manifest(tmp_path / "by_phy")
-    found = read_shard(tmp_path / "by_phy" / entry.file)
-    silent = expected.counts.sum((0, 1)) == 0
-    kept = np.isin(np.arange(len(silent)), np.load(folder / "spike_clusters.npy"))
-    np.testing.assert_array_equal(found.counts, expected.counts[:, :, kept])
-    assert silent[~kept].all()
-    np.testing.assert_array_equal(found.header.neurons.region, expected.header.neurons.region[kept])
-    for name, trials in expected.header.splits.items():
-        np.testing.assert_array_equal(found.header.splits[name], trials)
-    for name in ("choice", "contrast", "reward", "event_s"):
-        np.testing.assert_array_equal(getattr(found.header.trials, name), getattr(expected.header.trials, name))
+    line = refused(tmp_path, capsys, tmp_path / "all", "--regions", tmp_path / "regions.csv")
+    assert "a file of one session, but" in line
