@@ -51,7 +51,7 @@ def session_eid(subject: str, lab: str, name: str) -> str:
     return eid_from(lab, subject if subject != UNKNOWN else "", name)
 
 
-def read_trials(folder: Path, path: Path | None = None) -> TrialTable | None:
+def read_trial_table(folder: Path, path: Path | None = None) -> TrialTable | None:
     """The trials of a session; None if there is no such file.
 
     Args:
@@ -74,7 +74,7 @@ def read_trials(folder: Path, path: Path | None = None) -> TrialTable | None:
 def event_columns(folder: Path) -> tuple[str, ...]:
     """The columns that can be the event, for a message; none if the file cannot be read."""
     try:
-        table = read_trials(folder)
+        table = read_trial_table(folder)
     except SourceError:
         return ()
     return () if table is None else table.event_names

@@ -238,6 +238,7 @@ TWICE = {
     "run": "what each command's module is called by",
     "add_options": "likewise, of data_prep",
     "plan": "what each source of recordings is called by",
+    "inspect": "likewise, for --inspect",
     "hide": "what each masking scheme's file defines",
     "allows": "likewise, where a scheme needs regions",
 }

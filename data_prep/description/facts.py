@@ -26,7 +26,7 @@ VANISHED = 0.1
 """a neuron comes or goes if its rate in one outer quarter of the trials is below this part of the other's"""
 
 
-class Pair(NamedTuple):
+class AlikePair(NamedTuple):
     """Two neurons that may be one."""
 
     uuids: tuple[str, str]
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
     correlation: float
 
 
-class Behavior(NamedTuple):
+class MeanTrace(NamedTuple):
     """A behaviour trace of a session."""
 
     mean: np.ndarray
@@ -58,9 +58,9 @@ class SessionFacts:
     has_times: bool
     population_hz: np.ndarray
     """(trial,) mean rate of the session's neurons"""
-    duplicates: tuple[Pair, ...]
+    duplicates: tuple[AlikePair, ...]
     """the highest correlation first"""
-    behaviors: Mapping[str, Behavior]
+    behaviors: Mapping[str, MeanTrace]
     n_overlapping: int
     """windows that share time with another window"""
     shared: Mapping[tuple[str, str], int]
@@ -145,7 +145,7 @@ def _overlaps(header: ShardHeader) -> tuple[int, dict[tuple[str, str], int]]:
     return int(sizes[sizes > 1].sum()), shared
 
 
-def _duplicates(counts: h5py.Dataset, header: ShardHeader, n_spikes: np.ndarray) -> tuple[Pair, ...]:
+def _duplicates(counts: h5py.Dataset, header: ShardHeader, n_spikes: np.ndarray) -> tuple[AlikePair, ...]:
     """Pairs of neurons with correlated counts. Each neuron's average trial is taken off its counts first."""
     n_trials, n_bins, _ = counts.shape
     active = np.flatnonzero(n_spikes >= FEWEST_SPIKES)
@@ -167,12 +167,12 @@ def _duplicates(counts: h5py.Dataset, header: ShardHeader, n_spikes: np.ndarray)
     order = np.argsort(-correlation[first, second], kind="stable")
     uuid, region = header.neurons.uuid[active], header.neurons.region[active]
     return tuple(
-        Pair((str(uuid[i]), str(uuid[j])), (str(region[i]), str(region[j])), float(correlation[i, j]))
+        AlikePair((str(uuid[i]), str(uuid[j])), (str(region[i]), str(region[j])), float(correlation[i, j]))
         for i, j in zip(first[order], second[order], strict=True)
     )
 
 
-def _behavior(values: h5py.Dataset) -> Behavior:
+def _behavior(values: h5py.Dataset) -> MeanTrace:
     n_trials, n_bins = values.shape
     total, known = np.zeros(n_bins), np.zeros(n_bins)
     for rows in _chunks(n_trials, 8 * n_bins):
@@ -181,4 +181,4 @@ def _behavior(values: h5py.Dataset) -> Behavior:
         total += np.where(finite, read, 0).sum(0)
         known += finite.sum(0)
     with np.errstate(invalid="ignore"):
-        return Behavior(total / np.where(known, known, np.nan), float(1 - known.sum() / (n_trials * n_bins)))
+        return MeanTrace(total / np.where(known, known, np.nan), float(1 - known.sum() / (n_trials * n_bins)))

@@ -23,8 +23,8 @@ from neuromtm.plots.recordings import (
     Stretch,
     choices_plot,
     drift_plot,
+    places_plot,
     rates_plot,
-    regions_plot,
     sizes_plot,
     traces_plot,
 )
@@ -138,7 +138,7 @@ def _regions(sessions: Sequence[SessionFacts]) -> Section:
         )
         for role in roles
     }
-    plot = regions_plot(list(rates_hz), neurons=neurons, rates_hz=list(rates_hz.values()))
+    plot = places_plot(list(rates_hz), neurons=neurons, rates_hz=list(rates_hz.values()))
     table = regions_table(sessions)
     more = len(table.rows) - len(rates_hz)
     caption = f"The {len(rates_hz)} regions with most neurons; {more} more are in the table." if more else ""

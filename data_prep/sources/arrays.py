@@ -30,7 +30,7 @@ from data_prep.session_files import (
     load_npz,
     read_observed,
     read_traces,
-    read_trials,
+    read_trial_table,
     session_eid,
     session_names,
 )
@@ -125,7 +125,7 @@ def read_folder(folder: Path) -> Recording:
         spike_times_s=times_s,
         spike_neuron=np.searchsorted(units, unit),
         neurons=neurons,
-        trials=read_trials(folder),
+        trials=read_trial_table(folder),
         traces=read_traces(folder),
         notes=notes,
         observed_s=read_observed(folder),

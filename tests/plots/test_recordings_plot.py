@@ -10,8 +10,8 @@ from neuromtm.plots.recordings import (
     Stretch,
     choices_plot,
     drift_plot,
+    places_plot,
     rates_plot,
-    regions_plot,
     sizes_plot,
     traces_plot,
 )
@@ -66,14 +66,14 @@ def test_trials_are_drawn_over_time_whatever_their_order():
 
 def test_neurons_of_unknown_place_do_not_press_the_other_regions_together():
     neurons = {"pretrain": np.array([900, 20, 5]), "heldout": np.array([100, 0, 5])}
-    left, _ = drawn(regions_plot(["root", "CA1", "VISp"], neurons=neurons, rates_hz=[np.ones(3)] * 3))
+    left, _ = drawn(places_plot(["root", "CA1", "VISp"], neurons=neurons, rates_hz=[np.ones(3)] * 3))
     assert left.get_xlim()[1] < 30
     assert {text.get_text() for text in left.texts} >= {"20", "10"}
     assert any("1000" in text.get_text() for text in left.texts)
 
 
 def test_unplaced_neurons_alone_fill_the_axis():
-    left, _ = drawn(regions_plot(["void"], neurons={"pretrain": np.array([40])}, rates_hz=[np.ones(40)]))
+    left, _ = drawn(places_plot(["void"], neurons={"pretrain": np.array([40])}, rates_hz=[np.ones(40)]))
     assert left.get_xlim()[1] > 40
 
 

@@ -10,7 +10,7 @@ from data_prep.inspection import inspection_text, prepare_command
 from data_prep.options import chosen_options, recording_options
 from data_prep.recording import Recording
 from data_prep.session_files import event_columns
-from data_prep.sources.phy.recording import Session, find_sessions, read_session
+from data_prep.sources.phy.recording import PhySession, phy_sessions, read_sortings
 from neuromtm.errors import ConfigError, SourceError
 
 DESCRIPTION = (
@@ -95,11 +95,11 @@ def inspect(args: argparse.Namespace) -> str:
     return "\n\n".join([*parts, command] if command else parts)
 
 
-def _sessions(args: argparse.Namespace) -> list[Session]:
+def _sessions(args: argparse.Namespace) -> list[PhySession]:
     if args.sample_rate_hz is not None and not 0 < args.sample_rate_hz < float("inf"):
         raise ConfigError(f"--sample-rate-hz {args.sample_rate_hz:g}: must be above 0 and finite.")
     named = [f"--{option}" for option in ("trials", "regions") if getattr(args, option) is not None]
-    sessions = find_sessions(args.folder, is_session=args.trials is not None)
+    sessions = phy_sessions(args.folder, is_session=args.trials is not None)
     if named and len(sessions) > 1:
         raise ConfigError(
             f"{' and '.join(named)}: a file of one session, but {args.folder} has {len(sessions)}. Put such a "
@@ -109,8 +109,8 @@ def _sessions(args: argparse.Namespace) -> list[Session]:
     return sessions
 
 
-def _read(session: Session, args: argparse.Namespace) -> Recording:
-    return read_session(
+def _read(session: PhySession, args: argparse.Namespace) -> Recording:
+    return read_sortings(
         session,
         groups=_groups(args),
         sample_rate_hz=args.sample_rate_hz,

@@ -12,7 +12,7 @@ from data_prep.session_files import (
     TRIALS,
     read_observed,
     read_traces,
-    read_trials,
+    read_trial_table,
     session_eid,
     session_names,
 )
@@ -28,7 +28,7 @@ DEPTH = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
+class PhySession:
     """A session and its sortings."""
 
     eid: str
@@ -43,7 +43,7 @@ class Session:
         return "/".join(sorting.relative_to(self.folder).parts) or sorting.resolve().name
 
 
-def find_sessions(folder: Path, *, is_session: bool = False) -> list[Session]:
+def phy_sessions(folder: Path, *, is_session: bool = False) -> list[PhySession]:
     """The sessions in a folder, which may be one.
 
     It is one if it holds spike_times.npy, trials.csv or session.json, or the caller says so; else each subfolder is one
@@ -69,7 +69,7 @@ def find_sessions(folder: Path, *, is_session: bool = False) -> list[Session]:
     for place, sortings in found:
         subject, lab, name = session_names(place)
         eid = session_eid(subject, lab, name)
-        sessions.append(Session(eid=eid, folder=place, sortings=sortings, subject=subject, lab=lab))
+        sessions.append(PhySession(eid=eid, folder=place, sortings=sortings, subject=subject, lab=lab))
     return sessions
 
 
@@ -81,8 +81,8 @@ def _sortings(folder: Path, depth: int = DEPTH) -> list[Path]:
     return [one for path in sorted(folder.iterdir()) if path.is_dir() for one in _sortings(path, depth - 1)]
 
 
-def read_session(
-    session: Session,
+def read_sortings(
+    session: PhySession,
     *,
     groups: Collection[str],
     sample_rate_hz: float | None = None,
@@ -92,7 +92,7 @@ def read_session(
     """Read a session.
 
     Args:
-        session: as `find_sessions` gives it.
+        session: as `phy_sessions` gives it.
         groups: labels of the clusters to take, in lower case; `all` takes all.
         sample_rate_hz: samples in a second; None to read each params.py.
         trials_file: CSV of the trials; None for trials.csv in the session's folder, if there is one.
@@ -130,7 +130,7 @@ def read_session(
         spike_times_s=every_time_s[order],
         spike_neuron=every_neuron[order],
         neurons=SortedNeurons(uuid=uuid, region=region, probe=probe, label=label, depth_um=depth_um),
-        trials=read_trials(session.folder, trials_file),
+        trials=read_trial_table(session.folder, trials_file),
         traces=read_traces(session.folder),
         observed_s=read_observed(session.folder),
         notes=tuple(notes),
@@ -147,7 +147,7 @@ def _taken(probe: str, sorting: Sorting, keep: np.ndarray) -> str:
     return f"{probe}: {keep.sum()} of {len(keep)} clusters taken; {sorting.group_file} has {counted}"
 
 
-def _regions(session: Session, sorting: Sorting, probe: str, regions_file: Path | None) -> np.ndarray:
+def _regions(session: PhySession, sorting: Sorting, probe: str, regions_file: Path | None) -> np.ndarray:
     """(cluster,) regions, by the file that is there; void where it has none."""
     places = (regions_file,) if regions_file else (sorting.path / REGIONS, session.folder / REGIONS)
     path = next((place for place in places if regions_file or place.exists()), None)

@@ -160,7 +160,7 @@ def drift_plot(stretches: Sequence[Stretch]) -> Figure:
     return figure
 
 
-def regions_plot(names: Sequence[str], *, neurons: Mapping[str, np.ndarray], rates_hz: Sequence[np.ndarray]) -> Figure:
+def places_plot(names: Sequence[str], *, neurons: Mapping[str, np.ndarray], rates_hz: Sequence[np.ndarray]) -> Figure:
     """Neurons of each region, by the role of their session, and how fast they fire.
 
     Args:
