@@ -94,8 +94,11 @@ def read_facts(folder: Path, entry: SessionEntry) -> SessionFacts:
     """
     path = folder / entry.file
     header = read_header(path)
-    has_times = header.trials.start_s is not None and bool(np.isfinite(header.trials.start_s).all())
-    time_s = header.trials.start_s if has_times else header.trials.index.astype(np.float64)
+    start_s = header.trials.start_s
+    if start_s is not None and np.isfinite(start_s).all():
+        time_s, has_times = start_s, True
+    else:
+        time_s, has_times = header.trials.index.astype(np.float64), False
     with open_shard(path) as file:
         spikes = _spikes(file["spikes/counts"])
         pairs = _duplicates(file["spikes/counts"], header, spikes.sum(0))
@@ -104,7 +107,7 @@ def read_facts(folder: Path, entry: SessionEntry) -> SessionFacts:
     order = np.argsort(time_s, kind="stable")
     n_outer = max(1, header.n_trials // 4)
     outer = [spikes[order[:n_outer]].mean(0), spikes[order[-n_outer:]].mean(0)]
-    n_overlapping, shared = _overlaps(header) if has_times else (0, {})
+    n_overlapping, shared = _overlaps(header, time_s) if has_times else (0, {})
     return SessionFacts(
         role=entry.role,
         header=header,
@@ -134,8 +137,8 @@ def _spikes(counts: h5py.Dataset) -> np.ndarray:
     return spikes
 
 
-def _overlaps(header: ShardHeader) -> tuple[int, dict[tuple[str, str], int]]:
-    starts_s, duration_s = header.trials.start_s, header.window_s[1] - header.window_s[0]
+def _overlaps(header: ShardHeader, starts_s: np.ndarray) -> tuple[int, dict[tuple[str, str], int]]:
+    duration_s = header.window_s[1] - header.window_s[0]
     sizes = np.bincount(blocks_of_windows(starts_s, duration_s=duration_s))
     shared = {}
     for one, other in combinations(SPLITS, 2):

@@ -62,6 +62,7 @@ def sample_rate_of(path: Path) -> float:
     if not path.exists():
         raise SourceError(f"{path}: no such file, so the sampling rate is unknown. Give --sample-rate-hz.")
     rate_hz = read_params(path).get("sample_rate")
-    if type(rate_hz) not in (int, float) or not 0 < rate_hz < float("inf"):
+    # True is an int, but no rate
+    if not isinstance(rate_hz, int | float) or isinstance(rate_hz, bool) or not 0 < rate_hz < float("inf"):
         raise SourceError(f"{path}: sample_rate is {rate_hz!r}, not a number above 0. Give --sample-rate-hz.")
     return float(rate_hz)

@@ -108,7 +108,7 @@ def rates_plot(names: Sequence[str], rates_hz: Sequence[np.ndarray], *, roles: S
         left.plot(middle, y, "|", color=OBSERVED, markersize=8, markeredgewidth=1.5, zorder=3)
     every = np.concatenate(rates_hz).clip(min=LOWEST_HZ)
     edges = np.geomspace(LOWEST_HZ, max(every.max() * 1.01, 1.0), 40)
-    right.hist(every, bins=edges, color=POINTS)
+    right.hist(every, bins=edges.tolist(), color=POINTS)
     right.axvline(np.median(every), color=ACCENT, linewidth=1.2)
     left.set_xlabel("mean rate of a neuron (Hz)", fontsize=LABEL)
     left.set_title("5, 25, 50, 75 and 95 % of the neurons", fontsize=TITLE)
@@ -155,7 +155,7 @@ def drift_plot(stretches: Sequence[Stretch]) -> Figure:
     handles, labels = every[0, 0].get_legend_handles_labels()
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=LABEL, frameon=False)
     for handle in legend.legend_handles:
-        handle.set_markersize(7)  # ty: ignore[unresolved-attribute]  # lines have one
+        handle.set_markersize(7)  # ty: ignore[missing-attribute]  # lines have one
     figure.suptitle("Mean rate of the neurons in each trial", fontsize=HEADING)
     return figure
 
