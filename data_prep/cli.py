@@ -32,6 +32,7 @@ COMMANDS = {
     "ibl": PrepCommand("Prepare sessions of the International Brain Laboratory", "data_prep.sources.ibl.options"),
     "arrays": PrepCommand("Prepare sessions of plain arrays and tables, a folder each", "data_prep.sources.arrays"),
     "phy": PrepCommand("Prepare sortings of Kilosort and Phy", "data_prep.sources.phy.options"),
+    "nwb": PrepCommand("Prepare files of Neurodata Without Borders (NWB 2)", "data_prep.sources.nwb.options"),
     "check": PrepCommand("Check every shard of a folder, and the manifest of the folder", "data_prep.commands.check"),
     "describe": PrepCommand("Describe a folder of shards: a table, and a page of plots", "data_prep.commands.describe"),
     "upgrade": PrepCommand("Rewrite shards of format 1 as format 2", "data_prep.commands.upgrade"),

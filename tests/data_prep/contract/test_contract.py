@@ -24,6 +24,8 @@ ONSET = ("--align-event", "stimOn_times")
 def source(request) -> str:
     if request.param == "ibl":
         pytest.importorskip("one", reason="ONE-api is not installed")
+    if request.param == "nwb":
+        pytest.importorskip("pynwb", reason="pynwb is not installed")
     return request.param
 
 

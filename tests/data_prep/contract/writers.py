@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,11 +103,49 @@ def write_phy(folder: Path, recording: Recording) -> Written:
     label = np.where(neurons.label > 0.5, 1.0, 0.0)
     held = replace(recording, neurons=replace(neurons, uuid=uuid.astype(str), label=label, heldout=None))
     return Written(["phy", "--folder", str(folder), "--groups", "good", "mua"], held)
+def write_nwb(folder: Path, recording: Recording) -> Written:
+    """A file of Neurodata Without Borders; each column has a name of its own, and options say what it means."""
+    from pynwb import NWBHDF5IO, NWBFile, TimeSeries
+    from pynwb.file import Subject
+
+    folder.mkdir(parents=True)
+    lab, subject, session = recording.eid.split("_", 2)
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    nwb = NWBFile(session_description="d", identifier="i", session_id=session, lab=lab, session_start_time=start)
+    nwb.subject = Subject(subject_id=subject)
+    neurons = recording.neurons
+    properties = {f.name: getattr(neurons, f.name) for f in fields(neurons) if getattr(neurons, f.name) is not None}
+    observed = {} if recording.observed_s is None else {"obs_intervals": recording.observed_s}
+    for number in range(recording.n_neurons):
+        nwb.add_unit(spike_times=recording.spike_times_s[recording.spike_neuron == number], **observed)
+    for name, values in properties.items():
+        nwb.add_unit_column(name, name, data=values.tolist())
+    argv = ["nwb", "--path", str(folder)]
+    if recording.trials is not None:
+        own = {f.name: getattr(recording.trials, f.name) for f in fields(recording.trials)}
+        further, split = dict(own.pop("columns")), own.pop("split")
+        known = {name: values for name, values in own.items() if values is not None}
+        for start_s in recording.trials.event(recording.trials.event_names[0]):
+            nwb.add_trial(start_time=start_s, stop_time=start_s + 1)
+        for name, values in known.items():
+            nwb.add_trial_column(f"my_{name}", name, data=values)
+            argv += ["--field", f"{name}=my_{name}"]
+        for name, values in (further | ({} if split is None else {"split": split})).items():
+            nwb.add_trial_column(name, name, data=values.tolist())
+    if recording.traces:
+        module = nwb.create_processing_module("behavior", "d")
+        for name, trace in recording.traces.items():
+            module.add(TimeSeries(name=name, data=trace.values, timestamps=trace.times_s, unit="u"))
+            argv += ["--trace", f"{name}=processing/behavior/{name}"]
+    with NWBHDF5IO(folder / "Sitzung äöü 1.nwb", "w") as io:
+        io.write(nwb)
+    return Written(argv, recording)
 
 
 WRITERS: dict[str, Callable[[Path, Recording], Written]] = {
     "arrays": write_arrays,
     "ibl": write_ibl,
     "phy": write_phy,
+    "nwb": write_nwb,
 }
 """name of the command -> the writer of its format"""
