@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.sources.nwb.tables import Table
+from data_prep.sources.nwb.tables import NwbTable
 from neuromtm.errors import ConfigError, SourceError
 
 FORM = "COLUMN[OTHER=VALUE]*FACTOR:VALUE=NUMBER,..."
@@ -53,7 +53,7 @@ class Expression:
         where = (found[2].strip(), found[3].strip()) if found[2] else None
         return cls(column=found[1].strip(), where=where, factor=factor, meaning=meaning, text=text)
 
-    def numbers(self, table: Table) -> np.ndarray:
+    def numbers(self, table: NwbTable) -> np.ndarray:
         """(row,) float64.
 
         Raises:
@@ -77,7 +77,7 @@ class Expression:
             )
         return np.where(here, values, np.nan)
 
-    def _meant(self, values: np.ndarray, table: Table) -> np.ndarray:
+    def _meant(self, values: np.ndarray, table: NwbTable) -> np.ndarray:
         numbers, known = np.full(len(values), np.nan), np.zeros(len(values), bool)
         for key, number in self.meaning:
             here = _is(values, key)
@@ -90,7 +90,7 @@ class Expression:
         return numbers
 
 
-def part_of(table: Table, name: str) -> np.ndarray:
+def part_of(table: NwbTable, name: str) -> np.ndarray:
     """(row,) values of a column, or of one part of it: `position[1]` is the second number of each row.
 
     Raises:

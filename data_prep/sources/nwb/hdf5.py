@@ -149,7 +149,7 @@ class NwbFile:
     def text(self, path: str) -> str:
         """A text that stands alone, e.g. a name; empty if the file has none."""
         node = self.dataset(path)
-        if node is None or not is_text(node):
+        if node is None or not holds_text(node):
             return ""
         found = self.texts(node).ravel()
         return str(found[0]).strip() if len(found) else ""
@@ -235,7 +235,7 @@ class NwbFile:
         return found
 
 
-def is_text(node: h5py.Dataset) -> bool:
+def holds_text(node: h5py.Dataset) -> bool:
     """Whether a dataset holds texts."""
     return h5py.check_string_dtype(node.dtype) is not None
 

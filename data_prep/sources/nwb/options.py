@@ -10,7 +10,7 @@ from data_prep.heldout import eid_from, heldout_options, note_unmatched, require
 from data_prep.inspection import prepare_command
 from data_prep.options import chosen_options, recording_options
 from data_prep.sources.nwb.fields import FORM, Expression
-from data_prep.sources.nwb.recording import Identity, Naming, NwbOptions, describe, read_identity, read_recording
+from data_prep.sources.nwb.recording import Identity, Naming, NwbOptions, inspect_file, read_identity, read_recording
 from data_prep.sources.nwb.regions import RegionFile
 from data_prep.sources.nwb.traces import TraceChoice
 from data_prep.sources.nwb.trials import FIELDS, SPLIT, TRIALS
@@ -110,7 +110,7 @@ def inspect(args: argparse.Namespace) -> str:
     files = nwb_files(args.path)
     for path in files:
         try:
-            text, recording, table = describe(path, own)
+            text, recording, table = inspect_file(path, own)
         except SourceError as error:
             if len(files) == 1:
                 raise

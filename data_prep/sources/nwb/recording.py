@@ -12,10 +12,17 @@ from data_prep.inspection import inspection_text
 from data_prep.recording import Recording
 from data_prep.sources.nwb.fields import Expression
 from data_prep.sources.nwb.hdf5 import NwbFile, open_nwb
-from data_prep.sources.nwb.regions import RegionFile, first_electrodes, peak_column, peak_electrodes, read_regions, ways
+from data_prep.sources.nwb.regions import (
+    RegionFile,
+    first_electrodes,
+    peak_column,
+    peak_electrodes,
+    regions_of_units,
+    ways,
+)
 from data_prep.sources.nwb.traces import TraceChoice, describe_series, read_trace, series_paths
-from data_prep.sources.nwb.trials import SPLIT, TRIALS, describe_table, interval_tables, range_text, read_trials
-from data_prep.sources.nwb.units import read_neurons, read_observed, read_spikes, units_table
+from data_prep.sources.nwb.trials import SPLIT, TRIALS, describe_table, interval_tables, range_text, trials_of_table
+from data_prep.sources.nwb.units import observed_by_units, read_spikes, sorted_units, units_table
 
 Naming = Literal["session", "file"]
 MOST_REGIONS = 12
@@ -80,7 +87,7 @@ def read_recording(path: Path, options: NwbOptions) -> Recording:
         return _recording(nwb, path, options)
 
 
-def describe(path: Path, options: NwbOptions) -> tuple[str, Recording, str | None]:
+def inspect_file(path: Path, options: NwbOptions) -> tuple[str, Recording, str | None]:
     """What is in a file, its recording, and the table of intervals to prepare it by; None for continuous time.
 
     Raises:
@@ -123,15 +130,15 @@ def _recording(nwb: NwbFile, path: Path, options: NwbOptions) -> Recording:
     who = _identity(nwb, path, options.naming)
     units = units_table(nwb)
     spikes = read_spikes(units)
-    observed = read_observed(units, spikes)
+    observed = observed_by_units(units, spikes)
     peak = peak_electrodes(units)
-    region, of_regions = read_regions(units, peak, eid=who.eid, file=options.regions, column=options.region_column)
+    region, of_regions = regions_of_units(units, peak, eid=who.eid, file=options.regions, column=options.region_column)
     notes = [*spikes.notes, *observed.notes, of_regions]
     if peak is None and (name := peak_column(units)) is not None:
         notes.append(f"{name} of the units fits no electrodes and was not used")
     trials = None
     if options.needs_trials or nwb.group(f"intervals/{options.trials_table}") is not None:
-        trials, note = read_trials(nwb, options.trials_table, mapped=options.mapped, split=options.split_column)
+        trials, note = trials_of_table(nwb, options.trials_table, mapped=options.mapped, split=options.split_column)
         notes.append(note)
     traces = {}
     for choice in options.traces:
@@ -144,7 +151,7 @@ def _recording(nwb: NwbFile, path: Path, options: NwbOptions) -> Recording:
         source="nwb",
         spike_times_s=spikes.times_s,
         spike_neuron=spikes.neuron,
-        neurons=read_neurons(
+        neurons=sorted_units(
             units, eid=who.eid, region=region, label=options.label, peak=peak, first=first_electrodes(units)
         ),
         trials=trials,

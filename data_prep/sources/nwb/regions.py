@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.sources.nwb.hdf5 import Node, NwbFile
-from data_prep.sources.nwb.tables import Table
+from data_prep.sources.nwb.tables import NwbTable
 from data_prep.sources.nwb.units import electrode_table, group_names
 from data_prep.tables import read_text_table
 from neuromtm.errors import SourceError
@@ -23,7 +23,7 @@ SITE_COLUMNS = ("site_id", "local_index", "channel")
 """columns of electrodes that number them within their probe"""
 
 
-class Regions(NamedTuple):
+class UnitRegions(NamedTuple):
     """The regions by one way."""
 
     way: str
@@ -62,8 +62,8 @@ class RegionFile:
         return {unit: region for session, unit, region in self.rows if session in ("", eid)}
 
 
-def read_regions(
-    table: Table, peak: np.ndarray | None, *, eid: str, file: RegionFile | None, column: str | None
+def regions_of_units(
+    table: NwbTable, peak: np.ndarray | None, *, eid: str, file: RegionFile | None, column: str | None
 ) -> tuple[np.ndarray, str]:
     """The region of each unit, and a note that says from where it is.
 
@@ -93,9 +93,9 @@ def read_regions(
 
 
 def ways(
-    table: Table, peak: np.ndarray | None, *, eid: str, file: RegionFile | None, column: str | None
-) -> Iterator[Regions]:
-    """The regions by each way that the file has, the most preferred first. The arguments: see `read_regions`."""
+    table: NwbTable, peak: np.ndarray | None, *, eid: str, file: RegionFile | None, column: str | None
+) -> Iterator[UnitRegions]:
+    """The regions by each way that the file has, the most preferred first. The arguments: see `regions_of_units`."""
     electrodes = electrode_table(table.nwb)
     if file is not None:
         of_unit = file.of_session(eid)
@@ -116,12 +116,12 @@ def ways(
     yield from _by_group(table, electrodes, peak)
 
 
-def peak_column(table: Table) -> str | None:
+def peak_column(table: NwbTable) -> str | None:
     """The column of the units that names the electrode on which each is largest; None if there is none."""
     return next((name for name in PEAK_COLUMNS if name in table.names_of("numbers")), None)
 
 
-def peak_electrodes(table: Table) -> np.ndarray | None:
+def peak_electrodes(table: NwbTable) -> np.ndarray | None:
     """(unit,) row of the electrode on which each unit is largest, -1 for none; None if the file does not tell it.
 
     A column of `PEAK_COLUMNS` holds rows of the electrodes if it says so. Other numbers are ids of electrodes, or
@@ -159,7 +159,7 @@ def _within_group(numbers: np.ndarray, groups: np.ndarray, sites: np.ndarray, of
     return row
 
 
-def _among_own(table: Table, row: np.ndarray) -> bool:
+def _among_own(table: NwbTable, row: np.ndarray) -> bool:
     """Whether every electrode is one of those that the unit lists; True if the units list none."""
     own = _own_electrodes(table)
     if own is None:
@@ -169,7 +169,7 @@ def _among_own(table: Table, row: np.ndarray) -> bool:
     return all((u, e) in pairs for u, e in enumerate(row.tolist()) if e >= 0)
 
 
-def _own_electrodes(table: Table) -> tuple[np.ndarray, np.ndarray] | None:
+def _own_electrodes(table: NwbTable) -> tuple[np.ndarray, np.ndarray] | None:
     """(entry,) unit and row of electrode, of all electrodes that the units list; None if they list none."""
     if "electrodes" not in table.columns:
         return None
@@ -189,7 +189,7 @@ def _own_electrodes(table: Table) -> tuple[np.ndarray, np.ndarray] | None:
     return None
 
 
-def _by_electrodes(table: Table, location: np.ndarray, peak: np.ndarray | None, what: str) -> Iterator[Regions]:
+def _by_electrodes(table: NwbTable, location: np.ndarray, peak: np.ndarray | None, what: str) -> Iterator[UnitRegions]:
     if peak is not None:
         yield _regions(f"{what} of the peak channel", np.where(peak >= 0, location[peak], VOID))
     own = _own_electrodes(table)
@@ -206,7 +206,7 @@ def _by_electrodes(table: Table, location: np.ndarray, peak: np.ndarray | None, 
     yield _regions(f"most of {what}", most.astype(str))
 
 
-def first_electrodes(table: Table) -> np.ndarray | None:
+def first_electrodes(table: NwbTable) -> np.ndarray | None:
     """(unit,) row of the electrode that each unit lists first, -1 for none; None if the units list none."""
     own = _own_electrodes(table)
     if own is None:
@@ -216,7 +216,7 @@ def first_electrodes(table: Table) -> np.ndarray | None:
     return row
 
 
-def _by_group(table: Table, electrodes: Table | None, peak: np.ndarray | None) -> Iterator[Regions]:
+def _by_group(table: NwbTable, electrodes: NwbTable | None, peak: np.ndarray | None) -> Iterator[UnitRegions]:
     if table.columns.get("electrode_group") is not None and table.kind("electrode_group") == "references":
         groups = table.referred("electrode_group")
     else:
@@ -234,7 +234,7 @@ def _location(nwb: NwbFile, group: Node | None) -> str:
     return str(nwb.attribute(group, "location", "") or nwb.text(f"{group.name}/location"))
 
 
-def _electrode_groups(electrodes: Table) -> np.ndarray | None:
+def _electrode_groups(electrodes: NwbTable) -> np.ndarray | None:
     if "group" in electrodes.columns and electrodes.kind("group") == "references":
         return np.array([str(group.name).rpartition("/")[2] for group in electrodes.referred("group")])
     return electrodes.texts("group_name") if "group_name" in electrodes.names_of("texts") else None
@@ -249,7 +249,7 @@ def _looked_up(numbers: np.ndarray, among: np.ndarray) -> np.ndarray:
     return np.where(among[place] == numbers, place, -1)
 
 
-def _rows(numbers: np.ndarray, electrodes: Table, what: str) -> np.ndarray:
+def _rows(numbers: np.ndarray, electrodes: NwbTable, what: str) -> np.ndarray:
     numbers = np.asarray(numbers).ravel().astype(np.int64)
     if len(wrong := numbers[(numbers < 0) | (numbers >= electrodes.n_rows)]):
         raise SourceError(f"{what} is out of range: it names electrode {wrong[0]} of {electrodes.n_rows}.")
@@ -260,10 +260,10 @@ def _as_text(values: np.ndarray) -> np.ndarray:
     return values if values.dtype.kind != "f" else np.array([f"{value:g}" for value in values])
 
 
-def _regions(way: str, names: np.ndarray) -> Regions:
+def _regions(way: str, names: np.ndarray) -> UnitRegions:
     names = np.char.strip(names.astype(str))
-    return Regions(way, np.where(np.isin(np.char.lower(names), UNKNOWN), VOID, names))
+    return UnitRegions(way, np.where(np.isin(np.char.lower(names), UNKNOWN), VOID, names))
 
 
-def _few(table: Table) -> str:
+def _few(table: NwbTable) -> str:
     return ", ".join(str(unit) for unit in table.ids[:3]) + (", ..." if table.n_rows > 3 else "")

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import h5py
 import numpy as np
 
-from data_prep.sources.nwb.hdf5 import NwbFile, is_numeric, is_text
+from data_prep.sources.nwb.hdf5 import NwbFile, holds_text, is_numeric
 from neuromtm.errors import SourceError
 
 MOST_PARTS = 16
@@ -29,7 +29,7 @@ class Ragged(NamedTuple):
         return np.repeat(np.arange(len(self.sizes)), self.sizes)
 
 
-class Table:
+class NwbTable:
     """A table of the file.
 
     Args:
@@ -72,7 +72,7 @@ class Table:
         if h5py.check_ref_dtype(node.dtype) is h5py.Reference:
             return "references"
         width = int(np.prod(node.shape[1:])) if node.shape else 0
-        if is_text(node) and width == 1:
+        if holds_text(node) and width == 1:
             return "texts"
         if is_numeric(node) and width == 1:
             return "numbers"

@@ -8,7 +8,7 @@ import numpy as np
 from data_prep.recording import TrialTable
 from data_prep.sources.nwb.fields import Expression
 from data_prep.sources.nwb.hdf5 import NwbFile
-from data_prep.sources.nwb.tables import Table
+from data_prep.sources.nwb.tables import NwbTable
 from neuromtm.errors import SourceError
 
 INTERVALS, TRIALS, SPLIT = "intervals", "trials", "split"
@@ -24,7 +24,7 @@ def interval_tables(nwb: NwbFile) -> list[str]:
     return [] if found is None else sorted(found)
 
 
-def read_trials(nwb: NwbFile, name: str, *, mapped: Mapping[str, Expression], split: str) -> tuple[TrialTable, str]:
+def trials_of_table(nwb: NwbFile, name: str, *, mapped: Mapping[str, Expression], split: str) -> tuple[TrialTable, str]:
     """The trials of a table of intervals, and a note on the columns that are left out.
 
     Every column of numbers or texts is kept under its own name; one with some numbers in a row as `NAME[0]`, `NAME[1]`.
@@ -43,7 +43,7 @@ def read_trials(nwb: NwbFile, name: str, *, mapped: Mapping[str, Expression], sp
         raise SourceError(
             f"has no table of intervals {name}. There are: {there}. Name one by --trials-table, or give --continuous."
         )
-    table = Table(nwb, f"{INTERVALS}/{name}")
+    table = NwbTable(nwb, f"{INTERVALS}/{name}")
     columns: dict[str, np.ndarray] = {}
     for column in table.names_of("numbers", "texts", "parts"):
         if table.kind(column) == "parts":
@@ -77,12 +77,12 @@ def _require_signs(field: str, values: np.ndarray, column: Expression) -> None:
 
 def describe_table(nwb: NwbFile, name: str) -> list[str]:
     """Lines on a table of intervals and each of its columns with its range."""
-    table = Table(nwb, f"{INTERVALS}/{name}")
+    table = NwbTable(nwb, f"{INTERVALS}/{name}")
     lines = [f"table     {name}: {table.n_rows} rows"]
     return lines + [f"  column  {column}: {range_text(table, column)}" for column in table.names]
 
 
-def range_text(table: Table, column: str) -> str:
+def range_text(table: NwbTable, column: str) -> str:
     """What a column holds, in words."""
     kind = table.kind(column)
     if kind == "numbers":

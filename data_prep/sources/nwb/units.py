@@ -8,7 +8,7 @@ from data_prep.observed import inferred_intervals, merged
 from data_prep.recording import SortedNeurons
 from data_prep.sources.nwb.fields import Expression
 from data_prep.sources.nwb.hdf5 import NwbFile
-from data_prep.sources.nwb.tables import Ragged, Table
+from data_prep.sources.nwb.tables import NwbTable, Ragged
 from neuromtm.errors import SourceError
 
 UNITS = "units"
@@ -21,7 +21,7 @@ GOOD = "good"
 """the text of a label that stands for 1; any other is 0"""
 
 
-class Spikes(NamedTuple):
+class UnitSpikes(NamedTuple):
     """The spikes of all units."""
 
     times_s: np.ndarray
@@ -39,7 +39,7 @@ class Observed(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def units_table(nwb: NwbFile) -> Table:
+def units_table(nwb: NwbFile) -> NwbTable:
     """The table of units.
 
     Raises:
@@ -47,7 +47,7 @@ def units_table(nwb: NwbFile) -> Table:
     """
     if nwb.group(UNITS) is None:
         raise SourceError("has no units: it holds no sorted spikes.")
-    table = Table(nwb, UNITS)
+    table = NwbTable(nwb, UNITS)
     if "spike_times" not in table.columns:
         raise SourceError("the units have no spike_times.")
     ids, times = np.unique(table.ids, return_counts=True)
@@ -58,7 +58,7 @@ def units_table(nwb: NwbFile) -> Table:
     return table
 
 
-def read_spikes(table: Table) -> Spikes:
+def read_spikes(table: NwbTable) -> UnitSpikes:
     """The spikes of all units, sorted by time.
 
     Raises:
@@ -78,10 +78,10 @@ def read_spikes(table: Table) -> Spikes:
     unsorted = len(np.unique(neuron[1:][backward]))
     notes = (f"the spike times of {unsorted} units were not sorted, and were sorted",) if unsorted else ()
     order = np.argsort(times_s, kind="stable")
-    return Spikes(times_s[order], neuron[order], notes)
+    return UnitSpikes(times_s[order], neuron[order], notes)
 
 
-def read_observed(table: Table, spikes: Spikes) -> Observed:
+def observed_by_units(table: NwbTable, spikes: UnitSpikes) -> Observed:
     """The time that all units share, without the times that the file calls invalid.
 
     A unit without any interval says nothing. Where only invalid times are given, they are cut out of the time that the
@@ -104,8 +104,8 @@ def read_observed(table: Table, spikes: Spikes) -> Observed:
     return Observed(left_s, (*notes, f"{_seconds(base_s) - _seconds(left_s):.1f} s of invalid_times are left out"))
 
 
-def read_neurons(
-    table: Table,
+def sorted_units(
+    table: NwbTable,
     *,
     eid: str,
     region: np.ndarray,
@@ -137,25 +137,25 @@ def read_neurons(
     )
 
 
-def group_names(table: Table) -> np.ndarray | None:
+def group_names(table: NwbTable) -> np.ndarray | None:
     """(unit,) name of the electrode group of each unit; None if the table does not refer to them."""
     if not _has(table, "electrode_group", "references"):
         return None
     return np.array([str(group.name).rpartition("/")[2] for group in table.referred("electrode_group")])
 
 
-def electrode_table(nwb: NwbFile) -> Table | None:
+def electrode_table(nwb: NwbFile) -> NwbTable | None:
     """The table of electrodes; None if the file has none."""
     path = "general/extracellular_ephys/electrodes"
     ids = nwb.dataset(f"{path}/id")
-    return Table(nwb, path) if ids is not None and ids.size else None
+    return NwbTable(nwb, path) if ids is not None and ids.size else None
 
 
-def _has(table: Table, name: str, kind: str) -> bool:
+def _has(table: NwbTable, name: str, kind: str) -> bool:
     return name in table.columns and table.kind(name) == kind
 
 
-def _probes(table: Table, electrode: np.ndarray | None) -> np.ndarray:
+def _probes(table: NwbTable, electrode: np.ndarray | None) -> np.ndarray:
     for name in PROBE_COLUMNS:
         if _has(table, name, "texts"):
             return np.where(table.texts(name) == "", "unknown", table.texts(name))
@@ -168,7 +168,7 @@ def _probes(table: Table, electrode: np.ndarray | None) -> np.ndarray:
     return np.full(table.n_rows, "unknown")
 
 
-def _labels(table: Table, label: Expression | None) -> np.ndarray:
+def _labels(table: NwbTable, label: Expression | None) -> np.ndarray:
     if label is not None:
         values = label.numbers(table)
     else:
@@ -187,7 +187,7 @@ def _labels(table: Table, label: Expression | None) -> np.ndarray:
     return values
 
 
-def _depths(table: Table, peak: np.ndarray | None) -> np.ndarray:
+def _depths(table: NwbTable, peak: np.ndarray | None) -> np.ndarray:
     for name in DEPTH_COLUMNS:
         if _has(table, name, "numbers"):
             return table.numbers(name)
@@ -198,7 +198,7 @@ def _depths(table: Table, peak: np.ndarray | None) -> np.ndarray:
     return np.full(table.n_rows, np.nan)
 
 
-def _heldout(table: Table) -> np.ndarray | None:
+def _heldout(table: NwbTable) -> np.ndarray | None:
     if not _has(table, "heldout", "numbers"):
         return None
     values = table.numbers("heldout")
@@ -235,7 +235,7 @@ def _shared(ragged: Ragged) -> tuple[np.ndarray | None, tuple[str, ...]]:
 def _invalid(nwb: NwbFile) -> np.ndarray | None:
     if nwb.group("intervals/invalid_times") is None:
         return None
-    table = Table(nwb, "intervals/invalid_times")
+    table = NwbTable(nwb, "intervals/invalid_times")
     intervals_s = np.stack([table.values("start_time"), table.values("stop_time")], axis=1)
     intervals_s = intervals_s[intervals_s[:, 0] < intervals_s[:, 1]]
     return merged(intervals_s) if len(intervals_s) else None

@@ -103,6 +103,8 @@ def write_phy(folder: Path, recording: Recording) -> Written:
     label = np.where(neurons.label > 0.5, 1.0, 0.0)
     held = replace(recording, neurons=replace(neurons, uuid=uuid.astype(str), label=label, heldout=None))
     return Written(["phy", "--folder", str(folder), "--groups", "good", "mua"], held)
+
+
 def write_nwb(folder: Path, recording: Recording) -> Written:
     """A file of Neurodata Without Borders; each column has a name of its own, and options say what it means."""
     from pynwb import NWBHDF5IO, NWBFile, TimeSeries
