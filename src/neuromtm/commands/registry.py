@@ -34,6 +34,7 @@ COMMANDS = {
         "Compare tested runs: means, and differences paired over neurons and sessions.",
         "neuromtm.commands.compare",
     ),
+    "export": Command("Write a run's predictions in the format of a public benchmark.", "neuromtm.commands.export"),
     "rates": Command(
         "Compare the predicted rates of simulated sessions with the true ones: R2, and a plot.",
         "neuromtm.commands.rates",

@@ -1,0 +1,34 @@
+"""`neuromtm export`: write a run's predictions in the format of a public benchmark.
+
+A kind is one module of `neuromtm.export`, which is imported when it is asked for.
+"""
+
+import argparse
+import importlib
+from collections.abc import Sequence
+
+from neuromtm.commands.registry import Command
+
+KINDS = {
+    "nlb": Command(
+        "Write a submission to the Neural Latents Benchmark: the expected spikes of its train and test trials, HDF5.",
+        "neuromtm.export.nlb",
+    ),
+}
+"""name of a benchmark -> what is written for it, and the module that writes it"""
+
+
+def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Find the benchmark and write its file.
+
+    Args:
+        arguments: the command line after the command's name.
+        parser: an empty parser with the command's name.
+    """
+    summaries = " ".join(f"{name}: {kind.summary}" for name, kind in KINDS.items())
+    parser.add_argument(
+        "kind", metavar="KIND", choices=tuple(KINDS), help=f"{summaries} Its options: {parser.prog} KIND --help"
+    )
+    kind = parser.parse_args(arguments[:1]).kind
+    own = argparse.ArgumentParser(prog=f"{parser.prog} {kind}", description=KINDS[kind].summary, allow_abbrev=False)
+    importlib.import_module(KINDS[kind].module).run(arguments[1:], own)
