@@ -10,7 +10,17 @@ if TYPE_CHECKING:  # torch takes seconds to import, and reading or writing shard
     import torch
     from torch import Tensor
 
-Scheme = Literal["temporal", "neuron", "causal", "intra_region", "inter_region", "random_token", "encoding", "decoding"]
+Scheme = Literal[
+    "temporal",
+    "neuron",
+    "causal",
+    "intra_region",
+    "inter_region",
+    "random_token",
+    "encoding",
+    "decoding",
+    "heldout",
+]
 """What is hidden from the model, which then predicts it. The file `masking/NAME.py` says what the scheme NAME hides."""
 
 UNKNOWN_REGIONS = frozenset({"root", "void"})
@@ -27,6 +37,8 @@ class SessionInfo:
     """uuid of each neuron"""
     regions: tuple[str, ...]
     """Beryl acronym of each neuron; `root` or `void` where unknown"""
+    heldout: tuple[bool, ...] = ()
+    """whether the source holds out each neuron, as a benchmark does; empty where it holds out none"""
 
     @property
     def n_neurons(self) -> int:
@@ -38,11 +50,14 @@ class SessionInfo:
         return tuple(sorted(set(self.regions) - UNKNOWN_REGIONS))
 
     def region_index(self) -> RegionIndex:
-        """Each neuron's region, as its position in `region_names`."""
+        """Each neuron's region, as its position in `region_names`, and whether the source holds it out."""
         import torch
 
         number = {name: i for i, name in enumerate(self.region_names)}
-        return RegionIndex.of(torch.tensor([number.get(name, -1) for name in self.regions], dtype=torch.int64))
+        found = RegionIndex.of(torch.tensor([number.get(name, -1) for name in self.regions], dtype=torch.int64))
+        # where all are held out nothing is left to predict them from
+        apart = any(self.heldout) and not all(self.heldout)
+        return replace(found, heldout=torch.tensor(self.heldout)) if apart else found
 
 
 class NeuronStatistics(NamedTuple):
@@ -73,6 +88,8 @@ class RegionIndex:
     """(neuron,) int64 number of each neuron's region; -1 where unknown"""
     sizes: tuple[int, ...]
     """neurons of each region, by its number; a plain tuple, so that to look at it never waits for a device"""
+    heldout: Tensor | None = None
+    """(neuron,) bool, held out by the source; None where it holds out none, or all"""
 
     @classmethod
     def of(cls, number: Tensor) -> RegionIndex:
@@ -93,10 +110,16 @@ class RegionIndex:
         n_unknown, unknown = self.n_neurons - sum(self.sizes), len(self.sizes)
         if n_unknown == 0:
             return self
-        return RegionIndex(self.number.masked_fill(self.number < 0, unknown), (*self.sizes, n_unknown))
+        number = self.number.masked_fill(self.number < 0, unknown)
+        return replace(self, number=number, sizes=(*self.sizes, n_unknown))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> RegionIndex:
-        return replace(self, number=self.number.to(device, non_blocking=non_blocking))
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> RegionIndex:
+        """The same with another version of each tensor, e.g. on a device."""
+        heldout = None if self.heldout is None else change(self.heldout)
+        return replace(self, number=change(self.number), heldout=heldout)
 
 
 @dataclass(frozen=True)
@@ -135,7 +158,7 @@ class SessionGroup:
         return replace(
             self,
             counts=change(self.counts),
-            region=replace(self.region, number=change(self.region.number)),
+            region=self.region.map(change),
             trial=change(self.trial),
             choice=change(self.choice),
             behavior={name: change(values) for name, values in self.behavior.items()},

@@ -24,6 +24,7 @@ from neuromtm.api.given import (
 from neuromtm.api.saved import save_model
 from neuromtm.api.sessions import Session, Sessions
 from neuromtm.batch import Scheme, SessionGroup, SessionInfo
+from neuromtm.data.withheld import WITHHELD, withheld
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.evaluation.results import Metrics
 from neuromtm.evaluation.tasks import PROMPTS, TASKS, Task, features_of, rates_of
@@ -309,6 +310,8 @@ class Model:
                     f"{counts.eid}: a Session brings its own uuids and bins of {counts.bin_size_s} s, and those given "
                     "beside it are others. Leave uuid and bin_size_s out."
                 )
+            if withheld(counts.trials, np.arange(len(counts.counts))).any():
+                raise DataError(f"{counts.eid}: {WITHHELD} in some of these trials. Choose others, e.g. split='val'.")
             uuid, bin_size_s, counts = own, counts.bin_size_s, counts.counts
         else:
             session = self._session(eid)

@@ -23,6 +23,7 @@ from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
 from neuromtm.data.shards import ShardHeader, open_shard, read_header, read_principal_axes
 from neuromtm.data.splits import evenly_spread, require_train_trials, with_fewer_train_trials
 from neuromtm.data.statistics import training_statistics
+from neuromtm.data.withheld import require_known
 from neuromtm.data.workers import leave_signals_to_the_parent
 from neuromtm.errors import ConfigError, DataError, ManifestError
 from neuromtm.files import hash_of
@@ -140,8 +141,7 @@ class SessionDataModule(lightning.LightningDataModule):
             neurons = chosen_neurons(
                 paths[entry.eid], header, min_firing_rate_hz=self.min_firing_rate_hz, regions=self.regions
             )
-            uuids, regions = header.neurons.uuid[neurons], header.neurons.region[neurons]
-            info = SessionInfo(entry.eid, tuple(uuids.tolist()), tuple(regions.tolist()))
+            info = header.info_of(neurons)
             self.sessions[entry.eid] = info
             sources[entry.eid] = SessionSource(
                 info=info,
@@ -248,8 +248,16 @@ class SessionDataModule(lightning.LightningDataModule):
         return evenly_spread(self.headers[eid].splits[split], most)
 
     def groups(self, eid: str, split: Split, most: int | None = None) -> Iterator[SessionGroup]:
-        """A session's trials (see `some_trials`), `eval_batch_size` at a time, read in this process."""
-        trials = self.some_trials(eid, split, most)
+        """A session's trials (see `some_trials`), `eval_batch_size` at a time, read in this process.
+
+        Raises:
+            DataError: if the source keeps back counts of the split.
+        """
+        require_known(self.headers[eid], split)
+        yield from self.groups_of(eid, self.some_trials(eid, split, most))
+
+    def groups_of(self, eid: str, trials: np.ndarray) -> Iterator[SessionGroup]:
+        """Trials of a session by their (trial,) numbers in the shard, likewise, whatever is known of them."""
         for start in range(0, len(trials), self.eval_batch_size):
             chosen = trials[start : start + self.eval_batch_size]
             yield self._opened.read(GroupPlan(eid, tuple(int(t) for t in chosen)))
@@ -330,6 +338,8 @@ class SessionDataModule(lightning.LightningDataModule):
         trials = self.trials(split)
         if not any(len(t) for t in trials.values()):
             raise DataError(f"{self.root}: the chosen sessions have no trial in the split {split!r}.")
+        for header in self.headers.values():
+            require_known(header, split)
         training = split == "train"
         return SessionBatchSampler(
             trials,

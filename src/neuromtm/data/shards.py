@@ -148,7 +148,13 @@ class ShardHeader:
 
     @property
     def info(self) -> SessionInfo:
-        return SessionInfo(self.eid, tuple(self.neurons.uuid.tolist()), tuple(self.neurons.region.tolist()))
+        return self.info_of(np.arange(self.n_neurons))
+
+    def info_of(self, neurons: np.ndarray) -> SessionInfo:
+        """Some of the neurons, by their (neuron,) positions."""
+        own = self.neurons
+        heldout = () if own.heldout is None else tuple(own.heldout[neurons].tolist())
+        return SessionInfo(self.eid, tuple(own.uuid[neurons].tolist()), tuple(own.region[neurons].tolist()), heldout)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,26 @@ def hide(counts: Tensor, region: RegionIndex, options: Options, generator: torch
     if not options.trailing_blocks:
         return masked
     n_trials, n_bins, _ = counts.shape
-    chance = torch.rand(2, n_trials, 1, generator=generator, device=generator.device)
-    # 1 to half of the bins, all equally likely
-    n_shown = n_bins - 1 - (chance[0] * max(1, n_bins // 2)).long()
-    last = torch.arange(n_bins, device=generator.device) >= n_shown
-    hidden = torch.where(chance[1] < options.trailing_blocks, last, masked.hidden[:, :, 0])
+    chosen, last = draw_last_bins(n_trials, n_bins, share=options.trailing_blocks, generator=generator)
+    hidden = torch.where(chosen, last, masked.hidden[:, :, 0])
     return mask(counts, rearrange(hidden, "trial bin -> trial bin 1"))
+
+
+def draw_last_bins(n_trials: int, n_bins: int, *, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw blocks of last bins, of 1 to half of the bins, all lengths equally likely.
+
+    Args:
+        n_trials: number of trials.
+        n_bins: bins of a trial.
+        share: of the trials whose last bins are to be hidden.
+        generator: source of the draws, whose device they are on.
+
+    Returns:
+        (trial, 1) bool, the trials chosen; (trial, bin) bool, the last bins of every trial.
+    """
+    chance = torch.rand(2, n_trials, 1, generator=generator, device=generator.device)
+    n_shown = n_bins - 1 - (chance[0] * max(1, n_bins // 2)).long()
+    return chance[1] < share, torch.arange(n_bins, device=generator.device) >= n_shown
 
 
 SCHEME = MaskingScheme(hide=hide, ratio=0.6, causal=True)

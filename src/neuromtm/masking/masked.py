@@ -35,7 +35,7 @@ class Options(NamedTuple):
     region_dropout: float
     """probability of region drop-out, see `Objective`"""
     trailing_blocks: float = 0.0
-    """share of the trials in which `causal` hides the last bins in one block, see `Objective`"""
+    """share of the trials in which `causal` and `heldout` hide the last bins in one block, see `Objective`"""
     region_per_trial: bool = False
     """whether each trial has a region drawn for itself, and not all trials the same one"""
 

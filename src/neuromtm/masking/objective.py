@@ -49,7 +49,8 @@ class Objective:
         draw_unknown: whether training draws and scores the neurons of unknown region like one more region. Where many
             neurons are of unknown region, the region schemes otherwise train on the few others. A test never does it.
         trailing_blocks: share of the trials in which `causal` hides the last bins in one block, of any length up to
-            half of the trial, as the test of forward prediction does, and not bins here and there.
+            half of the trial, as the test of forward prediction does, and not bins here and there; and in which
+            `heldout` hides them beside the held-out neurons.
         token_ratio: share of the tokens hidden by `random_token`.
         neurons_per_token: neurons in a token of `random_token`. By default as many as in the model's own tokens, or 128
             if the model's tokens are not groups of neurons.
@@ -115,6 +116,8 @@ class Objective:
         allowed = self.applicable(regions, with_behavior=with_behavior)
         if not allowed:
             lacks = "too few regions" if with_behavior else "too few regions, or no behaviour that the model reads"
+            if "heldout" in self.schemes:
+                lacks += ", or no neurons that its source holds out beside others that it does not"
             raise DataError(
                 f"None of the schemes {', '.join(self.schemes)} can be used: a session has {lacks}. "
                 "Add the scheme neuron or causal, or leave that session out."

@@ -9,6 +9,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import SCHEMES
 from neuromtm.models.compiling import Compilable
@@ -28,6 +29,9 @@ FORMER_OPTIONS = MappingProxyType(
     }
 )
 """what NDT1 and NDT2 did before they had these options"""
+
+LATER_SCHEMES: tuple[Scheme, ...] = ("heldout",)
+"""Their tokens are drawn apart, so that all other first weights of a seed are what they were before these schemes."""
 
 Embedding = Literal["skip", "softsign"]
 """how what was read in becomes a token, see `embedded`"""
@@ -85,7 +89,13 @@ class Prompts(nn.ParameterDict):
         Args:
             width: of a token.
         """
-        super().__init__({name: nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02)) for name in SCHEMES})
+        super().__init__({name: _token(width) for name in SCHEMES if name not in LATER_SCHEMES})
+        with torch.random.fork_rng(devices=[]):
+            self.update({name: _token(width) for name in LATER_SCHEMES})
+
+
+def _token(width: int) -> nn.Parameter:
+    return nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
 
 
 def in_passes(trials: Tensor, neurons: Tensor, *, n_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -47,16 +47,16 @@ def require_effects(backbone: Backbone, objective: Objective, *, new: bool) -> N
         ConfigError: if there is such an option.
     """
     tokens = objective.neurons_per_token not in (None, backbone.neurons_per_token or NEURONS_PER_TOKEN)
-    set_for: list[tuple[str, object, bool, Scheme]] = [
-        ("behavior_weight", objective.behavior_weight, objective.behavior_weight != 1, "decoding"),
-        ("trailing_blocks", objective.trailing_blocks, objective.trailing_blocks > 0, "causal"),
-        ("region_dropout", objective.region_dropout, objective.region_dropout > 0, "inter_region"),
-        ("neurons_per_token", objective.neurons_per_token, tokens, "random_token"),
+    set_for: list[tuple[str, object, bool, tuple[Scheme, ...]]] = [
+        ("behavior_weight", objective.behavior_weight, objective.behavior_weight != 1, ("decoding",)),
+        ("trailing_blocks", objective.trailing_blocks, objective.trailing_blocks > 0, ("causal", "heldout")),
+        ("region_dropout", objective.region_dropout, objective.region_dropout > 0, ("inter_region",)),
+        ("neurons_per_token", objective.neurons_per_token, tokens, ("random_token",)),
     ]
     problems = [
-        f"{option} is {value}, which only the scheme {scheme} reads."
-        for option, value, given, scheme in set_for
-        if given and scheme not in objective.schemes
+        f"{option} is {value}, which only the scheme {' or '.join(readers)} reads."
+        for option, value, given, readers in set_for
+        if given and not {*readers} & {*objective.schemes}
     ]
     if problems:
         raise ConfigError(

@@ -19,7 +19,7 @@ from neuromtm.models.blocks import Prompts
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, module_key
 from neuromtm.training.architecture import first_line, make_backbone
-from neuromtm.training.record_fields import record_problems
+from neuromtm.training.record_fields import plain_session, record_problems, session_of
 
 KEY = "neuromtm"
 FORMAT_VERSION = 1
@@ -87,7 +87,7 @@ class CheckpointRecord:
         return {
             "format_version": FORMAT_VERSION,
             "backbone": {"class_path": self.class_path, "init_args": dict(self.options)},
-            "sessions": [{"eid": s.eid, "neurons": list(s.neurons), "regions": list(s.regions)} for s in self.sessions],
+            "sessions": [plain_session(session) for session in self.sessions],
             "n_bins": self.n_bins,
             "bin_size_s": self.bin_size_s,
             "objective": asdict(self.objective) | {"schemes": list(self.objective.schemes)},
@@ -125,7 +125,7 @@ class CheckpointRecord:
         return cls(
             plain["backbone"]["class_path"],
             plain["backbone"]["init_args"],
-            tuple(SessionInfo(s["eid"], tuple(s["neurons"]), tuple(s["regions"])) for s in plain["sessions"]),
+            tuple(map(session_of, plain["sessions"])),
             plain["n_bins"],
             plain["bin_size_s"],
             objective,

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
+from neuromtm.batch import SessionInfo
+
 
 def record_problems(plain: Mapping[str, Any]) -> list[str]:
     """What is wrong with the fields of a record, one phrase each.
@@ -18,6 +20,19 @@ def record_problems(plain: Mapping[str, Any]) -> list[str]:
         if name in plain and not is_good(plain[name])
     ]
     return problems
+
+
+def plain_session(session: SessionInfo) -> dict[str, Any]:
+    """A session of a record in plain types."""
+    own = {"eid": session.eid, "neurons": list(session.neurons), "regions": list(session.regions)}
+    # without held-out neurons it is what older versions wrote, and read
+    return own | ({"heldout": list(session.heldout)} if session.heldout else {})
+
+
+def session_of(plain: Mapping[str, Any]) -> SessionInfo:
+    """The session of a record that has no problems."""
+    parts = (plain["neurons"], plain["regions"], plain.get("heldout", ()))
+    return SessionInfo(plain["eid"], *map(tuple, parts))
 
 
 def _is_text(value: Any) -> bool:
@@ -50,6 +65,11 @@ def _is_session(value: Any) -> bool:
     neurons, regions = value.get("neurons"), value.get("regions")
     lists = isinstance(neurons, list | tuple) and isinstance(regions, list | tuple)
     if not lists or len(neurons) != len(regions):
+        return False
+    heldout = value.get("heldout", ())
+    if not isinstance(heldout, list | tuple) or len(heldout) not in (0, len(neurons)):
+        return False
+    if not all(type(flag) is bool for flag in heldout):
         return False
     return all(map(_is_text, (*neurons, *regions))) and len(set(neurons)) == len(neurons)
 
