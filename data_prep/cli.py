@@ -1,4 +1,5 @@
 """Turn recordings of any source into shards: `python -m data_prep COMMAND`.
+"""Turn recordings of any source into shards: `python -m data_prep simulate|lorenz|ibl|arrays|nwb|nlb|check|upgrade`.
 
 A command is imported when it is given, so that help comes at once and no source needs what another one reads with.
 """
@@ -33,6 +34,7 @@ COMMANDS = {
     "arrays": PrepCommand("Prepare sessions of plain arrays and tables, a folder each", "data_prep.sources.arrays"),
     "phy": PrepCommand("Prepare sortings of Kilosort and Phy", "data_prep.sources.phy.options"),
     "nwb": PrepCommand("Prepare files of Neurodata Without Borders (NWB 2)", "data_prep.sources.nwb.options"),
+    "nlb": PrepCommand("Prepare a data set of the Neural Latents Benchmark", "data_prep.sources.nlb"),
     "check": PrepCommand("Check every shard of a folder, and the manifest of the folder", "data_prep.commands.check"),
     "describe": PrepCommand("Describe a folder of shards: a table, and a page of plots", "data_prep.commands.describe"),
     "upgrade": PrepCommand("Rewrite shards of format 1 as format 2", "data_prep.commands.upgrade"),

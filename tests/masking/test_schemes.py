@@ -1,6 +1,7 @@
 """What every masking scheme hides, and what the loss scores of it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from neuromtm.batch import RegionIndex
+from neuromtm.batch import RegionIndex, SessionInfo
+from neuromtm.masking.heldout import hide_heldout
 from neuromtm.masking.inter_region import hide_region, show_one_region
 from neuromtm.masking.intra_region import hide_within_region
 from neuromtm.masking.masked import Masked, Options, draw, hide_last_bins
@@ -28,8 +30,9 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def located(region: Sequence[int]) -> RegionIndex:
-    return RegionIndex.of(torch.tensor(region))
+def located(region: Sequence[int], heldout: Sequence[bool] | None = None) -> RegionIndex:
+    found = RegionIndex.of(torch.tensor(region))
+    return found if heldout is None else replace(found, heldout=torch.tensor(heldout))
 
 
 def ones(n_trials: int, n_bins: int, n_neurons: int, dtype: torch.dtype = torch.uint8) -> Tensor:
@@ -39,14 +42,15 @@ def ones(n_trials: int, n_bins: int, n_neurons: int, dtype: torch.dtype = torch.
 
 @st.composite
 def sessions(draw_value):
-    """Counts above 0 of any size and type, and regions that may be unknown."""
+    """Counts above 0 of any size and type, regions that may be unknown, and neurons that the source may hold out."""
     shape = tuple(draw_value(st.integers(1, largest)) for largest in (5, 7, 9))
     dtype = draw_value(st.sampled_from([torch.uint8, torch.int32]))
     largest = 255 if dtype == torch.uint8 else 60_000
     seed = draw_value(st.integers(0, 2**31))
     counts = torch.randint(1, largest + 1, shape, generator=seeded(seed)).to(dtype)
     region = draw_value(st.lists(st.integers(-1, 2), min_size=shape[2], max_size=shape[2]))
-    return counts, located(region)
+    heldout = draw_value(st.lists(st.booleans(), min_size=shape[2], max_size=shape[2]))
+    return counts, located(region, heldout if any(heldout) and not all(heldout) else None)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -83,8 +87,9 @@ def test_equal_generators_hide_the_same(scheme, session, seed):
 
 @pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if not uses_behavior(scheme)])
 def test_other_generators_hide_something_else(scheme):
-    counts, region = ones(4, 20, 12), located([n % 4 for n in range(12)])
-    hidden = {Objective().hide(scheme, counts, region, seeded(seed)).hidden.numpy().tobytes() for seed in range(8)}
+    counts, region = ones(4, 20, 12), located([n % 4 for n in range(12)], [n < 3 for n in range(12)])
+    objective = Objective(schemes=["heldout"], trailing_blocks=0.5) if scheme == "heldout" else Objective()
+    hidden = {objective.hide(scheme, counts, region, seeded(seed)).hidden.numpy().tobytes() for seed in range(8)}
     assert len(hidden) > 1
 
 
@@ -224,7 +229,7 @@ def test_region_dropout_draws_each_region_and_none_alike_and_drops_with_its_prob
 
 @pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != "inter_region"])
 def test_region_dropout_changes_no_other_scheme(scheme):
-    counts, region = ones(4, 20, 12), located([n % 4 for n in range(12)])
+    counts, region = ones(4, 20, 12), located([n % 4 for n in range(12)], [n < 3 for n in range(12)])
     plain, dropped = (Objective(region_dropout=p).hide(scheme, counts, region, seeded()) for p in (0.0, 1.0))
     assert torch.equal(plain.hidden, dropped.hidden)
 
@@ -284,8 +289,10 @@ def test_regions_are_offered_just_where_a_target_and_an_input_remain(numbers):
 
 
 def test_a_scheme_is_applicable_only_if_every_session_of_the_batch_allows_it():
-    one_region, singles, both, unknown = map(located, ([0, 0], [0, 1], [0, 0, 1], [-1, -1]))
+    numbers = ([0, 0], [0, 1], [0, 0, 1], [-1, -1])
+    one_region, singles, both, unknown = (located(own, [True, *[False] * (len(own) - 1)]) for own in numbers)
     assert applicable(SCHEMES, [both]) == list(SCHEMES)
+    assert applicable(SCHEMES, [both, located([0, 0, 1])]) == [s for s in SCHEMES if s != "heldout"]
     assert applicable(SCHEMES, [both, one_region]) == [s for s in SCHEMES if s != "inter_region"]
     assert applicable(SCHEMES, [singles, both]) == [s for s in SCHEMES if s != "intra_region"]
     assert applicable(SCHEMES, [both, unknown]) == [s for s in SCHEMES if "region" not in s]
@@ -305,7 +312,7 @@ def test_encoding_hides_and_scores_every_neuron_and_decoding_hides_none():
 
 
 def test_schemes_of_behaviour_need_a_trace_in_every_session():
-    region = [located([0, 0, 1])]
+    region = [located([0, 0, 1], [True, False, False])]
     without = applicable(SCHEMES, region, with_behavior=False)
     assert without == [s for s in SCHEMES if s not in ("encoding", "decoding")]
 
@@ -361,3 +368,40 @@ def test_without_trailing_blocks_nothing_is_drawn_for_them():
 
 def test_a_trial_of_one_bin_has_a_target_in_a_trailing_block():
     assert hidden_bins(1.0, n_trials=3, n_bins=1).all()
+
+
+HELDOUT = [False, True, False, True, False]
+
+
+def test_heldout_hides_exactly_the_neurons_that_the_source_holds_out():
+    counts, region = ones(6, 8, 5), located([0, 1, 0, 1, -1], HELDOUT)
+    masked = Objective(schemes=["heldout"]).hide("heldout", counts, region, seeded())
+    assert torch.equal(masked.hidden, torch.tensor(HELDOUT).expand_as(counts))
+    assert torch.equal(masked.target, masked.hidden)
+
+
+def test_heldout_hides_the_last_bins_of_all_neurons_in_a_share_of_the_trials():
+    counts, region = ones(4000, 8, 5), located([0] * 5, HELDOUT)
+    masked = Objective(schemes=["heldout"], trailing_blocks=0.25).hide("heldout", counts, region, seeded())
+    assert masked.hidden[..., torch.tensor(HELDOUT)].all()
+    of_others = masked.hidden[..., 0]
+    assert torch.equal(of_others, masked.hidden[..., 2])
+    assert not (of_others[:, :-1] & ~of_others[:, 1:]).any(), "once hidden, hidden to the end"
+    assert of_others[:, -1].double().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert of_others.sum(1).max() == 4
+
+
+def test_heldout_is_not_for_sessions_whose_source_holds_out_no_neuron_or_all():
+    def allowed(*heldout):
+        names = tuple(f"{n}" for n in range(3))
+        return applicable(["heldout"], [SessionInfo("a", names, ("CA1",) * 3, heldout).region_index()])
+
+    assert allowed(True, False, False) == ["heldout"]
+    assert allowed() == allowed(True, True, True) == allowed(False, False, False) == []
+
+
+def test_what_the_benchmark_predicts_is_hidden():
+    masked = hide_heldout(ones(2, 6, 5), torch.tensor(HELDOUT), n_last_bins=2)
+    assert masked.hidden[:, 4:].all()
+    assert torch.equal(masked.hidden[0, 0], torch.tensor(HELDOUT))
+    assert not hide_heldout(ones(2, 6, 5), torch.tensor(HELDOUT)).hidden[:, :, 0].any()

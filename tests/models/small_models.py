@@ -54,9 +54,11 @@ def objective_of(name: str) -> Objective:
     return Objective(schemes=(*schemes, "encoding", "decoding") if BACKBONES[name]().behaviors else schemes)
 
 
-def make_session(eid: str, regions: Sequence[str] = REGIONS) -> SessionInfo:
-    """A session with a neuron for each of the regions named."""
-    return SessionInfo(eid, tuple(f"{eid}-{i}" for i in range(len(regions))), tuple(regions))
+def make_session(eid: str, regions: Sequence[str] = REGIONS, *, n_heldout: int = 0) -> SessionInfo:
+    """A session with a neuron for each of the regions named, the last of which the source may hold out."""
+    neurons = tuple(f"{eid}-{i}" for i in range(len(regions)))
+    heldout = tuple(i >= len(regions) - n_heldout for i in range(len(regions))) if n_heldout else ()
+    return SessionInfo(eid, neurons, tuple(regions), heldout)
 
 
 def make_group(session: SessionInfo, n_trials: int = 3, seed: int = 0) -> SessionGroup:

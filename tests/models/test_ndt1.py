@@ -178,3 +178,16 @@ def test_states_are_what_the_read_out_reads():
     output = model([VisibleGroup("a", make_group(model.sessions["a"]).counts)], "neuron")
     assert output.states[0].shape == (3, N_BINS, model.backbone.state_size)
     torch.testing.assert_close(model.stitchers["session:a"].read_out(output.states[0]), output.log_rates[0])
+
+
+def test_a_later_scheme_s_token_changes_no_other_first_weight_of_a_seed(monkeypatch):
+    def weights():
+        torch.manual_seed(0)
+        return NDT1(**SMALL).state_dict()
+
+    with_token = weights()
+    monkeypatch.setattr(blocks, "SCHEMES", {name: None for name in blocks.SCHEMES if name not in blocks.LATER_SCHEMES})
+    monkeypatch.setattr(blocks, "LATER_SCHEMES", ())
+    without = weights()
+    assert with_token.keys() - without.keys() == {"prompts.heldout"}
+    assert all(torch.equal(with_token[name], value) for name, value in without.items())

@@ -18,9 +18,9 @@ from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import N_BINS, make_group, make_session
 from tests.training.test_host_reads import HostReads
 
-SESSION = make_session("a", ["CA1"] * 3 + ["VISp"] * 2 + ["root"])
+SESSION = make_session("a", ["CA1"] * 3 + ["VISp"] * 2 + ["root"], n_heldout=2)
 TRIALS = np.array([3, 4, 7, 11, 12, 20])
-EVERY_SCHEME = Objective(schemes=get_args(Scheme), neurons_per_token=2)
+EVERY_SCHEME = Objective(schemes=get_args(Scheme), neurons_per_token=2, trailing_blocks=0.5)
 CPU = torch.device("cpu")
 
 
@@ -64,7 +64,7 @@ def test_a_session_gets_only_the_schemes_that_its_regions_allow():
     fixed = FixedMasks(EVERY_SCHEME, seed=0, device=CPU)
     fixed.add(alone, [0, 1], n_bins=N_BINS)
     group = replace(make_group(alone, n_trials=2), trial=torch.tensor([1, 0]))
-    assert set(fixed.of(group)) == set(get_args(Scheme)) - {"inter_region"}
+    assert set(fixed.of(group)) == set(get_args(Scheme)) - {"inter_region", "heldout"}
 
 
 def test_a_session_without_behaviour_has_no_masks_of_the_schemes_that_need_it():

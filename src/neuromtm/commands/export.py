@@ -25,10 +25,12 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         arguments: the command line after the command's name.
         parser: an empty parser with the command's name.
     """
-    summaries = " ".join(f"{name}: {kind.summary}" for name, kind in KINDS.items())
-    parser.add_argument(
-        "kind", metavar="KIND", choices=tuple(KINDS), help=f"{summaries} Its options: {parser.prog} KIND --help"
-    )
-    kind = parser.parse_args(arguments[:1]).kind
-    own = argparse.ArgumentParser(prog=f"{parser.prog} {kind}", description=KINDS[kind].summary, allow_abbrev=False)
-    importlib.import_module(KINDS[kind].module).run(arguments[1:], own)
+    if not arguments or arguments[0] not in KINDS:
+        summaries = " ".join(f"{name}: {kind.summary}" for name, kind in KINDS.items())
+        parser.add_argument(
+            "kind", metavar="KIND", choices=tuple(KINDS), help=f"{summaries} Its options: {parser.prog} KIND --help"
+        )
+        parser.parse_args(arguments[:1])  # prints help or what is wrong, and ends the program
+    kind, *rest = arguments
+    parser.prog, parser.description = f"{parser.prog} {kind}", KINDS[kind].summary
+    importlib.import_module(KINDS[kind].module).run(rest, parser)

@@ -40,6 +40,6 @@ def require_known(header: ShardHeader, split: str) -> None:
     n_unknown = int(withheld(header.trials.columns, header.splits[split]).sum())
     if n_unknown:
         raise DataError(
-            f"{header.eid}: {WITHHELD} in {n_unknown} trials of the split {split}, so that nothing can be scored there. neuromtm validate scores the split val, and "
-            "neuromtm export writes what the benchmark scores."
+            f"{header.eid}: {WITHHELD} in {n_unknown} trials of the split {split}, so that nothing can be scored "
+            "there. neuromtm validate scores the split val, and neuromtm export writes what the benchmark scores."
         )
