@@ -1,5 +1,4 @@
 """Turn recordings of any source into shards: `python -m data_prep COMMAND`.
-"""Turn recordings of any source into shards: `python -m data_prep simulate|lorenz|ibl|arrays|nwb|nlb|check|upgrade`.
 
 A command is imported when it is given, so that help comes at once and no source needs what another one reads with.
 """

@@ -17,9 +17,9 @@ from data_prep.observed import inside, merged
 from data_prep.options import PrepareOptions
 from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
 from data_prep.sources.nwb.hdf5 import NwbFile, open_nwb
-from data_prep.sources.nwb.tables import Table
+from data_prep.sources.nwb.tables import NwbTable
 from data_prep.sources.nwb.traces import TraceChoice, read_trace, series_paths
-from data_prep.sources.nwb.units import Spikes, read_observed, read_spikes, units_table
+from data_prep.sources.nwb.units import UnitSpikes, observed_by_units, read_spikes, units_table
 from neuromtm.data.shards import SPLITS
 from neuromtm.errors import ConfigError, SourceError
 
@@ -67,7 +67,7 @@ class Part:
     """(neuron,) number of each neuron in the file"""
     heldout: np.ndarray
     """(neuron,) bool"""
-    spikes: Spikes
+    spikes: UnitSpikes
     columns: dict[str, np.ndarray]
     """name -> (trial,) float64 or text"""
     split: np.ndarray | None
@@ -135,7 +135,7 @@ def plan(args: argparse.Namespace) -> Plan:
         keep_source_overlap=True,
         seed=args.seed,
     )
-    job = Job(f"nlb-{args.dataset}", "pretrain", lambda: load(args))
+    job = Job(f"nlb-{args.dataset}", "pretrain", lambda: read_data_set(args))
     return Plan([job], options, {"dataset": args.dataset, "forward": args.forward})
 
 
@@ -144,7 +144,7 @@ def inspect(args: argparse.Namespace) -> str:
     require_files(args)
     command = ["python", "-m", "data_prep", "nlb", "--dataset", args.dataset, "--train", str(args.train)]
     command += ["--test", str(args.test), "--bin-size-ms", str(args.bin_size_ms), "--out", f"data/{args.dataset}"]
-    return f"{inspection_text(load(args))}\n\nprepare it by\n  {shlex.join(command)}"
+    return f"{inspection_text(read_data_set(args))}\n\nprepare it by\n  {shlex.join(command)}"
 
 
 def require_files(args: argparse.Namespace) -> None:
@@ -162,7 +162,7 @@ def require_files(args: argparse.Namespace) -> None:
         raise ConfigError(f"--test {args.test}: is the train file. Name the file of the test trials.")
 
 
-def load(args: argparse.Namespace) -> Recording:
+def read_data_set(args: argparse.Namespace) -> Recording:
     """Read the two files as one session. The times of the test file follow those of the train file.
 
     Raises:
@@ -220,10 +220,10 @@ def read_part(path: Path) -> Part:
         SourceError: if it is no NWB file, or has no units or trials as the benchmark's files have them.
     """
     with open_nwb(path) as nwb:
-        units, trials = units_table(nwb), Table(nwb, TRIALS)
+        units, trials = units_table(nwb), NwbTable(nwb, TRIALS)
         units.require("heldout")
         spikes = read_spikes(units)
-        observed_s = read_observed(units, spikes).intervals_s
+        observed_s = observed_by_units(units, spikes).intervals_s
         if observed_s is None:
             raise SourceError("its units have no obs_intervals, which say when the neurons were recorded.")
         columns = {name: trials.values(name) for name in trials.names_of("numbers", "texts")}
@@ -329,7 +329,9 @@ def _require_pair(args: argparse.Namespace, train: Part, test: Part) -> None:
 
 
 def _own_split(split: np.ndarray | None) -> np.ndarray:
-    return np.where(np.isin(split, ["train", "val"]), split, "").astype("<U5")
+    assert split is not None  # a train file without it was refused
+    own = np.asarray(split, np.str_)
+    return np.where(np.isin(own, ["train", "val"]), own, np.str_("")).astype("<U5")
 
 
 def _test_split(test: Part) -> np.ndarray:

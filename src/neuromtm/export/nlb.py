@@ -98,7 +98,7 @@ def group_name(header: ShardHeader) -> str:
     raise DataError(f"{header.eid}: has bins of {header.bin_size_s:g} s, but the benchmark takes 0.005 or 0.02 s.")
 
 
-def n_forward_bins(header: ShardHeader) -> int:
+def n_benchmark_forward_bins(header: ShardHeader) -> int:
     """The last bins of a window that are of forward prediction."""
     return round(float(header.attributes["forward_s"]) / header.bin_size_s)
 
@@ -120,7 +120,7 @@ def predict(trained: Trained, data: SessionDataModule, header: ShardHeader, tria
     heldout = torch.from_numpy(np.asarray(header.neurons.heldout, bool)).to(device)
     with torch.no_grad():
         for group in data.groups_of(header.eid, trials):
-            masked = hide_heldout(group.counts.to(device), heldout, n_last_bins=n_forward_bins(header))
+            masked = hide_heldout(group.counts.to(device), heldout, n_last_bins=n_benchmark_forward_bins(header))
             shown = VisibleGroup(header.eid, masked.visible, masked.hidden)
             parts.append(trained.model([shown], prompt).log_rates[0].float().exp().cpu())
     rates = torch.cat(parts).numpy()
@@ -136,7 +136,7 @@ def submission(rates: dict[str, np.ndarray], header: ShardHeader) -> dict[str, n
         rates: `train` and `eval` -> (trial, bin, neuron) expected spikes per bin, forward bins last.
         header: of the session.
     """
-    heldout, n_forward = np.asarray(header.neurons.heldout, bool), n_forward_bins(header)
+    heldout, n_forward = np.asarray(header.neurons.heldout, bool), n_benchmark_forward_bins(header)
     arrays = {}
     for name, values in rates.items():
         n_bins = values.shape[1] - n_forward
@@ -175,7 +175,7 @@ def scores(rates: np.ndarray, counts: np.ndarray, scored: np.ndarray) -> Scores:
 
 def scored_bins(header: ShardHeader, trials: np.ndarray) -> np.ndarray:
     """(trial, bin) bool: the bins of some trials that co-smoothing scores; for dmfc_rsg those from set to go."""
-    n_bins = header.n_bins - n_forward_bins(header)
+    n_bins = header.n_bins - n_benchmark_forward_bins(header)
     event = TASK_START.get(header.attributes["dataset"])
     if event is None:
         return np.ones((len(trials), n_bins), bool)
@@ -235,7 +235,7 @@ def _print_scores(group: str, split: str, val: np.ndarray, data: SessionDataModu
     if withheld(header.trials.columns, trials).any():
         return
     counts = np.concatenate([part.counts.numpy() for part in data.groups_of(header.eid, trials)])
-    heldout, n_bins = np.asarray(header.neurons.heldout, bool), header.n_bins - n_forward_bins(header)
+    heldout, n_bins = np.asarray(header.neurons.heldout, bool), header.n_bins - n_benchmark_forward_bins(header)
     table = Table(title=f"{group}, val trials" + ("" if split == "val" else " (those of the test file have no counts)"))
     for name in ("of", "bits per spike, pooled over neurons (co-bps, fp-bps)", "mean over neurons"):
         table.add_column(name, justify="left" if name == "of" else "right")
