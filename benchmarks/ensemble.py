@@ -36,8 +36,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--role", default="heldout", help="of the sessions (default: heldout)")
     parser.add_argument("--kind", choices=tuple(KINDS), default="factor_analysis", help="which baseline")
+    parser.add_argument("--n_train_trials", type=int, help="of the baseline, as the model had them (default: all)")
     options = parser.parse_args()
-    model, data = load(options.run), SessionDataModule(root=str(options.data), role=options.role)
+    model = load(options.run)
+    data = SessionDataModule(root=str(options.data), role=options.role, n_train_trials=options.n_train_trials)
     data.setup()
     rows: dict[str, list[tuple[float, ...]]] = {task: [] for task in TASKS}
     for eid, info in data.sessions.items():

@@ -215,3 +215,16 @@ def test_a_folder_without_sessions_of_the_role_is_refused(tmp_path):
     write(tmp_path)
     with pytest.raises(DataError, match="no session of the role 'pretrain'; there are heldout"):
         neuromtm.Sessions(tmp_path, role="pretrain")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"method": "newton"}, "neither 'training' nor 'closed_form'"),
+        ({"method": "closed_form", "max_epochs": 3, "lr": 0.1}, "leave out trainer.max_epochs, model.lr"),
+        ({"method": "closed_form", "overlays": ["trainer/cpu.yaml"]}, "overlays are for a training"),
+    ],
+)
+def test_an_adaptation_without_a_training_takes_no_options_of_one(model, heldout, arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        model.adapt(heldout, progress=False, **arguments)

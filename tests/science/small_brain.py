@@ -35,14 +35,14 @@ def true_log_rates(seed: int = 0) -> np.ndarray:
     return np.log(MEAN_COUNT) + latents @ weights
 
 
-def small_brain(folder: Path, seed: int = 0) -> SessionDataModule:
-    """Write the session, and give the data of it."""
+def small_brain(folder: Path, seed: int = 0, eid: str = EID) -> SessionDataModule:
+    """Write the session, and give the data of all that are in the folder."""
     counts = np.random.default_rng([seed, 1]).poisson(np.exp(true_log_rates(seed)))
     n, unknown = len(REGIONS), np.full(len(REGIONS), np.nan)
     order = np.random.default_rng([seed, 2]).permutation(N_TRIALS)
     parts = np.split(order, [int(0.7 * N_TRIALS), int(0.8 * N_TRIALS)])
     header = ShardHeader(
-        eid=EID,
+        eid=eid,
         subject="mouse",
         lab="lab",
         source="test",
@@ -63,7 +63,7 @@ def small_brain(folder: Path, seed: int = 0) -> SessionDataModule:
         behaviors=(),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{EID}.h5"
+    path = folder / f"{eid}.h5"
     write_shard(path, Shard(header, np.minimum(counts, 255).astype(np.uint8), {}))
     add_shard(path, "pretrain")
     return SessionDataModule(root=str(folder), batch_size=32)

@@ -22,11 +22,14 @@ from neuromtm.api.given import checked_path, is_number, is_whole
 from neuromtm.api.loading import load
 from neuromtm.api.sessions import Sessions
 from neuromtm.commands import cli
+from neuromtm.commands.adapt import write_run
 from neuromtm.commands.main import users_own
 from neuromtm.commands.recipes import shipped, with_shipped_recipes
+from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError, DataError, TrainingError, UserError
 from neuromtm.files import whole_file
 from neuromtm.training.checkpoint import load_checkpoint, to_checkpoint
+from neuromtm.training.few_trials import adapt_in_closed_form
 
 if TYPE_CHECKING:
     from neuromtm.api.model import Model
@@ -35,6 +38,8 @@ RECIPE = "finetune.yaml"
 PRETRAINED_FILE = "pretrained.ckpt"
 """file in the run directory: the model that a fine-tuning starts from"""
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+CLOSED_FORM_OPTIONS = ("data.n_train_trials", "data.min_firing_rate_hz", "data.regions")
+"""options that an adaptation without a training takes"""
 SETTLED = ("data.root", "data.sessions", "model.pretrained", "seed_everything", "run_dir")
 """options that follow from the arguments of `Model.adapt`"""
 
@@ -43,6 +48,7 @@ def adapt(
     model: Model,
     sessions: Sessions,
     *,
+    method: object,
     run_dir: Path | None,
     seed: int,
     overlays: Sequence[Path | str],
@@ -54,6 +60,7 @@ def adapt(
     Args:
         model: the model to start from.
         sessions: the sessions to learn.
+        method: `training`, or `closed_form` for none.
         run_dir: folder that keeps the run; None for a temporary one.
         seed: seed of every random draw.
         overlays: configurations that override the recipe.
@@ -64,7 +71,13 @@ def adapt(
         raise ConfigError(
             f"adapt takes neuromtm.Sessions, not a {type(sessions).__name__}. Sessions.write makes them from arrays."
         )
+    if method not in ("training", "closed_form"):
+        raise ConfigError(f"method is {method!r}, neither 'training' nor 'closed_form'.")
     _check_arguments(seed=seed, overlays=overlays, options=options, progress=progress)
+    if method == "closed_form":
+        if overlays:
+            raise ConfigError("overlays are for a training: leave them out with method 'closed_form'.")
+        return _without_training(model, sessions, run_dir=run_dir, options=options, progress=progress)
     _require_usable(model, sessions)
     if twice := [name for name in options if name in SETTLED]:
         raise ConfigError(f"options names {', '.join(twice)}, which adapt sets from its other arguments.")
@@ -92,6 +105,34 @@ def adapt(
     if run_dir is None:
         adapted.name = f"{model.name}, adapted to {', '.join(sessions)}"
     return adapted
+
+
+def _without_training(
+    model: Model, sessions: Sessions, *, run_dir: Path | None, options: Mapping[str, object], progress: bool
+) -> Model:
+    """Adapt in closed form; arguments as of `adapt`."""
+    if unfit := [name for name in options if name not in CLOSED_FORM_OPTIONS]:
+        raise ConfigError(
+            f"method 'closed_form' trains nothing: leave out {', '.join(unfit)}. It takes the options "
+            f"{', '.join(CLOSED_FORM_OPTIONS)}."
+        )
+    if run_dir is not None:
+        _require_free(run_dir)
+    chosen = {name.removeprefix("data."): value for name, value in options.items()}
+    chosen |= {"root": str(sessions.folder), "sessions": list(sessions)}
+    data = SessionDataModule(**chosen)
+    data.setup()
+    done = print if progress else None
+    adapted = adapt_in_closed_form(model.stitched, model.record, data, name=model.name, done=done)
+    if run_dir is None:
+        return type(model)(*adapted, name=f"{model.name}, adapted to {', '.join(sessions)}")
+    pretrained = run_dir / PRETRAINED_FILE
+    with whole_file(pretrained) as temporary:
+        torch.save(to_checkpoint(model.stitched, model.record), temporary)
+    words = {"data": sessions.folder, "pretrained": pretrained, "out": run_dir, **chosen}
+    command = ["adapt", *(f"--{name}={value}" for name, value in words.items() if name != "root")]
+    write_run(run_dir, adapted, pretrained=pretrained, data=chosen, command=command)
+    return load(run_dir, device=model.device)
 
 
 def _fit(recipes: Sequence[Path], options: Mapping[str, object], *, quiet: bool) -> None:

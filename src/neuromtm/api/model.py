@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -221,6 +221,7 @@ class Model:
         self,
         sessions: Sessions,
         *,
+        method: Literal["training", "closed_form"] = "training",
         run_dir: Path | str | None = None,
         seed: int = 0,
         max_epochs: int | None = None,
@@ -230,18 +231,19 @@ class Model:
         options: Mapping[str, object] | None = None,
         progress: bool = True,
     ) -> Model:
-        """Fine-tune on sessions it has not seen, and return a new model of them. This model stays as it is.
+        """Learn sessions it has not seen, and return a new model of them. This model stays as it is.
 
         The training is that of `neuromtm fit --config finetune.yaml --model.pretrained THIS`. Each session gets weights
         of its own, which start at its neurons' mean rates. They and the shared weights are trained on the `train`
         trials. The best checkpoint by the `val` trials becomes the new model, which knows these sessions only.
 
         Cost: a training, on the CPU or a GPU. The recipe's 200 epochs of a session of 400 training trials are 5,000
-        steps of 16 trials; `max_epochs` shortens it. Memory for weights is four times the model's (weights, gradients
-        and AdamW's two moments), plus the memory of a batch of 16 trials.
+        steps of 16 trials; `max_epochs` shortens it. Memory for weights is four times the model's.
 
         Args:
             sessions: sessions to learn, all of them, e.g. `Sessions(DIR, role="heldout")` or `Sessions.write(...)`.
+            method: `closed_form` trains nothing, for few trials, as `neuromtm adapt`: the shared weights stay, and of
+                the other arguments only `run_dir`, `progress` and `options` that choose trials or neurons are taken.
             run_dir: folder that keeps the run: configuration, checkpoints, TensorBoard events. `neuromtm test` can then
                 test it. By default a temporary folder, which is removed.
             seed: seed of every random draw.
@@ -263,7 +265,8 @@ class Model:
         directory = None if run_dir is None else checked_folder(run_dir, what="run_dir")
         named = {"trainer.max_epochs": max_epochs, "model.lr": lr, "trainer.accelerator": accelerator}
         chosen = checked_options(options) | {name: value for name, value in named.items() if value is not None}
-        return adapt(self, sessions, run_dir=directory, seed=seed, overlays=overlays, options=chosen, progress=progress)
+        given = {"run_dir": directory, "seed": seed, "overlays": overlays, "options": chosen, "progress": progress}
+        return adapt(self, sessions, method=method, **given)
 
     def save(self, folder: Path | str, *, license: str = "unknown", description: str = "") -> Path:
         """Write the model as a folder to keep or to share: model.safetensors, config.json and README.md, a model card.

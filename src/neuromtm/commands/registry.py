@@ -22,6 +22,10 @@ LIGHTNING = {
 """commands that LightningCLI carries out -> what they do"""
 
 COMMANDS = {
+    "adapt": Command(
+        "Make stitchers of new sessions from few trials, without a training: a run directory for neuromtm test.",
+        "neuromtm.commands.adapt",
+    ),
     "baseline": Command(
         "Score a simple prediction (PSTH, ridge, Poisson regression ...) on the entries that a model's test scores.",
         "neuromtm.commands.baseline",

@@ -47,7 +47,7 @@ def chosen_start(
     goes_on = resumes or (ckpt_path is not None and _lies_in(Path(ckpt_path), run_dir))
     rank = rank_zero_only.rank  # ty: ignore[missing-attribute]  # Lightning sets it on the function
     if rank == 0 and not goes_on:
-        _require_free(run_dir)
+        require_unused(run_dir)
     return ckpt_path
 
 
@@ -81,7 +81,8 @@ def _lies_in(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def _require_free(run_dir: Path) -> None:
+def require_unused(run_dir: Path) -> None:
+    """Refuse a run directory that holds a run."""
     used = [path.name for name in ("config.yaml", "checkpoints", "hpc_ckpt_*.ckpt") for path in run_dir.glob(name)]
     if used:
         raise ConfigError(

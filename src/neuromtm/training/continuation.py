@@ -29,6 +29,8 @@ def end_of_training(checkpoint: Mapping[str, Any], *, max_epochs: int | None, ma
         max_epochs: as of the Trainer.
         max_steps: as of the Trainer.
     """
+    if "loops" not in checkpoint:  # of `neuromtm adapt`
+        return "it has no steps, because the model was adapted without a training"
     loops = checkpoint["loops"]["fit_loop"]
     epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
     validated = loops["epoch_loop.val_loop.batch_progress"]["total"]

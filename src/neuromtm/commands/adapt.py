@@ -1,0 +1,116 @@
+"""`neuromtm adapt`: stitchers of new sessions from few trials, without a training."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from lightning import __version__ as lightning_version
+
+from neuromtm.callbacks.provenance import PROVENANCE_KEY
+from neuromtm.commands.starting import require_unused, require_writable
+from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.data.manifest import Role
+from neuromtm.files import whole_file, write_whole
+from neuromtm.provenance import add_start, describe_start
+from neuromtm.training.checkpoint import CheckpointRecord, build_model, load_checkpoint, to_checkpoint
+from neuromtm.training.few_trials import Adapted, adapt_in_closed_form
+
+DATA = ("sessions", "role", "subjects", "min_firing_rate_hz", "regions", "n_train_trials")
+"""options that choose sessions, neurons and trials, as `data.NAME` of a training"""
+
+
+def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Make a model of new sessions from a pretrained one, and write it as a run directory.
+
+    Args:
+        arguments: the command line after the command's name.
+        parser: an empty parser with the command's name.
+    """
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of shards")
+    parser.add_argument(
+        "--pretrained",
+        metavar="CKPT",
+        type=Path,
+        required=True,
+        help="checkpoint of the pretrained model, whose shared weights stay as they are",
+    )
+    parser.add_argument(
+        "--out", metavar="RUN", type=Path, required=True, help="new run directory: checkpoints and config.yaml"
+    )
+    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to adapt to (default: all of the role)")
+    parser.add_argument(
+        "--role", choices=get_args(Role), default="heldout", help="role of these sessions (default: heldout)"
+    )
+    parser.add_argument(
+        "--subjects", metavar="SUBJECT", nargs="+", help="only sessions of these animals (default: all)"
+    )
+    parser.add_argument(
+        "--min_firing_rate_hz",
+        metavar="HZ",
+        type=float,
+        default=0.0,
+        help="leave out neurons that fire less (default: 0)",
+    )
+    parser.add_argument(
+        "--regions", metavar="REGION", nargs="+", help="keep only neurons of these regions (default: all)"
+    )
+    parser.add_argument(
+        "--n_train_trials",
+        metavar="N",
+        type=int,
+        help="use N training trials of each session, evenly spread in time (default: all)",
+    )
+    options = parser.parse_args(arguments)
+    require_writable(options.out)
+    require_unused(options.out)
+    checkpoint = load_checkpoint(options.pretrained)
+    name = str(options.pretrained)
+    record = CheckpointRecord.from_checkpoint(checkpoint, name=name)
+    record.require_masked_model(name=name)
+    chosen = {"root": str(options.data), **{option: getattr(options, option) for option in DATA}}
+    data = SessionDataModule(**chosen)
+    data.setup()
+    adapted = adapt_in_closed_form(
+        build_model(record, checkpoint, name=name),
+        record,
+        data,
+        name=name,
+        done=lambda eid: print(f"{eid}: {len(data.trials('train')[eid])} trials", flush=True),
+    )
+    write_run(options.out, adapted, pretrained=options.pretrained, data=chosen, command=["adapt", *arguments])
+    config, best = options.out / "config.yaml", options.out / "checkpoints" / "best.ckpt"
+    print(f"Test it: neuromtm test --config {config} --ckpt_path {best}")
+
+
+def write_run(
+    run_dir: Path, adapted: Adapted, *, pretrained: Path, data: Mapping[str, Any], command: Sequence[str]
+) -> None:
+    """Write a model as a run directory, as a training leaves it.
+
+    Args:
+        run_dir: its folder.
+        adapted: the model.
+        pretrained: where it comes from.
+        data: options of the data.
+        command: that made it, without the program's name.
+    """
+    starts = add_start(run_dir, describe_start(command, data=Path(data["root"]), seed=None))
+    # what Lightning asks of any checkpoint that it opens
+    checkpoint = to_checkpoint(*adapted) | {"pytorch-lightning_version": lightning_version}
+    checkpoint |= {"epoch": 0, "global_step": 0, "callbacks": {}, PROVENANCE_KEY: {"starts": starts}}
+    groups = {
+        "model": {"pretrained": str(pretrained)},
+        "data": data,
+        "trainer": {"devices": 1, "precision": "auto", "use_distributed_sampler": False},
+    }
+    lines = ["seed_everything: 0", f"run_dir: {json.dumps(str(run_dir))}"]
+    for group, options in groups.items():
+        # JSON is YAML, and an eid such as 1e5 stays text in it
+        lines += [f"{group}:", *(f"  {name}: {json.dumps(value)}" for name, value in options.items())]
+    write_whole(run_dir / "config.yaml", "\n".join(lines) + "\n")
+    for file in ("best.ckpt", "last.ckpt"):
+        with whole_file(run_dir / "checkpoints" / file) as temporary:
+            torch.save(checkpoint, temporary)
