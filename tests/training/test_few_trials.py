@@ -17,7 +17,7 @@ from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.ndt2 import NDT2
 from neuromtm.models.stitching import StitchedModel, module_key
 from neuromtm.training.checkpoint import CheckpointRecord
-from neuromtm.training.few_trials import adapt_in_closed_form, hidden_in_turn
+from neuromtm.training.few_trials import adapt_in_closed_form, hidden_in_turn, states_without
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.science.small_brain import N_BINS, REGIONS, small_brain, trained
 
@@ -159,6 +159,22 @@ def test_every_neuron_is_hidden_as_the_tasks_hide_it(folder):
         "intra_region": {1},
         "inter_region": {1},
     }
+
+
+@torch.no_grad()
+def test_states_do_not_depend_on_what_is_hidden(pretrained, folder):
+    model, data = pretrained[0], ready(folder, OLD[:1])
+    (counts,) = (group.counts[:3] for group in data.groups(OLD[0], "test", 3))
+    region = data.sessions[OLD[0]].region_index()
+    for hidden in hidden_in_turn(region, n_bins=N_BINS, eid=OLD[0]):
+        hidden_is_other = torch.where(hidden.entries, counts + 7, counts)
+        shown_is_other = torch.where(hidden.entries, counts, counts + 7)
+        states, same, other = (
+            states_without(model, Objective(), OLD[0], given, hidden)
+            for given in (counts, hidden_is_other, shown_is_other)
+        )
+        assert torch.equal(states, same)
+        assert not torch.equal(states, other)
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def _fit(model: StitchedModel, objective: Objective, data: SessionDataModule, ei
     log_means = torch.from_numpy(shrunk_means(spikes, n_entries=counts.shape[0] * counts.shape[1])).log()
     evidence, center = [], []
     for hidden in hidden_in_turn(data.sessions[eid].region_index(), n_bins=data.n_bins, eid=eid):
-        states = _states(model, objective, eid, counts, hidden).double()
+        states = states_without(model, objective, eid, counts, hidden).double()
         if hidden.task == "co_smoothing":
             center.append(states.mean(dim=(0, 1)))
         seen = states[:, hidden.bins] @ known.directions
@@ -212,8 +212,16 @@ def _entries(n_bins: int, n_neurons: int, *, neurons: Tensor) -> Tensor:
     return entries
 
 
-def _states(model: StitchedModel, objective: Objective, eid: str, counts: Tensor, hidden: Hidden) -> Tensor:
-    """(trial, bin, width) states of all trials, on the host."""
+def states_without(model: StitchedModel, objective: Objective, eid: str, counts: Tensor, hidden: Hidden) -> Tensor:
+    """(trial, bin, width) states that did not see what is hidden, on the host.
+
+    Args:
+        model: in evaluation mode; it knows the session.
+        objective: what the model was trained with; selects the prompt and the attention.
+        eid: the session.
+        counts: (trial, bin, neuron) spikes per bin.
+        hidden: what is hidden in all trials.
+    """
     scheme, device = objective.stand_in(PROMPTS[hidden.task]), next(model.parameters()).device
     states = []
     for some in counts.split(TRIALS_AT_ONCE):
