@@ -70,7 +70,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     name = str(options.pretrained)
     record = CheckpointRecord.from_checkpoint(checkpoint, name=name)
     record.require_masked_model(name=name)
-    chosen = {"root": str(options.data), **{option: getattr(options, option) for option in DATA}}
+    chosen: dict[str, Any] = {"root": str(options.data), **{option: getattr(options, option) for option in DATA}}
     data = SessionDataModule(**chosen)
     data.setup()
     adapted = adapt_in_closed_form(
