@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -118,7 +118,7 @@ def _without_training(
         )
     if run_dir is not None:
         _require_free(run_dir)
-    chosen = {name.removeprefix("data."): value for name, value in options.items()}
+    chosen: dict[str, Any] = {name.removeprefix("data."): value for name, value in options.items()}
     chosen |= {"root": str(sessions.folder), "sessions": list(sessions)}
     data = SessionDataModule(**chosen)
     data.setup()
