@@ -3,7 +3,8 @@
 The read-in follows the session's first principal axes. Then the model computes states of the training trials while
 neurons are hidden as in the four tasks, and each neuron's read-out is a Poisson regression of its counts on the states
 that did not see them (`neuromtm.training.closed_form`). Its prior comes from the read-outs of the sessions that the
-model was trained on. Every number here was settled on other animals than those of docs/results.md.
+model was trained on. The numbers below were settled on other
+animals than the one that docs/results.md tests on.
 """
 
 import copy
