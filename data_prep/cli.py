@@ -34,6 +34,7 @@ COMMANDS = {
     "phy": PrepCommand("Prepare sortings of Kilosort and Phy", "data_prep.sources.phy.options"),
     "nwb": PrepCommand("Prepare files of Neurodata Without Borders (NWB 2)", "data_prep.sources.nwb.options"),
     "nlb": PrepCommand("Prepare a data set of the Neural Latents Benchmark", "data_prep.sources.nlb"),
+    "bwb": PrepCommand("Prepare sessions of BrainWideBench", "data_prep.sources.bwb.options"),
     "check": PrepCommand("Check every shard of a folder, and the manifest of the folder", "data_prep.commands.check"),
     "describe": PrepCommand("Describe a folder of shards: a table, and a page of plots", "data_prep.commands.describe"),
     "upgrade": PrepCommand("Rewrite shards of format 1 as format 2", "data_prep.commands.upgrade"),

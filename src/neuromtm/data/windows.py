@@ -47,3 +47,24 @@ def sharing_time(starts_s: np.ndarray, others_s: np.ndarray, *, duration_s: floa
     last_before = np.searchsorted(others, starts + length, side="left")
     shares[known] = last_before > first_after
     return shares
+
+
+def dense_starts(start_s: float, end_s: float, *, length_s: float, step_s: float) -> np.ndarray:
+    """(window,) starts of windows in an interval, as BrainWideBench's sampler gives them, to the last bit.
+
+    There is a window at every step that fits, and, if the last of them does not reach the end, one more that ends with
+    the interval.
+
+    Args:
+        start_s: start of the interval.
+        end_s: its end; the interval is at least one window long.
+        length_s: of a window.
+        step_s: from one window to the next.
+    """
+    import torch  # its sums round otherwise than those of NumPy, and predictions are matched by equal starts
+
+    steps = torch.arange(start_s, end_s, step_s, dtype=torch.float64).numpy()
+    starts = steps[steps + length_s <= end_s]
+    # an interval of one window that rounding has made shorter by a bit has this one alone
+    reached = starts[-1] + length_s if len(starts) else -np.inf
+    return np.append(starts, end_s - length_s) if reached < end_s else starts

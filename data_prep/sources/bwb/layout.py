@@ -1,0 +1,119 @@
+"""Read a session of BrainWideBench: an HDF5 file in the layout of `temporaldata`. Nothing is taken from other files."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from neuromtm.errors import SourceError
+
+
+class SessionFile:
+    """An open file of the benchmark.
+
+    Args:
+        path: of the file.
+        file: as h5py opened it.
+    """
+
+    def __init__(self, path: Path, file: h5py.File):
+        self.path, self.file = path, file
+
+    def __contains__(self, place: str) -> bool:
+        return self._find(place) is not None
+
+    def _find(self, place: str) -> h5py.Group | h5py.Dataset | None:
+        """What is at a path of names; None if nothing is.
+
+        Raises:
+            SourceError: if a link on the way leads elsewhere: a benchmark's file has none, and one of another file
+                would be read without a word.
+        """
+        found = self.file
+        for name in place.split("/"):
+            link = found.get(name, getlink=True) if isinstance(found, h5py.Group) else None
+            if link is None:
+                return None
+            if not isinstance(link, h5py.HardLink):
+                raise SourceError(f"{self.path}: {place} is a link to another place, which is not followed.")
+            found = found[name]
+        return found
+
+    def values(self, place: str) -> np.ndarray:
+        """All values of a data set; texts as str.
+
+        Raises:
+            SourceError: if there is none.
+        """
+        found = self._find(place)
+        if not isinstance(found, h5py.Dataset):
+            raise SourceError(f"{self.path}: has no {place}. Is it a session of BrainWideBench, and whole?")
+        values = found[()]
+        if values.dtype.kind in "SO":
+            values = np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values], dtype=str)
+        return values
+
+    def numbers(self, place: str) -> np.ndarray:
+        """All values of a data set, as float64.
+
+        Raises:
+            SourceError: if there is none, or it holds no numbers.
+        """
+        values = self.values(place)
+        if values.dtype.kind not in "iufb":
+            raise SourceError(f"{self.path}: {place} holds {values.dtype}, not numbers.")
+        return values.astype(np.float64)
+
+    def text(self, place: str) -> str:
+        """A single text: an attribute of its group, or a data set; empty if there is none."""
+        group, _, name = place.rpartition("/")
+        holder = self._find(group) if group else self.file
+        value = None if holder is None else holder.attrs.get(name)
+        if value is None:
+            found = self._find(place)
+            value = found[()] if isinstance(found, h5py.Dataset) and found.shape == () else ""
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    def intervals(self, place: str) -> np.ndarray:
+        """(interval, 2) starts and ends in seconds; no rows if there are none."""
+        if place not in self:
+            return np.empty((0, 2))
+        return np.stack([self.numbers(f"{place}/start"), self.numbers(f"{place}/end")], axis=1)
+
+    def sample_times(self, group: str, n_samples: int) -> tuple[float, float]:
+        """Time of the first sample of a regular trace, and the time between two samples.
+
+        Args:
+            group: of the trace.
+            n_samples: number of its samples.
+
+        Raises:
+            SourceError: if the file says neither, or the samples are not at regular times.
+        """
+        if f"{group}/timestamps" in self:
+            times_s = self.numbers(f"{group}/timestamps")
+            steps_s = np.diff(times_s)
+            if len(times_s) != n_samples or not len(steps_s) or np.ptp(steps_s) > 1e-6:
+                raise SourceError(f"{self.path}: {group}/timestamps are not those of {n_samples} regular samples.")
+            return float(times_s[0]), float((times_s[-1] - times_s[0]) / len(steps_s))
+        rate_hz = self.text(f"{group}/sampling_rate")
+        domain_s = self.intervals(f"{group}/domain")
+        if not rate_hz or not len(domain_s):
+            raise SourceError(f"{self.path}: {group} has neither timestamps nor a sampling_rate and a domain.")
+        return float(domain_s[0, 0]), 1 / float(rate_hz)
+
+
+@contextmanager
+def open_session(path: Path) -> Generator[SessionFile]:
+    """Open a file of the benchmark for reading.
+
+    Raises:
+        SourceError: if it is missing, no HDF5 file, or damaged.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            yield SessionFile(path, file)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read as HDF5, perhaps it is cut short ({error}).") from error
