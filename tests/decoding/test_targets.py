@@ -1,11 +1,13 @@
 """Any behaviour of a shard can be decoded, by its name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from neuromtm.decoding.targets import target_of
+from neuromtm.decoding.targets import read_target, target_names, target_of
 from neuromtm.errors import DataError
-from tests.data.small_shards import Session, ready, write_folder
+from tests.data.small_shards import Session, make_shard, ready, write_folder
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +38,18 @@ def test_a_behavior_that_no_session_has_is_refused_with_those_there_are(written)
     folder, _ = written
     with pytest.raises(DataError, match=r"no behaviour 'wheel'.*block, choice, .*whisker_motion_energy"):
         target_of(ready(folder, role="all"), "a", "wheel")
+
+
+def test_a_further_column_of_whole_numbers_is_classes_and_any_other_a_number_of_each_trial():
+    header = make_shard(Session("a", n_trials=4)).header
+    columns = {"tone": np.array([0.0, 3.0, np.nan, 3.0]), "speed": np.array([0.5, 2.0, np.nan, 1.0])}
+    texts = {"stage": np.array(["a", "b", "a", "b"])}
+    header = replace(header, trials=replace(header.trials, columns={**columns, **texts}))
+    tone, speed = (read_target(None, header, name) for name in columns)
+    assert not tone.is_trace
+    np.testing.assert_array_equal(tone.classes(np.arange(4)), [0, 3])
+    assert speed.is_trace
+    np.testing.assert_array_equal(speed.values, columns["speed"][:, None].astype(np.float32))
+    assert read_target(None, header, "stage") is None
+    assert {"tone", "speed"} <= {*target_names(header)}
+    assert "stage" not in target_names(header)

@@ -40,8 +40,9 @@ def read_target(file: h5py.File, header: ShardHeader, name: str) -> Target | Non
     Args:
         file: the shard.
         header: its header.
-        name: a trace under `behavior/`, or a variable of the trials: `choice`, `reward`, `block`, `contrast`,
-            `reaction_time_s`.
+        name: a trace under `behavior/`, a variable of the trials (`choice`, `reward`, `block`, `contrast`,
+            `reaction_time_s`), or a further column of the trials that holds numbers: classes if all of them are whole,
+            else a number of each trial.
 
     Returns:
         The behaviour; None if the session has none of that name, or no known value of it.
@@ -54,6 +55,10 @@ def read_target(file: h5py.File, header: ShardHeader, name: str) -> Target | Non
         values = getattr(header.trials, name).astype(np.float32)
     elif name in NUMBERS_OF_A_TRIAL:
         values = getattr(header.trials, name).astype(np.float32)[:, None]
+    elif name in _number_columns(header):
+        values = header.trials.columns[name].astype(np.float32)
+        if not np.all(values[~np.isnan(values)] % 1 == 0):
+            values = values[:, None]
     else:
         return None
     return None if np.isnan(values).all() else Target(name, values)
@@ -61,7 +66,12 @@ def read_target(file: h5py.File, header: ShardHeader, name: str) -> Target | Non
 
 def target_names(header: ShardHeader) -> tuple[str, ...]:
     """Names of the behaviours of a session, whether or not a value is known."""
-    return (*CLASSES_OF_A_TRIAL, *NUMBERS_OF_A_TRIAL, *header.behaviors)
+    return (*CLASSES_OF_A_TRIAL, *NUMBERS_OF_A_TRIAL, *_number_columns(header), *header.behaviors)
+
+
+def _number_columns(header: ShardHeader) -> tuple[str, ...]:
+    """The further columns of the trials that hold numbers."""
+    return tuple(name for name, values in header.trials.columns.items() if values.dtype.kind == "f")
 
 
 def target_of(data: SessionDataModule, eid: str, name: str) -> Target | None:
