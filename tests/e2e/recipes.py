@@ -17,6 +17,8 @@ from tests.conftest import ROOT
 CONF = ROOT / "conf"
 UNDER = {"lorenz": "temporal.yaml"}
 """folder of overlays -> the recipe that they are laid over, where it is not pretrain.yaml"""
+COMPLETE = (".", "bwb")
+"""folders of recipes that are laid over nothing"""
 
 
 class Parsed(NeuromtmCLI):
@@ -40,7 +42,7 @@ def problems(conf: Path) -> Iterator[str]:
     """
     for path in sorted(conf.rglob("*.yaml")):
         folder = path.parent.relative_to(conf).as_posix()
-        beneath = [] if folder == "." else [conf / UNDER.get(folder, "pretrain.yaml")]
+        beneath = [] if folder in COMPLETE else [conf / UNDER.get(folder, "pretrain.yaml")]
         configs = [word for file in (*beneath, path) for word in ("--config", str(file))]
         try:
             if not isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict):

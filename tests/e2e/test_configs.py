@@ -13,8 +13,9 @@ from tests.e2e.recipes import Parsed, problems
 
 CONF = ROOT / "conf"
 RECIPES = sorted(CONF.glob("*.yaml"))
+BENCHMARKS = sorted((CONF / "bwb").glob("*.yaml"))
 MODELS = sorted((CONF / "model").glob("*.yaml"))
-OVERLAYS = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name not in ("model", "trainer"))
+OVERLAYS = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name not in ("model", "trainer", "bwb"))
 OPTIONS = Path(__file__).with_name("options.txt")
 
 
@@ -86,7 +87,7 @@ def leaves(tree, prefix=""):
             yield f"{prefix}{name}", value
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+@pytest.mark.parametrize("recipe", [*RECIPES, *BENCHMARKS], ids=name_of)
 def test_what_a_recipe_sets_arrives(recipe, tmp_path):
     recipe_options = dict(leaves(yaml.safe_load(recipe.read_text())))
     cli = Instantiated([*command(recipe, CONF / "trainer" / "cpu.yaml")[:-1], str(tmp_path)])
