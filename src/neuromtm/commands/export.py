@@ -14,6 +14,10 @@ KINDS = {
         "Write a submission to the Neural Latents Benchmark: the expected spikes of its train and test trials, HDF5.",
         "neuromtm.export.nlb",
     ),
+    "bwb": Command(
+        "Write predictions for BrainWideBench: behaviour, activity or the regions of neurons, safetensors.",
+        "neuromtm.export.bwb",
+    ),
 }
 """name of a benchmark -> what is written for it, and the module that writes it"""
 
