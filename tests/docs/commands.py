@@ -21,7 +21,9 @@ from unittest import mock
 if TYPE_CHECKING:
     from tests.docs.check import Block
 
-ELSEWHERE = ("cd", "git", "pip", "source", "tensorboard", "cat", "echo", "jupyter", "export", "pre-commit", "cp")
+APART = ("ibl_bwb_eval",)
+"""packages that are installed beside the environment, as they ask for other versions of what is in it"""
+ELSEWHERE = ("aws", "cd", "git", "pip", "source", "tensorboard", "cat", "echo", "jupyter", "export", "pre-commit", "cp")
 """programs of others; what they take is not checked"""
 RECORD = r"""
 record() { printf '%s\0' "$@" >> "$RECORDED"; printf '\n\0' >> "$RECORDED"; }
@@ -33,6 +35,7 @@ PATH=/nowhere
 SLURM = ("submit", "sweep_sessions.sh", "search.sh", "status")
 """programs of slurm/; bash finds a function by such a name before it looks for the file"""
 RECORD += "".join(f'slurm/{name}() {{ record "slurm/{name}" "$@"; }}\n' for name in SLURM)
+RECORD += 'examples/brainwidebench.sh() { record examples/brainwidebench.sh "$@"; }\n'
 STANDS_IN = ["--config", "conf/pretrain.yaml", "--data.root", "DIR"]
 """in the place of --config RUN/config.yaml"""
 
@@ -136,6 +139,8 @@ class Checker:
                 _data_prep(arguments)
             case ("python", "-m", "data_prep", *rest):
                 _data_prep(rest)
+            case ("python", "-m", module, *_) if module.partition(".")[0] in APART:
+                pass
             case ("python", "-m", module, *_):
                 if importlib.util.find_spec(module) is None:
                     raise Refused("no such module")

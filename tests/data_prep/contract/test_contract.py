@@ -149,4 +149,5 @@ def test_inspect_says_what_is_there_and_writes_nothing(source, written, tmp_path
 
 def test_every_source_of_real_recordings_is_in_the_contract():
     sources = {name for name, command in COMMANDS.items() if command.is_source}
-    assert sources - {"lorenz"} == {*WRITERS}
+    of_benchmarks = {"nlb", "bwb"}  # they hold windows and splits of their own; tests/export/ compares their shards
+    assert sources - {"lorenz"} - of_benchmarks == {*WRITERS}

@@ -1,0 +1,80 @@
+"""The script of BrainWideBench gives commands that exist, in an order that works. Nothing is fetched or trained."""
+
+import os
+import shlex
+import subprocess
+
+import pytest
+
+from data_prep.cli import parser_of
+from neuromtm.export import bwb
+from tests.e2e.recipes import Parsed
+
+PROGRAMS = ("aws", "python", "neuromtm")
+
+
+@pytest.fixture(scope="module")
+def given(root, tmp_path_factory):
+    """The command lines that the script gives, each as a list of words; programs that only write theirs down."""
+    folder = tmp_path_factory.mktemp("script")
+    (folder / "bin").mkdir()
+    for name in PROGRAMS:
+        program = folder / "bin" / name
+        # sessions that lack something end a preparation with exit code 1
+        program.write_text(
+            f'#!/bin/sh\n{{ printf "%s" {name}; printf " %s" "$@"; echo; }} >> "{folder}/log"\n'
+            'case "$*" in *data_prep*left_paw*) exit 1 ;; esac\n'
+        )
+        program.chmod(0o755)
+    result = subprocess.run(
+        ["bash", root / "examples" / "brainwidebench.sh", "here", "ours"],
+        env={**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "SEEDS": "43 44"},
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return [shlex.split(line) for line in (folder / "log").read_text().splitlines()]
+
+
+def test_sessions_are_fetched_before_they_are_prepared_and_data_prepared_before_training(given):
+    fetched, prepared, trained, exported = set(), set(), set(), set()
+    for command in given:
+        match command:
+            case ["aws", "s3", "sync", source, target, "--no-sign-request"]:
+                assert source.startswith("s3://brain-wide-bench/brainsets/")
+                fetched.add(target)
+            case ["python", "-m", "data_prep", "bwb", *rest]:
+                options = parser_of("bwb").parse_args(rest)
+                assert all(str(file).rpartition("/")[0] in fetched for file in options.files)
+                prepared.add(str(options.out))
+            case ["neuromtm", "fit", *rest]:
+                config = Parsed(["fit", *rest]).config["fit"]
+                assert config["data"]["root"] in prepared
+                start = config["model"].get("pretrained")
+                assert start is None or start.removesuffix("/checkpoints/best.ckpt") in trained
+                trained.add(config["run_dir"])
+            case ["neuromtm", "export", "bwb", run, *_]:
+                assert run in trained
+                exported.add(run)
+            case _:
+                assert command[1:3] == ["-m", "ibl_bwb_eval.scoring.aggregation"]
+                assert command is given[-1]
+    assert exported == trained - {"here/runs/pretrain"}
+    assert len(exported) == 2 * 10
+
+
+def test_the_export_s_options_are_known(given, monkeypatch):
+    import argparse
+
+    command = next(words for words in given if words[:3] == ["neuromtm", "export", "bwb"])
+
+    class Read(Exception):
+        pass
+
+    def stop(path):
+        raise Read(path)
+
+    monkeypatch.setattr(bwb, "load_checkpoint", stop)
+    with pytest.raises(Read):
+        bwb.run(command[3:], argparse.ArgumentParser())
