@@ -104,6 +104,9 @@ class Checker:
                     run_dir = option(words, "--run_dir")
                     if program == "neuromtm" and words[:1] == ["fit"] and run_dir is not None:
                         self.made_by[run_dir.rstrip("/")] = _without_checkpoint(words[1:])
+                    out = option(words, "--out")
+                    if program == "neuromtm" and words[:1] == ["adapt"] and out is not None:
+                        self.made_by[out.rstrip("/")] = STANDS_IN
         makefile = (root / "Makefile").read_text(encoding="utf-8")
         self.targets = set(re.findall(r"^([\w-]+(?: [\w-]+)*):(?!=)", makefile, re.MULTILINE))
         self.targets = {name for names in self.targets for name in names.split()}

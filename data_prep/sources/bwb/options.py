@@ -8,7 +8,7 @@ from data_prep.folder import Job, Plan
 from data_prep.heldout import require_unique
 from data_prep.inspection import inspection_text
 from data_prep.options import CONTINUOUS_EVENT, PrepareOptions
-from data_prep.sources.bwb.recording import is_for_evaluation, read_session
+from data_prep.sources.bwb.recording import is_for_evaluation, read_benchmark_session
 from data_prep.sources.bwb.tasks import ACTIVITY, BIN_SIZE_S, DECODING, REGION, TASKS, WINDOW_S
 from neuromtm.data.manifest import Role
 from neuromtm.errors import ConfigError, SourceError
@@ -31,14 +31,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def plan(args: argparse.Namespace) -> Plan:
     """List the sessions to prepare."""
     files = _files(args.files)
-    jobs = [Job(file.stem, _role(file), lambda file=file: read_session(file, args.task)) for file in files]
+    jobs = [Job(file.stem, _role(file), lambda file=file: read_benchmark_session(file, args.task)) for file in files]
     return Plan(jobs, task_options(args.task, seed=args.seed), {"task": args.task})
 
 
 def inspect(args: argparse.Namespace) -> str:
     """What is in the first of the files, and the command that would prepare all of them."""
     files = _files(args.files)
-    text = inspection_text(read_session(files[0], args.task))
+    text = inspection_text(read_benchmark_session(files[0], args.task))
     command = ["python", "-m", "data_prep", "bwb", *map(str, args.files), "--task", args.task, "--out", "data/mine"]
     more = f"\nand {len(files) - 1} more files" if len(files) > 1 else ""
     return f"{text}{more}\nprepare   {shlex.join(command)}"

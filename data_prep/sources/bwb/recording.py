@@ -33,7 +33,7 @@ PRETRAINING_NOTE = (
 UNKNOWN_REGION = "void"
 
 
-def read_session(path: Path, task: Task) -> Recording:
+def read_benchmark_session(path: Path, task: Task) -> Recording:
     """Read the windows of one task.
 
     Args:
