@@ -33,7 +33,13 @@ from neuromtm.callbacks.throughput import Throughput
 from neuromtm.commands.failures import in_plain_words, users_own
 from neuromtm.commands.recipes import config_texts, with_shipped_recipes
 from neuromtm.commands.registry import LIGHTNING
-from neuromtm.commands.starting import Finished, chosen_start, named_checkpoint, require_writable
+from neuromtm.commands.starting import (
+    Finished,
+    chosen_start,
+    is_first_process,
+    named_checkpoint,
+    require_writable,
+)
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
 from neuromtm.training.checkpoint import glance_at_checkpoint, newest_checkpoint
@@ -43,6 +49,7 @@ from neuromtm.training.distributed import SCORING, TRAINING, strategy_for
 from neuromtm.training.lightning_habits import end_epochs_once, leave_signals_alone, watch_started_ranks
 from neuromtm.training.masked_modeling import MaskedModeling
 from neuromtm.training.precision import AutoTrainer
+from neuromtm.training.run_lock import RunLock
 from neuromtm.training.stopping import Stopped, StopSignals
 
 
@@ -82,24 +89,29 @@ class NeuromtmCLI(LightningCLI):
         self._stop: StopBetweenSteps | None = None
         self._resumes_from: str | None = None
         self._further_callbacks = callbacks
+        self._lock: RunLock | None = None
         given = with_shipped_recipes(sys.argv[1:] if args is None else args)
         self._given, self._decodes = given, names_a_target(given)
-        super().__init__(
-            BehaviorDecoding if self._decodes else MaskedModeling,
-            SessionDataModule,
-            args=given,
-            trainer_class=AutoTrainer,
-            parser_class=Parser,
-            parser_kwargs={
-                "description": "Multi-task masked models of spiking neurons: train, fine-tune, test.",
-                **{name: {"description": text} for name, text in LIGHTNING.items()},
-            },
-            # the sampler divides the trials among the ranks itself
-            trainer_defaults={"use_distributed_sampler": False},
-            save_config_callback=None,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-        )
+        try:
+            super().__init__(
+                BehaviorDecoding if self._decodes else MaskedModeling,
+                SessionDataModule,
+                args=given,
+                trainer_class=AutoTrainer,
+                parser_class=Parser,
+                parser_kwargs={
+                    "description": "Multi-task masked models of spiking neurons: train, fine-tune, test.",
+                    **{name: {"description": text} for name, text in LIGHTNING.items()},
+                },
+                # the sampler divides the trials among the ranks itself
+                trainer_defaults={"use_distributed_sampler": False},
+                save_config_callback=None,
+                auto_configure_optimizers=False,
+                seed_everything_default=0,
+            )
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -189,6 +201,9 @@ class NeuromtmCLI(LightningCLI):
         require_writable(run_dir)
         options = self.config[self._command]
         if self.subcommand == "fit":
+            if is_first_process():
+                self._lock = RunLock(run_dir)
+                self._lock.acquire()
             self._resumes_from = chosen_start(
                 run_dir,
                 ckpt_path=options["ckpt_path"],

@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import socket
-import subprocess
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from neuromtm.commands.failures import users_own
 from neuromtm.commands.search_space import Space, read_space, space_from, space_text
-from neuromtm.commands.stopping import end_stopped, slurm_job
+from neuromtm.commands.stopping import end_stopped
 from neuromtm.errors import ConfigError
 from neuromtm.files import reason_of, table_text, write_whole
+from neuromtm.training.slurm import has_left_the_queue, slurm_job
 from neuromtm.training.stopping import Stopped, StopSignals
 
 if TYPE_CHECKING:
@@ -178,12 +178,7 @@ def _is_dead(owner: str, me: str) -> bool:
             return True
         except (PermissionError, ValueError):
             return False
-    if kind == "slurm":
-        with suppress(OSError, subprocess.SubprocessError):
-            asked = subprocess.run(["squeue", "-h", "-j", name], capture_output=True, text=True, timeout=30)
-            gone = asked.returncode != 0 and "Invalid job id" in asked.stderr
-            return gone or (asked.returncode == 0 and not asked.stdout.strip())
-    return False
+    return kind == "slurm" and has_left_the_queue(name)
 
 
 def _left_by_the_dead(study: "optuna.Study", folder: Path, me: str) -> "optuna.Trial | None":

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from neuromtm.commands.stopping import was_requeued
 from neuromtm.errors import ConfigError
 from neuromtm.training.checkpoint import glance_at_checkpoint, newest_checkpoint
 from neuromtm.training.continuation import end_of_training
+from neuromtm.training.slurm import n_requeues
 
 
 class Finished(Exception):
@@ -33,7 +33,7 @@ def chosen_start(
     """
     if auto_resume and ckpt_path is not None:
         raise ConfigError(f"--auto_resume true chooses the checkpoint: leave out --ckpt_path {ckpt_path}.")
-    resumes, newest = auto_resume or was_requeued(), newest_checkpoint(run_dir)
+    resumes, newest = auto_resume or n_requeues() > 0, newest_checkpoint(run_dir)
     if resumes and newest is not None:
         end = end_of_training(glance_at_checkpoint(newest), max_epochs=max_epochs, max_steps=max_steps)
         if end is not None:
@@ -45,10 +45,16 @@ def chosen_start(
     elif ckpt_path in ("last", "best"):
         ckpt_path = str(named_checkpoint(ckpt_path, run_dir))
     goes_on = resumes or (ckpt_path is not None and _lies_in(Path(ckpt_path), run_dir))
-    rank = rank_zero_only.rank  # ty: ignore[missing-attribute]  # Lightning sets it on the function
-    if rank == 0 and not goes_on:
+    if is_first_process() and not goes_on:
         require_unused(run_dir)
     return ckpt_path
+
+
+def is_first_process() -> bool:
+    """Whether this process is the first of those that train one model, before they have met."""
+    rank = rank_zero_only.rank  # ty: ignore[missing-attribute]  # Lightning sets it on the function
+    # on another node Lightning's own start has no rank yet
+    return rank == 0 and all(os.environ.get(name, "0") == "0" for name in ("NODE_RANK", "GROUP_RANK"))
 
 
 def named_checkpoint(name: str, run_dir: Path) -> Path:

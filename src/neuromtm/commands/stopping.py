@@ -6,14 +6,13 @@ import subprocess
 import sys
 from typing import NoReturn
 
+from neuromtm.training.slurm import slurm_job
 from neuromtm.training.stopping import Stopped
 
 STOPPED = 75
 """exit status after a signal that was obeyed; EX_TEMPFAIL of sysexits.h: the same command may go on later"""
 TRAINS = ("fit", "search")
 """commands that go on where they were, so that their job is requeued"""
-INTERACTIVE = ("bash", "interactive")
-"""names of Slurm jobs in which a user works by hand"""
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
 
@@ -34,11 +33,6 @@ def end_stopped(stopped: Stopped, command: str) -> NoReturn:
     sys.exit(STOPPED)
 
 
-def was_requeued() -> bool:
-    """Whether Slurm has started this job before, so that its commands go on with what they began."""
-    return int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
-
-
 def _is_first_rank() -> bool:
     ranks = [os.environ[name] for name in RANK_VARIABLES if name in os.environ]
     return not ranks or ranks[0] == "0"
@@ -54,15 +48,6 @@ def _what_next(command: str) -> str:
     if (problem := _requeue(job)) is None:
         return f"Job {job} is requeued and goes on from there."
     return f"Job {job} is not requeued: {problem}. Go on by the same command{resume}."
-
-
-def slurm_job() -> str | None:
-    """The Slurm job that this command runs in; None outside of Slurm and where a user works by hand."""
-    if "SLURM_JOB_ID" not in os.environ or os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
-        return None
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
-    return os.environ["SLURM_JOB_ID"]
 
 
 def _requeue(job: str) -> str | None:

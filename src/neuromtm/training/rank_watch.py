@@ -18,6 +18,8 @@ from typing import NoReturn
 
 from torch.distributed import DistError, TCPStore
 
+from neuromtm.training.run_lock import release_all
+
 LOST = 1
 """exit status of a run that lost a rank"""
 NAME = "neuromtm/watch"
@@ -70,6 +72,7 @@ class RankLoss:
             print(f"neuromtm: {self.reason}, so the run ends.", file=sys.stderr, flush=True)
         for child in self.children:
             child.kill()
+        release_all()
         os._exit(LOST)  # the program itself may be waiting for the lost rank
 
 

@@ -9,6 +9,8 @@ import threading
 import time
 from types import FrameType
 
+from neuromtm.training.run_lock import release_all
+
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 TOGETHER_S = 0.5
 """signals that come so close together are one: `timeout` and some schedulers send two"""
@@ -58,4 +60,5 @@ class StopSignals:
                 raise Stopped(number)
         elif time.monotonic() - self._received_at_s > TOGETHER_S:
             signal.signal(number, signal.SIG_DFL)
+            release_all()
             os.kill(os.getpid(), number)
