@@ -111,7 +111,7 @@ def main() -> None:
             n_steps = given.epochs * n * given.trials / given.batch
             hours = n_steps * (compute + exchange) / 3600
             cells = (f"{own:,.0f}", f"{n_steps:,.0f}", f"{used:,.0f}", f"{n_bytes / 1e6:,.0f}" if n_gpus > 1 else "-")
-            times = (f"{1000 * compute:,.0f}", f"{1000 * exchange:,.0f}", f"{hours:,.1f}", f"{hours * n_gpus:,.0f}")
+            times = (f"{1000 * compute:,.0f}", f"{1000 * exchange:,.0f}", f"{hours:,.2f}", f"{hours * n_gpus:,.1f}")
             rows.append([n, n_gpus, *cells, *times])
     columns = ("sessions", "GPUs", "trials a step on each", "steps", "stitchers used in a step", "MB averaged a step")
     columns += ("computing, ms", "exchange, ms", "hours", "GPU hours")

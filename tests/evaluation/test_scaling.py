@@ -1,14 +1,19 @@
 """The scaling curve finds what was put into it, and its intervals hold seeds beside animals, sessions or trials."""
 
+import csv
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from neuromtm.evaluation.pairing import against_mean_rate, pair
-from neuromtm.evaluation.scaling import Curve, curve_through, fit_curve, gain_over, score_of, seed_noise
+from neuromtm.evaluation.scaling import Curve, _resamples, curve_through, fit_curve, gain_over, score_of, seed_noise
 from neuromtm.evaluation.sweep import read_grid, read_sweep
+from neuromtm.metrics.keys import columns_of
+from neuromtm.report.scaling import curves_table, curves_text
 from tests.evaluation.sweeps import true_score, write_sweep
 
 KEY = "co_smoothing_bps"
@@ -50,6 +55,63 @@ def test_the_interval_of_the_exponent_holds_the_truth_as_often_as_it_says():
         low, high = curve_through(x, y, drawn).exponent.interval
         held.append(low <= 0.7 <= high)
     assert 0.85 <= np.mean(held) <= 1
+
+
+def simulated(generator, x, *, n_animals):
+    """Two seeds an entry, over animals that differ in their score, in their gain by x, and from entry to entry."""
+    base, gain = generator.normal(0, 0.05, n_animals), generator.normal(0, 0.02, n_animals)
+    entries = []
+    for at in x:
+        of_seeds = generator.normal(0, 0.01, 2)
+        animals = true_score(at) + base + gain * np.log2(at) + generator.normal(0, 0.02, n_animals)
+        seeds = {s: SimpleNamespace(metrics={"mean": {KEY: animals.mean() + of_seeds[s]}}) for s in (0, 1)}
+        sessions = {f"s{i}": {KEY: value} for i, value in enumerate(animals + of_seeds.mean())}
+        mean = {KEY: float(np.mean([own[KEY] for own in sessions.values()]))}
+        run = SimpleNamespace(metrics={"mean": mean, "sessions": sessions}, trials=None)
+        of_session = {f"s{i}": f"animal-{i}" for i in range(n_animals)}
+        entries.append(SimpleNamespace(run=run, seeds=seeds, of_session=of_session))
+    return entries
+
+
+def test_with_five_animals_the_intervals_of_slope_and_band_hold_the_truth_as_often_as_they_say():
+    """Percentiles of resampled animals alone would hold it in 87 %."""
+    generator, x, slope, band = np.random.default_rng(1), [1, 2, 4, 10], [], []
+    away = np.log2(x) - np.mean(np.log2(x))
+    truth = away @ [true_score(at) for at in x] / (away @ away)
+    for _ in range(400):
+        entries = simulated(generator, x, n_animals=5)
+        curve = fit_curve(entries, x, KEY, seed_noise(entries, KEY))
+        low, high = curve.per_doubling.interval
+        slope.append(low <= truth <= high)
+        at = [true_score(value) for value in curve.x]
+        band.append(np.mean((curve.low <= at) & (at <= curve.high)))
+    assert 0.93 <= np.mean(slope) <= 0.98
+    assert 0.93 <= np.mean(band) <= 0.98
+
+
+def test_values_of_animals_that_are_drawn_for_a_curve_give_the_intervals_of_its_points():
+    (entry,) = simulated(np.random.default_rng(0), [4], n_animals=6)
+    drawn = _resamples([entry], KEY)[0]
+    point = score_of(entry, KEY, None)
+    assert np.quantile(drawn, (0.025, 0.975)) == pytest.approx(
+        point.interval, abs=0.1 * (point.interval.high - point.mean)
+    )
+
+
+def test_a_power_law_whose_exponent_is_at_the_end_of_its_range_gives_no_ceiling():
+    x = np.array([1.0, 2, 4, 8])
+    y = 0.1 + 0.05 * np.log2(x)
+    curve = curve_through(x, y, np.repeat(y[:, None], 5, axis=1))
+    assert curve.ceiling is None
+    assert curve.exponent.value == pytest.approx(0.05)
+    curves = {("mtm", KEY): curve}
+    console = Console(width=200, record=True)
+    console.print(curves_table(curves, columns_of([KEY]), "sessions"))
+    printed = " ".join(console.export_text().split())
+    assert "at the end: 0.05" in printed
+    assert "C at the end of its range, a not determined: mtm" in printed
+    (row,) = csv.DictReader(curves_text(curves, "sessions").splitlines())
+    assert (row["a"], row["c"], row["absent"]) == ("", "0.05", "c at the end of its range, a not determined")
 
 
 def test_a_flat_curve_has_no_gain_per_doubling():

@@ -127,7 +127,12 @@ def seen_by(run_dir: Path) -> Seen:
         return Seen()
     record = CheckpointRecord.from_checkpoint(checkpoint, name=str(path))
     n_trials = _n_train_trials(run_dir / "config.yaml", [session.eid for session in record.sessions])
-    return Seen(sum(session.n_neurons for session in record.sessions), n_trials, checkpoint.get("global_step"))
+    n_neurons = sum(session.n_neurons for session in record.sessions)
+    try:
+        trained = glance_at_checkpoint(run_dir / "checkpoints" / "last.ckpt").get("global_step")
+    except UserError:
+        trained = None
+    return Seen(n_neurons, n_trials, checkpoint.get("global_step"), trained)
 
 
 def _n_train_trials(config: Path, eids: Sequence[str]) -> int | None:

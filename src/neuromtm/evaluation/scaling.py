@@ -22,6 +22,8 @@ from neuromtm.metrics.intervals import (
     level_of,
     over_sessions,
     resampled_scores,
+    spread_of,
+    widening,
 )
 from neuromtm.metrics.keys import BPS_KEYS
 from neuromtm.randomness import numpy_generator_for
@@ -80,9 +82,10 @@ class Curve:
     per_doubling: Fitted
     """slope of a line through the metric against log2 of x"""
     ceiling: Fitted | None
-    """a in metric = a - b * x^-c; the three are None with fewer than `FEWEST_FOR_A_POWER_LAW` values of x"""
+    """a in metric = a - b * x^-c; None with fewer than `FEWEST_FOR_A_POWER_LAW` values of x, and if c is at the end of
+    the exponents that are tried: then the points do not say where the metric would end"""
     exponent: Fitted | None
-    """c"""
+    """c; None with fewer than `FEWEST_FOR_A_POWER_LAW` values of x"""
     x: np.ndarray
     """(point,) where the curve is drawn, within the range of the data only"""
     y: np.ndarray
@@ -177,8 +180,9 @@ def _widened(interval: Interval | None, parts: Sequence[tuple[SeedNoise | None, 
 def fit_curve(entries: Sequence[Entry], x: Sequence[float], key: str, noise: SeedNoise | None) -> Curve | str:
     """Fit a power law and a gain per doubling to a metric, with their uncertainty over seeds and animals.
 
-    In each resample the same animals, sessions or trials are drawn for all entries, because all are tested on the same
-    ones; the mean over seeds of each entry is moved by Student's t times its standard error.
+    In each resample the same animals, sessions or trials weigh more or less for all entries, because all are tested on
+    the same ones; the mean over seeds of each entry is moved too. Variances that few animals or seeds have told are
+    themselves uncertain: as in the intervals of the points, Student's t says how much.
 
     Args:
         entries: fine-tunings of one objective.
@@ -203,7 +207,8 @@ def fit_curve(entries: Sequence[Entry], x: Sequence[float], key: str, noise: See
     if noise is not None:
         generator = numpy_generator_for("scaling", "seeds", key)
         n_seeds = np.array([[max(1, len(_of_seeds(entry, key)))] for entry, _ in chosen])
-        drawn = drawn + generator.standard_t(noise.free, drawn.shape) * np.sqrt(noise.variance / n_seeds)
+        # one variance of all entries: in a resample it is too small or too large for all of them
+        drawn = drawn + _student_t(generator, drawn.shape, noise.free) * np.sqrt(noise.variance / n_seeds)
     means = np.array([entry.run.metrics["mean"][key] for entry, _ in chosen])
     return curve_through(places, means, drawn)
 
@@ -229,7 +234,8 @@ def curve_through(x: np.ndarray, y: np.ndarray, drawn: np.ndarray) -> Curve:
         ]
         best = np.argmin(missed, axis=0)
         c, (b, a) = EXPONENTS[best], (np.take_along_axis(np.array(lines)[:, i], best[None], 0)[0] for i in (0, 1))
-        curves, ceiling, exponent = a - b * at[:, None] ** -c, _fitted(a), _fitted(c)
+        determined = 0 < best[0] < len(EXPONENTS) - 1
+        curves, ceiling, exponent = a - b * at[:, None] ** -c, _fitted(a) if determined else None, _fitted(c)
     low, high = np.quantile(curves[:, 1:], TAILS, axis=1)
     return Curve(per_doubling=doubling, ceiling=ceiling, exponent=exponent, x=at, y=curves[:, 0], low=low, high=high)
 
@@ -252,7 +258,9 @@ def _values(entry: Entry, key: str) -> dict[str, float]:
 
 
 def _resamples(entries: Sequence[Entry], key: str) -> np.ndarray | None:
-    """(entry, resample) the mean over sessions, of the same animals, sessions or trials in all entries.
+    """(entry, resample) the mean over sessions, with the same weights of animals, sessions or trials in all entries.
+
+    Over animals or sessions, the middle 95 % of an entry's own values are the interval of its point.
 
     None if there are too few sessions, and a run has no trials of this metric.
     """
@@ -263,19 +271,23 @@ def _resamples(entries: Sequence[Entry], key: str) -> np.ndarray | None:
     table = np.array([[own[eid] for eid in eids] for own in values])  # (entry, session)
     middle = table.mean(axis=1, keepdims=True)
     if level == "trials":
-        drawn = [one for entry in entries if (one := _over_trials(entry.run, key, eids)) is not None]
-        if len(drawn) < len(entries):
+        found = [one for entry in entries if (one := _over_trials(entry.run, key, eids)) is not None]
+        if len(found) < len(entries):
             return None
         # around the estimate: a resample of few spikes is biased, and the estimate has this bias already
-        return middle + np.array(drawn) - np.array(drawn).mean(axis=1, keepdims=True)
-    of_unit = animals if level == "animals" else eids
-    units = list(dict.fromkeys(of_unit))
-    member = np.array([[one == unit for one in of_unit] for unit in units], dtype=float)  # (unit, session)
-    generator = numpy_generator_for("scaling", level, key)
-    times = generator.multinomial(len(units), np.full(len(units), 1 / len(units)), size=N_RESAMPLES) @ member
-    drawn = table @ times.T / times.sum(axis=1)
-    # the variance of a resample of few units is too small, by (n - 1) / n
-    return middle + (drawn - middle) * math.sqrt(len(units) / (len(units) - 1))
+        return middle + np.array(found) - np.array(found).mean(axis=1, keepdims=True)
+    spread = spread_of(animals if level == "animals" else eids)
+    assert spread is not None  # the level says so
+    of_unit = np.array([spread.names.index(one) for one in (animals if level == "animals" else eids)])
+    means = np.stack([table[:, of_unit == unit].mean(axis=1) for unit in range(len(spread.names))], axis=1)
+    drawn = _student_t(numpy_generator_for("scaling", level, key), (len(spread.names), N_RESAMPLES), spread.free)
+    return middle + (means - middle) * spread.weight @ drawn
+
+
+def _student_t(generator: np.random.Generator, shape: tuple[int, ...], free: float) -> np.ndarray:
+    """(..., resample) Student's t: normal values over a standard deviation that a whole resample shares."""
+    scale = np.sqrt(free / generator.chisquare(free, shape[-1]))
+    return generator.standard_normal(shape) * scale
 
 
 def _over_trials(run: TestedRun, key: str, eids: Sequence[str]) -> np.ndarray | None:
@@ -287,4 +299,9 @@ def _over_trials(run: TestedRun, key: str, eids: Sequence[str]) -> np.ndarray | 
         resampled_scores(trials[eid].tasks[key].null_gains, numpy_generator_for("scaling", "trials", eid))
         for eid in eids
     ]
-    return np.mean(drawn, axis=0)
+    variances = [
+        (float(np.nanvar(own)), len(trials[eid].tasks[key].null_gains.nats) - 1)
+        for own, eid in zip(drawn, eids, strict=True)
+    ]
+    mean = np.mean(drawn, axis=0)
+    return mean.mean() + widening(variances) * (mean - mean.mean())

@@ -137,10 +137,18 @@ def interval_over_trials(sessions: Sequence[SessionDifference], *name: int | str
             drawn += sign * scores / len(sessions)
             variances.append((np.nanvar(scores), len(part.nats) - 1))
     low, high = np.nanquantile(drawn, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return _around(float(np.mean([score(session) for session in sessions])), widening(variances) * (high - low) / 2)
+
+
+def widening(variances: Sequence[tuple[float, float]]) -> float:
+    """By how much an interval of normal errors must be wider because their variances are themselves estimates.
+
+    Args:
+        variances: of independent parts of a sum, with their degrees of freedom: Welch's approximation.
+    """
     total = sum(variance for variance, _ in variances)
     weights = sum(variance**2 / free for variance, free in variances)
-    widened = _student(total**2 / weights) / stats.norm.ppf((1 + CONFIDENCE) / 2) if weights > 0 else 1
-    return _around(float(np.mean([score(session) for session in sessions])), widened * (high - low) / 2)
+    return _student(total**2 / weights) / float(stats.norm.ppf((1 + CONFIDENCE) / 2)) if weights > 0 else 1.0
 
 
 def interval_over_clusters(values: Sequence[float] | np.ndarray, clusters: Sequence[Hashable]) -> Interval | None:
@@ -158,19 +166,46 @@ def interval_over_clusters(values: Sequence[float] | np.ndarray, clusters: Seque
     Returns:
         The interval; None for fewer clusters than `FEWEST`.
     """
-    sizes = np.array([list(clusters).count(one) for one in dict.fromkeys(clusters)], dtype=float)
+    found = spread_of(clusters)
+    if found is None:
+        return None
+    means = np.array(
+        [np.mean([v for v, own in zip(values, clusters, strict=True) if own == one]) for one in found.names]
+    )
+    middle = float(found.share @ means)
+    variance = np.square(found.weight) @ np.square(means - middle)  # with less rounding than a quadratic form of means
+    return _around(middle, _student(found.free) * math.sqrt(variance))
+
+
+class Spread(NamedTuple):
+    """How the distances of clusters' means from the mean of all values tell its variance."""
+
+    names: tuple[Hashable, ...]
+    """of the clusters"""
+    share: np.ndarray
+    """(cluster,) of all values"""
+    weight: np.ndarray
+    """(cluster,) the sum of squares of weight times distance is the variance, without bias"""
+    free: float
+    """degrees of freedom of this variance"""
+
+
+def spread_of(clusters: Sequence[Hashable]) -> Spread | None:
+    """The spread of a mean over clusters, by their sizes; None for fewer clusters than `FEWEST`.
+
+    Args:
+        clusters: of each value.
+    """
+    names = tuple(dict.fromkeys(clusters))
+    sizes = np.array([list(clusters).count(one) for one in names], dtype=float)
     if len(sizes) < FEWEST:
         return None
-    of_cluster: dict[Hashable, list[float]] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        of_cluster.setdefault(cluster, []).append(value)
-    means, share = np.array([np.mean(own) for own in of_cluster.values()]), sizes / sizes.sum()
+    share = sizes / sizes.sum()
     away = np.eye(len(sizes)) - share  # clusters' means -> their distances from the mean of all values
     form = away.T @ np.diag(share**2 / (1 - share)) @ away
     by_size = form / sizes  # times the variances of the clusters' means
-    free = np.trace(by_size) ** 2 / np.trace(by_size @ by_size)
-    variance = (share**2 / (1 - share)) @ np.square(away @ means)  # means @ form @ means, with less rounding
-    return _around(float(share @ means), _student(free) * math.sqrt(variance))
+    free = float(np.trace(by_size) ** 2 / np.trace(by_size @ by_size))
+    return Spread(names, share, share / np.sqrt(1 - share), free)
 
 
 def level_of(n_sessions: int, animals: Sequence[str] | None) -> Level:

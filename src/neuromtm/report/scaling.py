@@ -22,7 +22,9 @@ class Seen(NamedTuple):
     n_trials: float | None = None
     """different training trials"""
     n_steps: float | None = None
-    """optimiser steps until the checkpoint that was fine-tuned"""
+    """optimiser steps until the checkpoint that was fine-tuned, best.ckpt"""
+    n_steps_trained: float | None = None
+    """optimiser steps of the whole training, by last.ckpt"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ def rows_table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
     alone = [row.entry.name for row in rows if row.scores and _is_of_one_seed(row)]
     if alone:
         notes.append(f"One seed, so that differences between trainings are not in the interval: {'; '.join(alone)}.")
+    if any(row.seen.n_steps is not None for row in rows):
+        notes.append("steps: until the checkpoint that was fine-tuned (best.ckpt), of those that were trained.")
     table = Table(
         title="Test metrics of held-out animals [95 % interval], by the sessions of the pretraining.",
         caption=" ".join(notes) or None,
@@ -62,7 +66,10 @@ def rows_table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
         counted = (n_seeds, len(row.entry.animals), len(row.entry.of_session))
         scores = (row.scores.get(column.key) for column in columns)
         cells = [ABSENT if one is None else _with_ends(one.mean, one.interval) for one in scores]
-        table.add_row(Text(row.entry.name), *map(_count, row.seen), *map(str, counted), *map(Text, cells))
+        seen = row.seen
+        steps = _count(seen.n_steps) + ("" if seen.n_steps_trained is None else f" of {_count(seen.n_steps_trained)}")
+        counts = (_count(seen.n_neurons), _count(seen.n_trials), steps)
+        table.add_row(Text(row.entry.name), *counts, *map(str, counted), *map(Text, cells))
     return table
 
 
@@ -112,6 +119,11 @@ def curves_table(curves: Curves, columns: Sequence[Column], against: str) -> Tab
         notes.append(
             f"c is sought from {ends}: an interval that reaches both says that the points do not determine it."
         )
+    stuck = [
+        f"{objective} {SHORT_TITLES.get(key, key)}" for (objective, key), curve in curves.items() if _is_stuck(curve)
+    ]
+    if stuck:
+        notes.append(f"{STUCK[0].upper()}{STUCK[1:]}: {', '.join(stuck)}.")
     table = Table(
         title=f"Fitted against {against} of the pretraining [95 % interval]: metric = a - b x^-c, and what a doubling "
         "adds.",
@@ -129,8 +141,16 @@ def curves_table(curves: Curves, columns: Sequence[Column], against: str) -> Tab
         if isinstance(curve, str):
             table.add_row(*named, *[ABSENT] * 3)
         else:
-            table.add_row(*named, *map(Text, (_estimate(curve.per_doubling, "+.3f"), *map(_estimate, _law(curve)))))
+            law = (ABSENT, f"at the end: {curve.exponent.value:g}") if _is_stuck(curve) else map(_estimate, _law(curve))
+            table.add_row(*named, *map(Text, (_estimate(curve.per_doubling, "+.3f"), *law)))
     return table
+
+
+STUCK = "c at the end of its range, a not determined"
+
+
+def _is_stuck(curve: Curve | str) -> bool:
+    return not isinstance(curve, str) and curve.exponent is not None and curve.ceiling is None
 
 
 def _law(curve: Curve) -> tuple[Fitted | None, Fitted | None]:
@@ -150,7 +170,19 @@ def _count(n: float | None) -> str:
 
 
 SCALING_COLUMNS = (
-    *("stage", "objective", "n_sessions", "n_neurons", "n_trials", "n_steps", "metric", "mean", "low", "high"),
+    *(
+        "stage",
+        "objective",
+        "n_sessions",
+        "n_neurons",
+        "n_trials",
+        "n_steps",
+        "n_steps_trained",
+        "metric",
+        "mean",
+        "low",
+        "high",
+    ),
     *("interval_over", "n_seeds", "seed_deviation", "n_animals", "n_test_sessions"),
     *("over_scratch", "over_scratch_low", "over_scratch_high"),
 )
@@ -179,7 +211,7 @@ CURVE_COLUMNS = (
     *("objective", "metric", "against", "per_doubling", "per_doubling_low", "per_doubling_high"),
     *("a", "a_low", "a_high", "c", "c_low", "c_high", "absent"),
 )
-"""of curves.csv: metric = a - b x^-c; `absent` says why nothing was fitted"""
+"""of curves.csv: metric = a - b x^-c; `absent` says why nothing was fitted, or why a is not there"""
 
 
 def curves_text(curves: Curves, against: str) -> str:
@@ -191,5 +223,5 @@ def curves_text(curves: Curves, against: str) -> str:
         else:
             every = (curve.per_doubling, *_law(curve))
             numbers = [value for one in every for value in ((None,) * 3 if one is None else (one.value, *one.interval))]
-            lines.append([objective, key, against, *numbers, None])
+            lines.append([objective, key, against, *numbers, STUCK if _is_stuck(curve) else None])
     return table_text(CURVE_COLUMNS, lines)
