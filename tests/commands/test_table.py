@@ -48,6 +48,16 @@ def test_of_many_options_that_differ_some_are_printed_and_all_written(folder, ca
     ]
 
 
+def test_an_option_with_long_values_is_written_and_not_printed(folder, capsys):
+    for number, name in enumerate(("a", "deep/b")):
+        (folder / name / "config.yaml").write_text(f"long: [{number}, {'x' * 50}]\nshort: {number}\n")
+    neuromtm("table", folder)
+    printed = capsys.readouterr().out
+    assert "xxx" not in printed
+    assert "1 more options differ: long." in printed
+    assert "x" * 50 in read_table(folder / "table.csv")[0]["long"]
+
+
 def test_results_that_cannot_be_read_are_named(folder, capsys):
     (folder / "a" / "metrics.json").write_text("{")
     neuromtm("table", folder)

@@ -19,6 +19,8 @@ OF_GRID = ("stage", "objective", "n_sessions", "seed", "animal")
 """columns of a sweep's grid that the table begins with"""
 MOST_PRINTED = 8
 """so many of the options that differ are printed; the file has all"""
+LONGEST_PRINTED = 40
+"""letters of the longest value that is printed: a list of callbacks would push the scores off the screen"""
 
 
 def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
@@ -44,14 +46,19 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     of_grid = {run: _of_grid(grid.get(run)) for run in metrics} if grid else {}
     rows = {run: of_grid.get(run, {}) | settings[run] for run in metrics}
     names = [*(OF_GRID if grid else ()), *(differing := varied(settings.values()))]
-    print_tables([_printed(rows, names[: len(names) - max(0, len(differing) - MOST_PRINTED)], metrics)])
+    short = [
+        name
+        for name in differing
+        if all(len(str(_text(row[name]))) <= LONGEST_PRINTED for row in rows.values() if name in row)
+    ][:MOST_PRINTED]
+    print_tables([_printed(rows, [name for name in names if name not in differing or name in short], metrics)])
     keys = list(dict.fromkeys(key for of_run in metrics.values() for key in of_run["mean"]))
     lines = [
         [run, *(_text(rows[run].get(name)) for name in names), len(found["sessions"]), *map(found["mean"].get, keys)]
         for run, found in metrics.items()
     ]
-    if len(differing) > MOST_PRINTED:
-        print(f"{len(differing) - MOST_PRINTED} more options differ: {', '.join(differing[MOST_PRINTED:])}.")
+    if unprinted := [name for name in differing if name not in short]:
+        print(f"{len(unprinted)} more options differ: {', '.join(unprinted)}.")
     path = options.out or options.folder / "table.csv"
     keep_previous(path)
     write_whole(path, table_text(["run", *names, "n_test_sessions", *keys], lines))
