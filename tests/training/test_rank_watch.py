@@ -86,6 +86,20 @@ def test_a_process_that_was_stopped_itself_does_not_take_others_for_lost(ranks):
     assert not first.loss.ended
 
 
+def test_a_rank_that_was_stopped_until_the_others_had_ended_does_not_blame_them(ranks):
+    first, second = ranks(timeout_s=30.0)
+    now_s = [0.0]
+    second._clock = lambda: now_s[0]
+    for watch in (first, second):
+        watch.start()
+    until(lambda: first._signs[1][0])
+    assert second._why_alone() == f"rank 0 on {HOST} is gone"
+    now_s[0] += 100.0  # as after SIGCONT
+    until(lambda: second._stopped_s)
+    said = f"rank 1 on {HOST} was stopped for 100 s, and the others have ended without it"
+    assert second._why_alone() == said
+
+
 def test_a_rank_that_fails_tells_the_others_why(ranks):
     first, second = ranks()
     for watch in (first, second):

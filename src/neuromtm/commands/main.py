@@ -25,6 +25,8 @@ def main(args: Sequence[str] | None = None) -> None:
         args: the command line without the program's name; by default the process's own.
     """
     given = sys.argv[1:] if args is None else list(args)
+    # torch's own warnings of a connection that broke, with a trace of its C++ code, would hide the reason in a log
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         if given and given[0] in COMMANDS:
             name, *arguments = given

@@ -107,7 +107,8 @@ class RankWatch:
         self._store = TCPStore(*store, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout_s))
         self._names: dict[int, str] = {}
         self._signs: dict[int, tuple[bytes, float]] = {}
-        self._answered_at_s = clock()
+        self._answered_at_s = self._looked_at_s = clock()
+        self._stopped_s = 0.0
         self._stops = threading.Event()
         self._store.set(f"{NAME}/name/{rank}", here(rank))
         self._store.set(f"{NAME}/sign/{rank}", "0")
@@ -158,7 +159,19 @@ class RankWatch:
                     self._read_signs()
         except DistError:
             if not self._stops.is_set():
-                self._tell(f"{self._names[0]} is gone" if self.rank else f"{here(0)} cannot reach its own store")
+                self._tell(self._why_alone())
+
+    def _why_alone(self) -> str:
+        stopped_s = max(self._stopped_s, self._clock() - self._looked_at_s)
+        if self.rank and stopped_s > self._longest_gap_s:
+            # the others took this process for lost, and have said so
+            return f"{here(self.rank)} was stopped for {stopped_s:.0f} s, and the others have ended without it"
+        return f"{self._names[0]} is gone" if self.rank else f"{here(0)} cannot reach its own store"
+
+    @property
+    def _longest_gap_s(self) -> float:
+        """A process that was not stopped looks at the clock more often."""
+        return self.every_s + self.timeout_s / 2
 
     def _read_signs(self) -> None:
         for other, (before, _) in list(self._signs.items()):
@@ -170,13 +183,14 @@ class RankWatch:
 
     def _time(self) -> None:
         """Look at the clock in a thread that waits for nobody."""
-        looked_at_s = self._clock()
+        self._looked_at_s = self._clock()
         while not self._stops.wait(self.every_s):
             now_s = self._clock()
-            if now_s - looked_at_s > self.every_s + self.timeout_s / 2:  # this process itself was stopped for a while
+            if now_s - self._looked_at_s > self._longest_gap_s:  # this process itself was stopped for a while
+                self._stopped_s = now_s - self._looked_at_s
                 self._answered_at_s = now_s
                 self._signs = {other: (sign, now_s) for other, (sign, _) in self._signs.items()}
-            looked_at_s = now_s
+            self._looked_at_s = now_s
             if self.rank != 0 and now_s - self._answered_at_s > self.timeout_s:
                 self._tell(self._silent(0, now_s - self._answered_at_s))
             for other, (_, at_s) in list(self._signs.items()):
