@@ -9,6 +9,8 @@ import pytest
 
 from neuromtm.callbacks.pruning import Pruning
 from neuromtm.commands import search
+from neuromtm.commands.checking import check
+from neuromtm.commands.failures import users_own
 from neuromtm.commands.search_space import Between, Choices, read_space, space_from, space_text
 from neuromtm.errors import ConfigError
 from neuromtm.files import read_table
@@ -291,6 +293,41 @@ def test_a_search_that_cannot_begin_is_refused(tmp_path, capsys, more, says):
 def test_options_that_the_search_sets_are_refused(space, tmp_path, capsys, option):
     line = refusal(capsys, "search", tmp_path / "search", "--space", space, "--", option)
     assert option.split("=")[0] in line
+
+
+def test_a_search_without_a_trial_may_begin_anew_with_another_space(space, tmp_path, capsys):
+    folder, fit = tmp_path / "search", ["--config", "x.yaml"]
+    search._Settings.of(folder, read_space(space), fit)
+    search._study(folder, seed=0, prune=True)
+    space.write_text("model.lr: [0.1, 0.2]\n")
+    assert search._Settings.of(folder, read_space(space), fit).space == read_space(space)
+    assert search._Settings.of(folder, None, []).space == read_space(space)
+    search._study(folder, seed=0, prune=True).ask()
+    search._Settings.of(folder, read_space(space), fit[:1], keep=False)  # tasks add where they run
+    with pytest.raises(ConfigError, match="other options"):
+        search._Settings.of(folder, read_space(space), ["--config", "y.yaml"], keep=False)
+    space.write_text(SPACE)
+    with pytest.raises(ConfigError, match="another space"):
+        search._Settings.of(folder, read_space(space), fit)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("model.lr: [0.001, -1.0]\n", "lr"),
+        ("model.lrr: [0.001, 0.1]\n", "model.lrr"),
+        ("data.batch_size: {low: 0, high: 4}\n", "batch_size"),
+    ],
+)
+def test_a_space_with_values_that_a_training_refuses_is_found_before_any_trial(
+    root, sessions_dir, tmp_path, text, says
+):
+    (tmp_path / "space.yaml").write_text(text)
+    options = [str(tmp_path / "search"), "--space", str(tmp_path / "space.yaml"), *fit_options(root, sessions_dir)]
+    with pytest.raises(Exception, match=says) as refused:
+        check("search", options)
+    assert users_own(refused.value) is not None
+    assert not (tmp_path / "search").exists()
 
 
 def test_a_damaged_search_is_refused(tmp_path, capsys):

@@ -23,6 +23,22 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         arguments: the command line after the command's name.
         parser: an empty parser with the command's name.
     """
+    options = read_options(arguments, parser)
+    data = data_of(options)
+    scores = []
+    for one in score_baseline(data, options.kind):
+        scores.append(one)
+        print("\n".join(notes(one)), flush=True)
+    keep_previous(options.out / BASELINE_FILE)
+    write_whole(options.out / BASELINE_FILE, baseline_text(options.kind, data, scores))
+    metrics = write_results(options.out, [one.session for one in scores], [one.neurons for one in scores])
+    print_comparison({options.kind: metrics})
+    add_start(options.out, describe_start(["baseline", *arguments], data=options.data, seed=None))
+    print(f"Results: {options.out / METRICS_FILE}")
+
+
+def read_options(arguments: Sequence[str], parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line; arguments as of `run`."""
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of shards")
     parser.add_argument(
         "--kind",
@@ -59,8 +75,16 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         type=int,
         help="fit to N training trials of each session, as data.n_train_trials does (default: all)",
     )
-    options = parser.parse_args(arguments)
-    data = SessionDataModule(
+    return parser.parse_args(arguments)
+
+
+def data_of(options: argparse.Namespace) -> SessionDataModule:
+    """The sessions that are scored; their files are not read yet.
+
+    Raises:
+        ConfigError: if the options do not fit together.
+    """
+    return SessionDataModule(
         root=str(options.data),
         sessions=options.sessions,
         role=options.role,
@@ -69,13 +93,3 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         regions=options.regions,
         n_train_trials=options.n_train_trials,
     )
-    scores = []
-    for one in score_baseline(data, options.kind):
-        scores.append(one)
-        print("\n".join(notes(one)), flush=True)
-    keep_previous(options.out / BASELINE_FILE)
-    write_whole(options.out / BASELINE_FILE, baseline_text(options.kind, data, scores))
-    metrics = write_results(options.out, [one.session for one in scores], [one.neurons for one in scores])
-    print_comparison({options.kind: metrics})
-    add_start(options.out, describe_start(["baseline", *arguments], data=options.data, seed=None))
-    print(f"Results: {options.out / METRICS_FILE}")

@@ -305,7 +305,7 @@ def trained(
         UserError: or an error that `neuromtm.commands.main.users_own` recognises.
         Stopped: if a signal ended it.
     """
-    _quieten()
+    quieten()
     own = ("fit", *arguments, f"--run_dir={run_dir}", "--auto_resume=true")
     with suppress(Finished):
         NeuromtmCLI(own, signals, callbacks=callbacks)
@@ -336,7 +336,7 @@ def _listed(value: object) -> list:
     return value if isinstance(value, list) else [value]
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Hide what Lightning says about its own products and its own code."""
     warnings.filterwarnings("ignore", message=".*LeafSpec", module="lightning")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -362,7 +362,7 @@ def run(arguments: Sequence[str], signals: StopSignals | None = None) -> None:
         UserError: or an error that `neuromtm.commands.main.users_own` recognises.
         Stopped: if a signal ended it.
     """
-    _quieten()
+    quieten()
     try:
         NeuromtmCLI(arguments, signals)
     except Finished as finished:

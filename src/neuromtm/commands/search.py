@@ -8,7 +8,6 @@ import os
 import socket
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,35 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         arguments: the command line after the command's name.
         parser: an empty parser with the command's name.
     """
+    options, fit = _read(arguments, parser)
+    settings = _Settings.of(options.folder, _space_of(options), fit)
+    study, me = _study(options.folder, seed=options.seed, prune=options.prune), _me()
+    n_scored = 0
+    for _ in range(options.n_trials):
+        trial = _left_by_the_dead(study, options.folder, me) or study.ask()
+        n_scored += _train(study, trial, options.folder, settings, me)
+        _write_table(study, options.folder, settings.space)
+    _say_the_best(study, options.folder)
+    if not n_scored:
+        raise ConfigError(f"{options.folder}: no trial of this process was trained. The reasons stand above.")
+
+
+def read_settings(arguments: Sequence[str], parser: argparse.ArgumentParser) -> "_Settings":
+    """What a search of this command line would do, without writing anything; arguments as of `run`.
+
+    Raises:
+        ConfigError: as `run`, before it trains anything.
+    """
+    options, fit = _read(arguments, parser)
+    return _Settings.of(options.folder, _space_of(options), fit, keep=False)
+
+
+def _space_of(options: argparse.Namespace) -> Space | None:
+    return None if options.space is None else read_space(options.space)
+
+
+def _read(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """The command's own options, and those of `fit`."""
     parser.usage = (
         "neuromtm search DIR [--space FILE] [--n_trials N] [--prune | --no-prune] [--seed N] [-- FIT OPTIONS]"
     )
@@ -58,16 +86,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     options = parser.parse_args(own)
     if options.n_trials < 1:
         raise ConfigError(f"--n_trials is {options.n_trials}, and must be at least 1.")
-    settings = _Settings.of(options.folder, None if options.space is None else read_space(options.space), fit)
-    study, me = _study(options.folder, seed=options.seed, prune=options.prune), _me()
-    n_scored = 0
-    for _ in range(options.n_trials):
-        trial = _left_by_the_dead(study, options.folder, me) or study.ask()
-        n_scored += _train(study, trial, options.folder, settings, me)
-        _write_table(study, options.folder, settings.space)
-    _say_the_best(study, options.folder)
-    if not n_scored:
-        raise ConfigError(f"{options.folder}: no trial of this process was trained. The reasons stand above.")
+    return options, fit
 
 
 class _Settings:
@@ -77,16 +96,21 @@ class _Settings:
         self.space, self.fit = space, list(fit)
 
     @classmethod
-    def of(cls, folder: Path, space: Space | None, fit: Sequence[str]) -> "_Settings":
-        """Those of the folder; if it has none, the given ones, which it keeps.
+    def of(cls, folder: Path, space: Space | None, fit: Sequence[str], *, keep: bool = True) -> "_Settings":
+        """Those of the folder; if it has none, or no trial yet, the given ones, which it keeps.
+
+        Args:
+            folder: of the search.
+            space: of the command line; None if it has none.
+            fit: options of `fit` in the command line.
+            keep: whether the folder keeps them.
 
         Raises:
             ConfigError: if there are none, or others than the given ones.
         """
         path = folder / SETTINGS_FILE
         if space is not None and not path.exists():
-            _require_options(space, fit)
-            _write_new(path, json.dumps({"space": space_text(space), "fit": list(fit)}, indent=1))
+            return cls._new(path, space, fit, keep=keep)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             kept = cls(space_from(content["space"]), [str(option) for option in content["fit"]])
@@ -98,12 +122,27 @@ class _Settings:
             raise ConfigError(
                 f"{path}: damaged ({reason_of(error)}). Begin the search again in another folder."
             ) from error
-        if (space is not None and space != kept.space) or (fit and list(fit) != kept.fit):
+        # a task adds to them where it runs, which a check before does not know
+        of_kept = kept.fit if keep else kept.fit[: len(fit)]
+        if (space is not None and space != kept.space) or (fit and list(fit) != of_kept):
+            if space is not None and not _has_trials(folder):
+                return cls._new(path, space, fit or kept.fit, keep=keep)
             raise ConfigError(
                 f"{folder}: holds a search of another space or with other options of fit, which {SETTINGS_FILE} lists. "
                 "Leave them out to go on with it, or choose another folder."
             )
         return kept
+
+    @classmethod
+    def _new(cls, path: Path, space: Space, fit: Sequence[str], *, keep: bool) -> "_Settings":
+        """Begin a search, or begin one anew that has no trial."""
+        _require_options(space, fit)
+        text = json.dumps({"space": space_text(space), "fit": list(fit)}, indent=1)
+        if keep and path.exists():
+            write_whole(path, text)
+        elif keep and not _write_new(path, text):
+            return cls.of(path.parent, space, fit)  # another process was quicker, perhaps with another space
+        return cls(space, fit)
 
 
 def _divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -111,6 +150,10 @@ def _divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     given = list(arguments)
     place = given.index("--") if "--" in given else len(given)
     return given[:place], given[place + 1 :]
+
+
+def _has_trials(folder: Path) -> bool:
+    return (folder / JOURNAL_FILE).exists() and bool(_study(folder, seed=0, prune=True).get_trials(deepcopy=False))
 
 
 def _require_options(space: Space, fit: Sequence[str]) -> None:
@@ -124,14 +167,18 @@ def _require_options(space: Space, fit: Sequence[str]) -> None:
             raise ConfigError(f"--{name} stands in the space and among the options of fit. Leave it out of one.")
 
 
-def _write_new(path: Path, text: str) -> None:
-    """Write a file, unless another process was quicker."""
+def _write_new(path: Path, text: str) -> bool:
+    """Write a file, unless another process was quicker. Gives whether it was not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{_me()}.tmp")
     temporary.write_text(text, encoding="utf-8")
-    with suppress(FileExistsError):
+    try:
         os.link(temporary, path)  # unlike a rename it replaces nothing
-    temporary.unlink()
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
 
 
 def _study(folder: Path, *, seed: int, prune: bool) -> "optuna.Study":
@@ -214,7 +261,7 @@ def _train(study: "optuna.Study", trial: "optuna.Trial", folder: Path, settings:
 
     trial.set_user_attr(OWNER, me)
     values = {name: allowed.draw(trial, name) for name, allowed in settings.space.items()}
-    chosen = [f"--{name}={_written(value)}" for name, value in values.items()]
+    chosen = [f"--{name}={written(value)}" for name, value in values.items()]
     run_dir, pruning = _run_dir(folder, trial.number), Pruning(trial)
     print(f"trial {trial.number}: {' '.join(chosen)}", flush=True)
     try:
@@ -242,7 +289,7 @@ def _train(study: "optuna.Study", trial: "optuna.Trial", folder: Path, settings:
     return True
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
     """A value as an option of the command line."""
     return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
 
@@ -286,5 +333,5 @@ def _say_the_best(study: "optuna.Study", folder: Path) -> None:
         best = min(complete, key=_cost)
         score = f"{best.user_attrs[METRIC]} {best.user_attrs[SCORE]:.5g}"
         print(f"Best of {len(complete)} complete trials: {_run_dir(folder, best.number)}, {score}")
-        print("  " + " ".join(f"--{name} {_written(value)}" for name, value in best.params.items()))
+        print("  " + " ".join(f"--{name} {written(value)}" for name, value in best.params.items()))
     print(f"Trials: {folder / TABLE_FILE}")

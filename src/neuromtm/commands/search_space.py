@@ -20,6 +20,10 @@ class Choices(NamedTuple):
 
     values: tuple[Value, ...]
 
+    def extremes(self) -> tuple[Value, ...]:
+        """Values with which all the others are right too."""
+        return self.values
+
     def draw(self, trial: "optuna.Trial", name: str) -> Value:
         """The value of a trial."""
         value = trial.suggest_categorical(name, self.values)
@@ -36,6 +40,10 @@ class Between(NamedTuple):
     """whether the logarithm is drawn evenly"""
     whole: bool
     """whether only whole numbers are drawn"""
+
+    def extremes(self) -> tuple[Value, ...]:
+        """The two ends: with both of them right, so are the numbers between."""
+        return self.low, self.high
 
     def draw(self, trial: "optuna.Trial", name: str) -> Value:
         """The value of a trial."""
