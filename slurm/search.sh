@@ -6,6 +6,7 @@ readonly PROGRAM=search.sh
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly ROOT
 source "$ROOT/slurm/lib/site.sh"
+source "$ROOT/slurm/lib/given.sh"
 source "$ROOT/slurm/lib/sweep.sh"
 
 usage() {
@@ -27,7 +28,7 @@ while [ $# -gt 0 ]; do
     --help | -h) usage; exit 0 ;;
     --dry-run) DRY_RUN=yes; shift; continue ;;
     --) shift; break ;;
-    --*) [ $# -gt 1 ] || die "$1 needs a value." ;;
+    --*) require_value "$@" ;;
   esac
   case $1 in
     --out) STUDY=$2 ;;
@@ -41,10 +42,16 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$STUDY" ] || die "give --out STUDY, the folder of the study."
 [ -f "$SPACE" ] || die "give --space FILE, a file of options and their ranges."
-for number in "$TRIALS" "$AT_ONCE"; do
-  [[ $number =~ ^[1-9][0-9]*$ ]] || die "--trials and --at-once take whole numbers from 1, not ${number@Q}."
-done
+require_whole --trials "$TRIALS"
+require_whole --at-once "$AT_ONCE"
 [[ "$*" != *$'\n'* ]] || die "an option has a line break."
+# shellcheck disable=SC2034  # read by its name
+declare -A TAKEN=(
+  [run_dir]='Give --out STUDY.' [trainer.default_root_dir]='Give --out STUDY.'
+  [auto_resume]='Every trial goes on from its last checkpoint.' [ckpt_path]='Every trial goes on from its last checkpoint.'
+  [trainer.devices]='A trial has one device.' [trainer.num_nodes]='A trial has one device.'
+)
+refuse_taken TAKEN "$@"
 [ -n "$DRY_RUN" ] || require_slurm
 read_site "$SITE_FILE"
 STUDY=$(realpath -m -- "$STUDY")
@@ -53,21 +60,25 @@ if [ -z "$DRY_RUN" ]; then
   trap unlock EXIT
   lock "$STUDY"
 fi
-[ ! -e "$STUDY/space.yaml" ] || cmp -s "$SPACE" "$STUDY/space.yaml" ||
-  die "$STUDY was begun with another space. Give --space $STUDY/space.yaml, or another --out."
 read_grid "$STUDY"
 for ((number = 1; number <= TRIALS; number++)); do
   ask "tasks/$number" trial '' 0 0 '' '' -- "$STUDY" --space "$STUDY/space.yaml" -- "$@"
 done
 check_begun "$STUDY"
 find_states "$STUDY"
-# the parser reads the options of all trials before anything is submitted
-(cd "$ROOT" && enter_environment && neuromtm fit "$@" --trainer.accelerator cpu --print_config > /dev/null) ||
-  die "neuromtm fit refuses the options after --."
+if [ -e "$STUDY/space.yaml" ] && ! cmp -s "$SPACE" "$STUDY/space.yaml"; then
+  for number in "${RUNS[@]}"; do
+    case ${STATE[$number]} in
+      done | running | waiting) die "$STUDY was begun with another space. Give --space $STUDY/space.yaml, or another --out." ;;
+    esac
+  done
+fi
+# as each task will read them, before anything is submitted
+(checked search "$STUDY" --space "$(realpath -- "$SPACE")" -- "$@") || die "neuromtm search refuses the space or the options after --."
 if [ -z "$DRY_RUN" ]; then
-  [ -e "$STUDY/space.yaml" ] || cp -- "$SPACE" "$STUDY/space.yaml"
+  [ "$SPACE" -ef "$STUDY/space.yaml" ] || cp -- "$SPACE" "$STUDY/space.yaml"
   write_grid "$STUDY"
   write_options "$STUDY"
-  cp -- "$SITE_FILE" "$STUDY/site.env"
+  keep_site "$SITE_FILE" "$STUDY"
 fi
 submit_runs "$STUDY" "$AT_ONCE" "${ASKED[@]}"

@@ -7,7 +7,9 @@ readonly PROGRAM=sweep_sessions.sh
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly ROOT
 source "$ROOT/slurm/lib/site.sh"
+source "$ROOT/slurm/lib/given.sh"
 source "$ROOT/slurm/lib/sweep.sh"
+source "$ROOT/slurm/lib/hours.sh"
 
 usage() {
   cat << 'TEXT'
@@ -54,14 +56,14 @@ read_options_of_sweep() {
       --scratch) SCRATCH=yes; shift; continue ;;
       --dry-run) DRY_RUN=yes; shift; continue ;;
       --) shift; break ;;
-      --*) [ $# -gt 1 ] || die "$1 needs a value." ;;
+      --*) require_value "$@" ;;
     esac
     case $1 in
-      --sessions) IFS=, read -ra SESSIONS <<< "$2" ;;
-      --objectives) IFS=, read -ra OBJECTIVES <<< "$2" ;;
-      --seeds) IFS=, read -ra SEEDS <<< "$2" ;;
-      --animals) IFS=, read -ra ANIMALS <<< "$2" ;;
-      --baselines) IFS=, read -ra BASELINES <<< "$2" ;;
+      --sessions) read_list "$1" "$2"; SESSIONS=("${LIST[@]}") ;;
+      --objectives) read_list "$1" "$2"; OBJECTIVES=("${LIST[@]}") ;;
+      --seeds) read_list "$1" "$2"; SEEDS=("${LIST[@]}") ;;
+      --animals) read_list "$1" "$2"; ANIMALS=("${LIST[@]}") ;;
+      --baselines) read_list "$1" "$2"; BASELINES=("${LIST[@]}") ;;
       --data) DATA=$2 ;;
       --out) SWEEP=$2 ;;
       --site) SITE_FILE=$2 ;;
@@ -93,12 +95,11 @@ check_lists() {
   local value
   [ -n "$SWEEP" ] || die "give --out SWEEP, the folder of the sweep."
   [ "${#SESSIONS[@]}" -gt 0 ] || die "give --sessions N,N,... : how many sessions each model is pretrained on."
-  for value in "${SESSIONS[@]}" "$AT_ONCE" ${STEPS:+"$STEPS"} ${VAL_EVERY:+"$VAL_EVERY"}; do
-    [[ $value =~ ^[1-9][0-9]*$ ]] || die "--sessions, --at-once, --steps and --val-every take whole numbers from 1, not ${value@Q}."
-  done
-  for value in "${SEEDS[@]}"; do
-    [[ $value =~ ^(0|[1-9][0-9]*)$ ]] || die "--seeds takes whole numbers, not ${value@Q}."
-  done
+  for value in "${SESSIONS[@]}"; do require_whole --sessions "$value"; done
+  require_whole --at-once "$AT_ONCE"
+  [ -z "$STEPS" ] || require_whole --steps "$STEPS"
+  [ -z "$VAL_EVERY" ] || require_whole --val-every "$VAL_EVERY"
+  for value in "${SEEDS[@]}"; do require_seed --seeds "$value"; done
   for value in "${OBJECTIVES[@]}"; do
     [ "$value" = mtm ] || [ "$value" = temporal ] || die "--objectives takes mtm and temporal, not ${value@Q}."
   done
@@ -106,33 +107,69 @@ check_lists() {
     [[ $value =~ ^[A-Za-z0-9._-]+$ ]] || die "${value@Q} cannot be in a folder's name: --animals and --baselines take" \
       "names of letters, digits, dots, - and _."
   done
-  [ -z "$TRIALS_PER_S" ] || [[ $TRIALS_PER_S =~ ^[0-9]*\.?[0-9]+$ ]] || die "--trials-per-s takes a number, not ${TRIALS_PER_S@Q}."
+  if [ -n "$TRIALS_PER_S" ] && [[ ! $TRIALS_PER_S =~ ^([0-9]{1,9}(\.[0-9]{1,9})?|\.[0-9]{1,9})$ || ! $TRIALS_PER_S =~ [1-9] ]]; then
+    die "--trials-per-s takes a number above 0, e.g. 1500, not ${TRIALS_PER_S@Q}."
+  fi
   [ -z "$VAL_EVERY" ] || [ -n "$STEPS" ] || die "--val-every counts steps: it needs --steps."
+  [ -z "$VAL_EVERY" ] || [ "$VAL_EVERY" -le "$STEPS" ] || die "--val-every $VAL_EVERY is more than --steps $STEPS: no validation would come."
 }
 
-# N_TRAIN becomes the mean number of training trials of a session for pretraining, TRIALS_OF those of an animal
-declare -A TRIALS_OF=()
+# What the grid sets cannot be set again after --: the last option wins, and the table would say another thing.
+# shellcheck disable=SC2034  # arrays are read by their names
+check_options_after_dashes() {
+  local option
+  local -A in_pretrain in_finetune in_all=(
+    [data.root]='Give --data DIR.' [data.role]='Give the sessions their roles when they are prepared.'
+    [data.subjects]='Give --animals A,A,...' [data.sessions]='Give --sessions N,N,... and --animals A,A,...'
+    [seed_everything]='Give --seeds S,S,...' [data.seed]='Give --seeds S,S,...' [run_dir]='Give --out SWEEP.'
+    [trainer.default_root_dir]='Give --out SWEEP.' [auto_resume]='Every run goes on from its last checkpoint.'
+    [ckpt_path]='Every run goes on from its last checkpoint.'
+    [trainer.devices]='Give GPUS_PER_NODE and TASKS_PER_NODE in site.env.' [trainer.num_nodes]='Give NODES in site.env.'
+  )
+  for option in "${!in_all[@]}"; do
+    in_pretrain[$option]=${in_all[$option]} in_finetune[$option]=${in_all[$option]}
+  done
+  in_pretrain[config]='Give --pretrain-config FILE.' in_pretrain[data.n_sessions]='Give --sessions N,N,...'
+  in_finetune[config]='Give --finetune-config FILE.'
+  in_finetune[model.pretrained]='It is the best checkpoint of the pretraining.'
+  [[ " ${OBJECTIVES[*]} " != *" temporal "* ]] ||
+    in_pretrain[model.objective.schemes]='Give --objectives, and the schemes of mtm in a file by --pretrain-config.'
+  refuse_taken in_finetune "${FOR_FINETUNE[@]}"
+  refuse_taken in_pretrain "${FOR_SCRATCH[@]}"
+  if [ -n "$STEPS" ]; then
+    for option in max_steps max_epochs max_time min_steps min_epochs check_val_every_n_epoch val_check_interval; do
+      in_pretrain[trainer.$option]='Give --steps and --val-every; without them the recipe says how long a run is.'
+    done
+    in_pretrain[trainer.callbacks]='Add one by --trainer.callbacks+=CLASS.'
+  fi
+  refuse_taken in_pretrain "${FOR_PRETRAIN[@]}"
+}
+
+# TRAIN_OF[pretrain] becomes the training trials of each session for pretraining, TRAIN_OF[animal NAME] of an animal's
+declare -A TRAIN_OF=()
 read_manifest() {
-  local rows subject role n_train n_pretrain=0 total=0 value
+  local rows subject role n_train n_pretrain=0 value known
   local -A pretrains=()
   rows=$(enter_environment && python "$ROOT/slurm/lib/manifest.py" "$DATA") || exit 2
   while IFS=$'\t' read -r subject role n_train; do
     if [ "$role" = heldout ]; then
-      TRIALS_OF[$subject]=$((${TRIALS_OF[$subject]:-0} + n_train))
+      TRAIN_OF[animal $subject]+=" $n_train"
     else
-      n_pretrain=$((n_pretrain + 1)) total=$((total + n_train)) pretrains[$subject]=yes
+      n_pretrain=$((n_pretrain + 1)) pretrains[$subject]=yes
+      TRAIN_OF[pretrain]+=" $n_train"
     fi
   done <<< "$rows"
   for value in "${SESSIONS[@]}"; do
     [ "$value" -le "$n_pretrain" ] || die "--sessions has $value, but $DATA has only $n_pretrain sessions of the role pretrain."
   done
-  N_TRAIN=$((total / (n_pretrain > 0 ? n_pretrain : 1)))
+  known=$(printf '%s\n' "${!TRAIN_OF[@]}" | sed -n 's/^animal //p' | sort)
   if [ "${ANIMALS[*]}" = auto ]; then
-    mapfile -t ANIMALS < <(printf '%s\n' "${!TRIALS_OF[@]}" | sort)
+    mapfile -t ANIMALS <<< "$known"
     [ -n "${ANIMALS[0]-}" ] || die "$DATA has no session of the role heldout, so that there is no animal to fine-tune on."
   fi
   for value in "${ANIMALS[@]}"; do
-    [ -n "${TRIALS_OF[$value]-}" ] || die "$DATA has no session of the role heldout of ${value@Q}. It has those of: ${!TRIALS_OF[*]}."
+    [ -n "${TRAIN_OF[animal $value]-}" ] || die "$DATA has no session of the role heldout of ${value@Q}." \
+      "It has those of: ${known//$'\n'/ }."
     [[ $value =~ ^[A-Za-z0-9._-]+$ ]] || die "the subject ${value@Q} cannot be in a folder's name. Choose --animals."
     [ -z "${pretrains[$value]-}" ] || echo "$PROGRAM: $value has sessions for pretraining too: it is no animal that is held out." >&2
   done
@@ -203,77 +240,15 @@ validation_interval() { # N
   echo "$(($1 > 20 ? $1 / 20 : 1))"
 }
 
-# ---- a dry run ----
-
-setting() { # STAGE SECTION NAME   a value of a configuration
-  awk -v section="$2:" -v name="$3:" '/^[a-z]/ { at = $1 } at == section && /^  [a-z]/ && $1 == name { print $2 }' \
-    <<< "${CONFIG[$1]}"
-}
-
-show_grid() {
-  local run
-  printf '%-36s %-9s %-16s %10s %5s  %-12s %s\n' run stage objective n_sessions seed animal state
-  for run in "${ASKED[@]}"; do
-    local stage objective n_sessions seed animal
-    IFS=, read -r _ stage objective n_sessions seed animal _ <<< "${ROW[$run]}"
-    printf '%-36s %-9s %-16s %10s %5s  %-12s %s\n' "$run" "$stage" "$objective" "$n_sessions" "$seed" "$animal" "${STATE[$run]}"
-  done
-}
-
-# How long the trainings of a stage take that are to be submitted. Tests and the start of jobs are not in it.
-show_hours_of() { # STAGE N_DEVICES TRIALS_PER_S
-  local stage=$1 run trials text device=GPU
-  local -A n_runs=()
-  [ "${SITE[GPUS_PER_NODE]}" != 0 ] || device=process
-  for run in "${ASKED[@]}"; do
-    [ "${STAGE[$run]}" = "$stage" ] || continue
-    case ${STATE[$run]} in new | failed) ;; *) continue ;; esac
-    local steps epochs batch n_sessions sessions
-    steps=$(setting "$stage" trainer max_steps) epochs=$(setting "$stage" trainer max_epochs)
-    batch=$(setting "$stage" data batch_size)
-    IFS=, read -r _ _ _ n_sessions _ <<< "${ROW[$run]}"
-    if [ "${steps:--1}" -gt 0 ] 2> /dev/null; then
-      text="$steps steps x $batch trials x $2 ranks" trials=$((steps * batch * $2))
-    elif [ "$stage" = pretrain ]; then
-      text="$epochs epochs x $n_sessions sessions x $N_TRAIN trials" trials=$((epochs * n_sessions * N_TRAIN))
-    else
-      sessions=${TRIALS_OF[${ANIMAL[$run]}]}
-      text="$epochs epochs x $sessions trials of ${ANIMAL[$run]}" trials=$((epochs * sessions))
-    fi
-    n_runs["$trials|$text"]=$((${n_runs["$trials|$text"]:-0} + 1))
-  done
-  local key
-  for key in "${!n_runs[@]}"; do printf '%s|%s\n' "$key" "${n_runs[$key]}"; done | sort -n |
-    awk -F'|' -v stage="$stage" -v speed="$3" -v devices="$2" -v device="$device" '{
-      seconds = $1 / speed; hours = $3 * seconds * devices / 3600; total += hours
-      printf "  %s: %d x (%s) / %g trials/s = %d x %.0f s; x %d %s = %.2f hours\n", stage, $3, $2, speed, $3, seconds, devices,
-        device (devices == 1 ? "" : device == "GPU" ? "s" : "es"), hours
-    } END { if (NR) printf "  %s, together: %.2f %s hours\n", stage, total, device }'
-}
-
-show_hours() {
-  local devices
-  devices=$((${SITE[NODES]:-1} * $(tasks_per_node)))
-  if [ -z "$TRIALS_PER_S" ]; then
-    echo "Hours: give --trials-per-s, the measured speed of a pretraining on $devices processes."
-    return
-  fi
-  echo "Hours of training, without tests and the start of jobs; early stopping makes them fewer:"
-  show_hours_of pretrain "$devices" "$TRIALS_PER_S"
-  local speed_of_one
-  speed_of_one=$(awk -v speed="$TRIALS_PER_S" -v devices="$devices" 'BEGIN { print speed / devices }')
-  show_hours_of finetune 1 "$speed_of_one"
-  show_hours_of scratch 1 "$speed_of_one"
-}
-
 # ---- all of it ----
 
 read_options_of_sweep "$@"
 check_lists
+check_options_after_dashes
 [ -n "$DRY_RUN" ] || require_slurm
 read_site "$SITE_FILE"
 DATA=${DATA:-${SITE[DATA]}}
-[ -n "$DATA" ] || die "give --data DIR, the folder of prepared sessions, or DATA in site.env."
+[ -n "$DATA" ] || die "give --data DIR, the folder of prepared sessions, or DATA in $SITE_NAME."
 DATA=$(realpath -m -- "$DATA")
 SWEEP=$(realpath -m -- "$SWEEP")
 [[ $SWEEP =~ ^[A-Za-z0-9._/+@:=-]+$ ]] || die "--out ${SWEEP@Q}: choose a folder without blanks and quotes in its name."
@@ -295,7 +270,7 @@ if [ -n "$DRY_RUN" ]; then
 else
   write_grid "$SWEEP"
   write_options "$SWEEP"
-  cp -- "$SITE_FILE" "$SWEEP/site.env"
+  keep_site "$SITE_FILE" "$SWEEP"
 fi
 submit_runs "$SWEEP" "$AT_ONCE" "${ASKED[@]}"
 if [ -n "$DRY_RUN" ]; then

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# It needs site.sh and given.sh.
 # What a job does on its nodes. Sourced by the batch scripts, which run in the repository's folder.
 
 # The run of this task of a sweep's array. Number N is the N-th row of its stage in grid.csv; a fine-tuning has the
@@ -23,8 +24,8 @@ placed() { # OPTIONS...
   # Slurm's own words for the GPUs of a job
   [ -z "${SLURM_GPUS_ON_NODE-}${SLURM_JOB_GPUS-}${SLURM_STEP_GPUS-}" ] || accelerator=gpu
   PLACED=(--trainer.num_nodes "$SLURM_JOB_NUM_NODES" --trainer.devices "${SLURM_NTASKS_PER_NODE:-1}")
-  [[ " $* " == *" --trainer.accelerator"* ]] || PLACED+=(--trainer.accelerator "$accelerator")
-  [[ " $* " == *" --trainer.precision"* ]] || PLACED+=(--trainer.precision auto)
+  [ -n "$(value_of --trainer.accelerator "$@")" ] || PLACED+=(--trainer.accelerator "$accelerator")
+  [ -n "$(value_of --trainer.precision "$@")" ] || PLACED+=(--trainer.precision auto)
 }
 
 # One process for each task of the job. If one of them fails, Slurm ends the others.
@@ -81,7 +82,7 @@ run_training() { # [--site FILE] OPTIONS... | --sweep SWEEP --stage STAGE [--ani
     # the search makes the folder of its trial itself
     trial) launch neuromtm search "${OPTIONS[@]}" "${PLACED[@]}" ;;
     *)
-      [[ " ${OPTIONS[*]} " == *" --auto_resume"* ]] || PLACED+=(--auto_resume true)
+      [ -n "$(value_of --auto_resume "${OPTIONS[@]}")" ] || PLACED+=(--auto_resume true)
       launch neuromtm fit "${OPTIONS[@]}" "${PLACED[@]}"
       [ "$stage" = pretrain ] ||
         launch neuromtm test --config "$folder/config.yaml" --ckpt_path "$folder/checkpoints/best.ckpt" ;;

@@ -87,19 +87,27 @@ write_options() { # SWEEP
   done
 }
 
-# The parser reads the options of the first run of each stage, so that a wrong one is refused here and not in 100 jobs.
-# CONFIG[STAGE] becomes the whole configuration.
+# The options of the first run of each stage and objective are read, and what they describe is built without its data,
+# so that a wrong one is refused here and not in 100 jobs. CONFIG[STAGE] becomes the whole configuration.
 declare -A CONFIG=()
 check_options() {
-  local run stage words
+  local run stage kind objective words
+  local -A seen=()
   for run in "${ASKED[@]}"; do
-    stage=${STAGE[$run]}
-    if [ "$stage" = baseline ] || [ -n "${CONFIG[$stage]-}" ]; then continue; fi
+    stage=${STAGE[$run]} kind=fit
+    IFS=, read -r _ _ objective _ <<< "${ROW[$run]}"
+    [ -z "${seen[$stage $objective]-}" ] || continue
+    seen[$stage $objective]=yes
+    [ "$stage" != baseline ] || kind=baseline
     mapfile -t words <<< "${OPTIONS[$run]}"
-    # in the folder that jobs run in
-    CONFIG[$stage]=$(cd "$ROOT" && enter_environment && neuromtm fit "${words[@]}" --trainer.accelerator cpu --print_config) ||
-      die "neuromtm fit refuses the options of $run."
+    # shellcheck disable=SC2034  # a dry run reads it
+    CONFIG[$stage]=$(checked "$kind" "${words[@]}") || die "neuromtm $kind refuses the options of $run."
   done
+}
+
+# What neuromtm says of a command line, without carrying it out: in the folder and the environment that jobs run in.
+checked() { # COMMAND WORDS...
+  cd "$ROOT" && enter_environment && python -P -m neuromtm.commands.checking "$@"
 }
 
 # ---- one submission at a time ----

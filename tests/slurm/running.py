@@ -12,8 +12,12 @@ STAND_IN = """#!/usr/bin/env bash
 # In the place of neuromtm: writes down what it was called with, and fails where SWEEP/fail has the name of the run.
 case " $* " in
   *" --no_such_option "*) echo "neuromtm: unrecognized arguments: --no_such_option" >&2; exit 2 ;;
-  *" --print_config "*)
-    printf '%s\\n' trainer: '  max_epochs: 3' "  max_steps: ${MAX_STEPS:--1}" data: '  batch_size: 8'; exit ;;
+esac
+case $1 in
+  checks) shift; [ "$1" = fit ] || exit 0
+    printf '%s\\n' trainer: "  max_epochs: ${MAX_STEPS:+-}${MAX_STEPS:-3}" "  max_steps: ${MAX_STEPS:--1}" \\
+      "  accumulate_grad_batches: ${BATCHES:-1}" \\
+      data: '  batch_size: 8' "  sessions_per_batch: 1" "  n_train_trials: ${N_TRAIN:-null}"; exit ;;
 esac
 case $1 in
   table | scaling | search) echo "$@" >> "$2/called"; exit ;;
@@ -29,6 +33,11 @@ done
 mkdir -p "$run"
 echo "$@" >> "$run/commands"
 if grep -qsx "${run##*/}" "$run/../../fail"; then echo "it broke: ${run##*/}"; exit 3; fi
+"""
+STAND_IN_OF_PYTHON = """#!/bin/sh
+# the check of options takes seconds for each of them
+case "$*" in "-P -m neuromtm.commands.checking "*) shift 3; exec {neuromtm} checks "$@" ;; esac
+exec {python} "$@"
 """
 
 
@@ -52,7 +61,7 @@ def write_stand_in(folder: Path) -> Path:
     programs = folder / "environment" / "bin"
     programs.mkdir(parents=True)
     write_program(programs / "neuromtm", STAND_IN)
-    write_program(programs / "python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    write_program(programs / "python", STAND_IN_OF_PYTHON.format(neuromtm=programs / "neuromtm", python=sys.executable))
     return programs.parent
 
 
@@ -89,3 +98,16 @@ def wait_for(done: Callable[[], bool], what: str, *, within_s: float = 420, repo
 def logs(folder: Path) -> str:
     """The logs below a folder, one after the other."""
     return "\n".join(f"== {path}\n{path.read_text()[-3000:]}" for path in sorted(folder.rglob("*.out")))
+
+
+def jobs(slurm: Path) -> list[str]:
+    """What was submitted to the stand-in for Slurm."""
+    path = slurm / "submitted"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def refused(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a script that refuses."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    (line,) = result.stderr.splitlines()
+    return line

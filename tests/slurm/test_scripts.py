@@ -7,64 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.running import SIMULATE, WINDOW
-from tests.slurm.running import ROOT, script, write_program, write_site, write_stand_in
-
-SBATCH = """#!/usr/bin/env bash
-echo "$@" >> "$STAND_IN/submitted"
-if [ "$(wc -l < "$STAND_IN/submitted")" -gt "${ACCEPTS:-99}" ]; then
-  echo "sbatch: error: invalid partition specified: nowhere" >&2; exit 1
-fi
-echo "$((100 + $(wc -l < "$STAND_IN/submitted")))"
-"""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Three sessions for pretraining, and one each of two held-out animals; not to be changed."""
-    from data_prep.__main__ import main
-
-    out = tmp_path_factory.mktemp("data") / "sim"
-    assert main(["simulate", "--out", str(out), *SIMULATE, "--n-sessions", "5", "--n-heldout", "2", *WINDOW]) == 0
-    return out
-
-
-@pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """A folder with stand-ins for sbatch, squeue and scancel, on the PATH; they write there what they are given."""
-    folder = tmp_path / "slurm-stand-in"
-    folder.mkdir()
-    write_program(folder / "sbatch", SBATCH)
-    write_program(folder / "squeue", '#!/bin/sh\ncat "$STAND_IN/queue" 2> /dev/null; exit "${SQUEUE_STATUS:-0}"\n')
-    write_program(folder / "scancel", '#!/bin/sh\necho "$@" >> "$STAND_IN/cancelled"\n')
-    monkeypatch.setenv("STAND_IN", str(folder))
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    return folder
-
-
-@pytest.fixture
-def sweep(tmp_path, data):
-    """Submits a small sweep into a folder, by a stand-in for neuromtm: two numbers of sessions, two animals."""
-    site = write_site(tmp_path, write_stand_in(tmp_path))
-
-    def submit(*arguments, env=None):
-        given = ("--site", site, "--data", data, "--out", tmp_path / "sweep", "--sessions", "1,3", *arguments)
-        return script("sweep_sessions.sh", *given, env=env, cwd=tmp_path)
-
-    submit.folder, submit.site = tmp_path / "sweep", site
-    return submit
-
-
-def jobs(slurm) -> list[str]:
-    path = slurm / "submitted"
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def refused(result) -> str:
-    """The one line of a script that refuses."""
-    assert result.returncode == 2, result.stdout + result.stderr
-    (line,) = result.stderr.splitlines()
-    return line
+from tests.slurm.running import ROOT, jobs, refused, script, write_program, write_site
 
 
 def test_shellcheck_finds_nothing():
@@ -105,12 +48,19 @@ def test_hours_of_steps_on_gpus_are_the_product_that_is_shown(sweep, tmp_path):
     result = sweep(
         *("--site", site, "--steps", "9000", "--trials-per-s", "100", "--dry-run"), env={"MAX_STEPS": "9000"}
     )
-    # 9000 x 8 x 8 / 100 s = 1.6 h, by two runs and eight GPUs
-    expected = "pretrain: 2 x (9000 steps x 8 trials x 8 ranks) / 100 trials/s = 2 x 5760 s; x 8 GPUs = 25.60 hours"
+    # a session's 28 trials make four batches of seven: 9000 x 7 x 8 / 100 s = 1.4 h, by two runs and eight GPUs
+    expected = "pretrain: 2 x (9000 steps x 7 trials x 8 ranks) / 100 trials/s = 2 x 5040 s; x 8 GPUs = 22.40 hours"
     assert expected in result.stdout, result.stdout + result.stderr
     assert "--nodes=2 --ntasks-per-node=4" in result.stdout
     assert "--gres=gpu:4" in result.stdout
     assert result.stdout.count("--gres=gpu:1") == 2  # fine-tuning
+
+
+def test_hours_count_accumulated_batches_and_sessions_with_few_trials(sweep):
+    more = ("--steps", "90", "--trials-per-s", "1", "--dry-run")
+    shown = sweep(*more, env={"MAX_STEPS": "90", "BATCHES": "4", "N_TRAIN": "6"}).stdout
+    assert "pretrain: 2 x (90 steps x 4 batches x 6 trials x 1 ranks) / 1 trials/s = 2 x 2160 s;" in shown
+    assert "finetune: " in shown
 
 
 def test_equal_steps_are_asked_for_by_the_trainer_s_options(sweep, slurm):
@@ -212,95 +162,13 @@ def test_a_submission_at_the_same_time_says_who_holds_the_sweep(sweep, slurm):
     assert not lock.exists()
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("PARTITION=", "PARTITION has no value. Add a line such as PARTITION=gpu"),
-        ("PARTITION=$(touch evaluated)", "PARTITION='$(touch evaluated)' is not a value that it takes"),
-        ("MODULES=cuda `touch evaluated`", "is not a value that it takes. One is MODULES=cuda/12.4 python/3.12"),
-        ("ACCOUNT=mine; touch evaluated", "is not a value that it takes"),
-        ('ENVIRONMENT="/opt/venv"', "without quotes"),
-        ("ENVIRONMENT=$HOME/venv", "without quotes, variables and commands"),
-        ("ENVIRONMENT=/nowhere/venv", "ENVIRONMENT=/nowhere/venv has no bin/neuromtm"),
-        ("FINETUNE_TIME=05:00", "FINETUNE_TIME=05:00 is less than ten minutes"),
-        ("CPUS_PER_TASK=many", "CPUS_PER_TASK='many' is not a value that it takes. One is CPUS_PER_TASK=8"),
-        ("SBATCH_OPTIONS=--exclude=n1 $(id)", "is not a value that it takes"),
-        ("PARTITON=gpu", "there is no key PARTITON. There are: ACCOUNT"),
-        ("NODES=1\nNODES=2", "NODES is there twice"),
-        ("export NODES=1", "'export NODES=1' is not KEY=VALUE"),
-        ("NODES=1\r", "is not a value that it takes"),
-    ],
-)
-def test_an_odd_site_is_refused_in_one_sentence_and_nothing_is_evaluated(sweep, slurm, tmp_path, line, said):
-    key = line.partition("=")[0]
-    kept = [other for other in sweep.site.read_text().splitlines() if not other.startswith(f"{key}=")]
-    with sweep.site.open("w", newline="") as file:
-        file.write("\n".join([*kept, line, ""]))
-    assert said in refused(sweep())
-    assert not (tmp_path / "evaluated").exists()
-    assert not jobs(slurm)
-
-
-def test_values_of_a_site_become_options_of_sbatch_word_by_word(sweep, slurm):
-    with sweep.site.open("a") as file:
-        file.write("# a comment\n\nCONSTRAINT=a100|h100\nACCOUNT=mine\nCPU_PARTITION=cpu\nMEM=8G\nQOS=long\n")
-        file.write("SBATCH_OPTIONS=--exclude=n3 --reservation=ours\n")
-    assert sweep().returncode == 0
-    pretrain, *_, collect = jobs(slurm)
-    for option in (
-        "--constraint=a100|h100",
-        "--account=mine",
-        "--mem=8G",
-        "--qos=long",
-        "--exclude=n3 --reservation=ours",
-    ):
-        assert option in pretrain
-    assert "--partition=main" in pretrain
-    assert "--partition=cpu" in collect
-    assert "--constraint" not in collect
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--sessions", "1,9"], "has only 3 sessions of the role pretrain"),
-        (["--sessions", "one"], "take whole numbers from 1, not 'one'"),
-        (["--seeds", "-1"], "--seeds takes whole numbers"),
-        (["--objectives", "causal"], "--objectives takes mtm and temporal"),
-        (["--animals", "Nobody"], "has no session of the role heldout of 'Nobody'. It has those of: mouse-0-0"),
-        (["--animals", "../x"], "cannot be in a folder's name"),
-        (["--data", "nowhere"], "no such folder"),
-        (["--at-once", "0"], "take whole numbers from 1"),
-        (["--val-every", "5"], "needs --steps"),
-        (["--site", "nowhere.env"], "nowhere.env: no such file. Copy slurm/site.env.example"),
-        (["--sesions", "1"], "there is no option --sesions"),
-        (["--steps"], "--steps needs a value"),
-        (["--", "a", "--", "b", "--", "c", "--", "d"], "more than three parts of options"),
-    ],
-)
-def test_what_a_sweep_cannot_be_is_refused_before_anything_is_written(sweep, slurm, arguments, said):
-    assert said in refused(sweep(*arguments))
-    assert not sweep.folder.exists()
-    assert not jobs(slurm)
-
-
-def test_an_option_that_neuromtm_does_not_know_is_refused_before_anything_is_submitted(sweep, slurm):
-    result = sweep("--", "--no_such_option", "1")
-    assert result.returncode == 2
-    assert "unrecognized arguments: --no_such_option" in result.stderr
-    assert "neuromtm fit refuses the options of pretrain/mtm-n1-s0" in result.stderr
-    assert not jobs(slurm)
-
-
-def test_without_slurm_on_the_path_it_says_where_to_run(sweep, tmp_path):
-    programs = ("bash", "dirname", "cat", "sed", "awk", "sort", "paste", "realpath", "env")
-    (tmp_path / "few").mkdir()
-    for name in programs:
-        (tmp_path / "few" / name).symlink_to(shutil.which(name))
-    few = {"PATH": str(tmp_path / "few")}
-    assert "there is no sbatch on the PATH. Run this where jobs are submitted" in refused(sweep(env=few))
-    result = script("submit", "pretrain", "--site", sweep.site, "--run_dir", "runs/x", env=few)
-    assert "there is no sbatch on the PATH" in refused(result)
+@pytest.mark.parametrize("name", ["status", "submit", "sweep_sessions.sh", "search.sh"])
+def test_every_script_says_how_it_is_called(name):
+    for word in ("--help", "-h"):
+        result = script(name, word)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.startswith(f"usage: slurm/{name} ")
+    assert script("submit", "pretrain", "--help").returncode == 0
 
 
 def test_one_training_is_submitted_by_the_site(sweep, slurm):
@@ -320,7 +188,7 @@ def test_a_search_is_an_array_of_processes_on_one_gpu_each(sweep, slurm, tmp_pat
     assert "give --space FILE" in refused(script(*command))
     command = (*command, "--space", tmp_path / "space.yaml", "--at-once", "3")
     refusal = script(*command, "--", "--no_such_option", "1")
-    assert "neuromtm fit refuses the options after --" in refusal.stderr
+    assert "neuromtm search refuses the space or the options after --" in refusal.stderr
     result = script(*command, "--", "--data.root", "DIR")
     assert result.returncode == 0, result.stderr
     (line,) = jobs(slurm)
@@ -329,9 +197,14 @@ def test_a_search_is_an_array_of_processes_on_one_gpu_each(sweep, slurm, tmp_pat
     assert line.endswith(f"--array=1-20%3 {ROOT}/slurm/finetune.sbatch --sweep {tmp_path / 'study'} --stage trial")
 
 
-def test_the_example_of_a_site_is_read_once_its_paths_exist(sweep, slurm, tmp_path):
-    text = (ROOT / "slurm" / "site.env.example").read_text()
-    sweep.site.write_text(text.replace("/path/to/neuromtm/.venv", str(tmp_path / "environment")))
-    result = sweep()
-    assert result.returncode == 0, result.stderr
-    assert "--gres=gpu:4" in jobs(slurm)[0]
+def test_a_space_can_be_another_one_until_a_task_has_begun(sweep, slurm, tmp_path):
+    space = tmp_path / "space.yaml"
+    search = ("search.sh", "--site", sweep.site, "--out", tmp_path / "study", "--space", space, "--trials", "1")
+    space.write_text("model.lr: [0.1, 0.2]\n")
+    assert script(*search).returncode == 0
+    (slurm / "queue").write_text("101_1|PENDING|Resources\n")
+    space.write_text("model.lr: [0.1, 0.3]\n")
+    assert "was begun with another space" in refused(script(*search))
+    (slurm / "queue").unlink()
+    assert script(*search).returncode == 0
+    assert (tmp_path / "study" / "space.yaml").read_text() == space.read_text()
