@@ -109,7 +109,7 @@ def test_a_power_law_whose_exponent_is_at_the_end_of_its_range_gives_no_ceiling(
     console.print(curves_table(curves, columns_of([KEY]), "sessions"))
     printed = " ".join(console.export_text().split())
     assert "at the end: 0.05" in printed
-    assert "C at the end of its range, a not determined: mtm" in printed
+    assert "(c at the end of its range, a not determined): mtm" in printed
     (row,) = csv.DictReader(curves_text(curves, "sessions").splitlines())
     assert (row["a"], row["c"], row["absent"]) == ("", "0.05", "c at the end of its range, a not determined")
 

@@ -24,7 +24,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         parser: an empty parser with the command's name.
     """
     options = read_options(arguments, parser)
-    data = data_of(options)
+    data = chosen_data(options)
     scores = []
     for one in score_baseline(data, options.kind):
         scores.append(one)
@@ -78,7 +78,7 @@ def read_options(arguments: Sequence[str], parser: argparse.ArgumentParser) -> a
     return parser.parse_args(arguments)
 
 
-def data_of(options: argparse.Namespace) -> SessionDataModule:
+def chosen_data(options: argparse.Namespace) -> SessionDataModule:
     """The sessions that are scored; their files are not read yet.
 
     Raises:

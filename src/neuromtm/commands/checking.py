@@ -33,11 +33,11 @@ def check(command: str, arguments: Sequence[str]) -> str:
     if command == "baseline":
         from neuromtm.commands import baseline
 
-        baseline.data_of(baseline.read_options(arguments, parser))
+        baseline.chosen_data(baseline.read_options(arguments, parser))
     elif command == "search":
         from neuromtm.commands import search
 
-        settings = search.read_settings(arguments, parser)
+        settings = search.search_settings(arguments, parser)
         # every value of every list and both ends of every range are in one of these
         values = {name: allowed.extremes() for name, allowed in settings.space.items()}
         for place in range(max(map(len, values.values()))):

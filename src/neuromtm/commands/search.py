@@ -52,7 +52,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         raise ConfigError(f"{options.folder}: no trial of this process was trained. The reasons stand above.")
 
 
-def read_settings(arguments: Sequence[str], parser: argparse.ArgumentParser) -> "_Settings":
+def search_settings(arguments: Sequence[str], parser: argparse.ArgumentParser) -> "_Settings":
     """What a search of this command line would do, without writing anything; arguments as of `run`.
 
     Raises:

@@ -177,7 +177,7 @@ def interval_over_clusters(values: Sequence[float] | np.ndarray, clusters: Seque
     return _around(middle, _student(found.free) * math.sqrt(variance))
 
 
-class Spread(NamedTuple):
+class ClusterSpread(NamedTuple):
     """How the distances of clusters' means from the mean of all values tell its variance."""
 
     names: tuple[Hashable, ...]
@@ -190,7 +190,7 @@ class Spread(NamedTuple):
     """degrees of freedom of this variance"""
 
 
-def spread_of(clusters: Sequence[Hashable]) -> Spread | None:
+def spread_of(clusters: Sequence[Hashable]) -> ClusterSpread | None:
     """The spread of a mean over clusters, by their sizes; None for fewer clusters than `FEWEST`.
 
     Args:
@@ -205,7 +205,7 @@ def spread_of(clusters: Sequence[Hashable]) -> Spread | None:
     form = away.T @ np.diag(share**2 / (1 - share)) @ away
     by_size = form / sizes  # times the variances of the clusters' means
     free = float(np.trace(by_size) ** 2 / np.trace(by_size @ by_size))
-    return Spread(names, share, share / np.sqrt(1 - share), free)
+    return ClusterSpread(names, share, share / np.sqrt(1 - share), free)
 
 
 def level_of(n_sessions: int, animals: Sequence[str] | None) -> Level:

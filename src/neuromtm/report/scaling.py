@@ -123,7 +123,7 @@ def curves_table(curves: Curves, columns: Sequence[Column], against: str) -> Tab
         f"{objective} {SHORT_TITLES.get(key, key)}" for (objective, key), curve in curves.items() if _is_stuck(curve)
     ]
     if stuck:
-        notes.append(f"{STUCK[0].upper()}{STUCK[1:]}: {', '.join(stuck)}.")
+        notes.append(f"No power law is told by these points ({STUCK}): {', '.join(stuck)}.")
     table = Table(
         title=f"Fitted against {against} of the pretraining [95 % interval]: metric = a - b x^-c, and what a doubling "
         "adds.",
@@ -141,8 +141,10 @@ def curves_table(curves: Curves, columns: Sequence[Column], against: str) -> Tab
         if isinstance(curve, str):
             table.add_row(*named, *[ABSENT] * 3)
         else:
-            law = (ABSENT, f"at the end: {curve.exponent.value:g}") if _is_stuck(curve) else map(_estimate, _law(curve))
-            table.add_row(*named, *map(Text, (_estimate(curve.per_doubling, "+.3f"), *law)))
+            ceiling, exponent = map(_estimate, _law(curve))
+            if curve.exponent is not None and _is_stuck(curve):
+                ceiling, exponent = ABSENT, f"at the end: {curve.exponent.value:g}"
+            table.add_row(*named, *map(Text, (_estimate(curve.per_doubling, "+.3f"), ceiling, exponent)))
     return table
 
 
