@@ -242,8 +242,7 @@ class Model:
 
         Args:
             sessions: sessions to learn, all of them, e.g. `Sessions(DIR, role="heldout")` or `Sessions.write(...)`.
-            method: `closed_form` trains nothing, for few trials, as `neuromtm adapt`: the shared weights stay, and of
-                the other arguments only `run_dir`, `progress` and `options` that choose trials or neurons are taken.
+            method: `closed_form`, for few trials, is `neuromtm adapt`: it takes `run_dir`, `progress`, data `options`.
             run_dir: folder that keeps the run: configuration, checkpoints, TensorBoard events. `neuromtm test` can then
                 test it. By default a temporary folder, which is removed.
             seed: seed of every random draw.
