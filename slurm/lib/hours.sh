@@ -87,4 +87,3 @@ show_hours() {
   show_hours_of finetune 1 "$speed_of_one"
   show_hours_of scratch 1 "$speed_of_one"
 }
-

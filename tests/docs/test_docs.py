@@ -148,7 +148,7 @@ def test_what_is_wrong_with_a_page_is_said_with_its_place(planted, text, said):
     assert said in problem
 
 
-@pytest.mark.parametrize("name", ["masking/missing.py", "missing/", "NoSuchClass", "NO_SUCH_NAME", "Objective.nowhere"])
+@pytest.mark.parametrize("name", ["masking/missing.py", "missing/", "NoSuchClass", "NO_SUCH_NAME", "Objective.qqxz"])
 def test_a_name_that_the_code_does_not_have_is_found(root, tmp_path, name):
     for folder in ("src", "data_prep"):
         shutil.copytree(root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))

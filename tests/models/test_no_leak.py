@@ -39,7 +39,8 @@ def influence(prediction: Tensor, counts: Tensor) -> Tensor:
 def test_no_hidden_entry_has_an_influence_and_what_is_visible_has(scheme, backbone):
     model, counts = make_model(backbone=backbone), GROUP.counts.clone().requires_grad_()
     objective = Objective(neurons_per_token=2)
-    masked = objective.hide(scheme, counts, GROUP.region, torch.Generator().manual_seed(3))
+    region = make_session("a", n_heldout=2).region_index() if scheme == "heldout" else GROUP.region
+    masked = objective.hide(scheme, counts, region, torch.Generator().manual_seed(3))
     log_rates = model([VisibleGroup("a", masked.visible)], scheme).log_rates[0]
     # random weights, so that no two influences cancel
     weights = torch.randn(log_rates.shape, generator=torch.Generator().manual_seed(0)).double()
