@@ -11,7 +11,7 @@ from neuromtm.models.interface import Backbone, Output
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import make_group, make_session, scatter
 
-SESSIONS = (make_session("a"), make_session("b", ("CA1", "CA1", "VISp", "root", "MOs")))
+SESSIONS = (make_session("a", n_heldout=2), make_session("b", ("CA1", "CA1", "VISp", "root", "MOs"), n_heldout=1))
 
 
 class Step(MaskedModeling):
