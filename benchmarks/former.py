@@ -16,7 +16,7 @@ from torch.nn import functional
 
 SCHEMES = ("neuron", "causal", "intra_region", "inter_region")
 RATIOS = {"neuron": 0.3, "causal": 0.6, "intra_region": 0.3}
-ALL_PROMPTS = ("temporal", *SCHEMES, "random_token", "encoding", "decoding")
+ALL_PROMPTS = ("temporal", *SCHEMES, "random_token", "heldout", "encoding", "decoding")
 """the product's model has a token for each scheme there is"""
 WIDTH, N_LAYERS, N_HEADS, MLP_WIDTH, MAX_BINS = 512, 5, 8, 1024, 128
 DROPOUT, EMBEDDING_DROPOUT = 0.4, 0.2

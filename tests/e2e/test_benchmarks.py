@@ -164,5 +164,5 @@ def test_the_plan_counts_weights_and_traffic_as_by_hand(benchmark, monkeypatch, 
     monkeypatch.setattr(sys, "argv", ["plan.py", "--sessions", "34", "--gpus", "1", "8"])
     plan.main()
     printed = capsys.readouterr().out
-    assert "NDT1: 10,847,232 shared weights" in printed
+    assert "NDT1: 10,847,744 shared weights" in printed
     assert "| 34 | 8 | 272 | 6,250 | 34 |" in printed
