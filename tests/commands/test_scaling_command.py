@@ -74,8 +74,9 @@ def test_what_a_pretraining_saw_is_read_from_its_checkpoint_and_manifest(pretrai
         sum(entry.n_neurons for entry in entries),
         sum(entry.splits["train"] for entry in entries),
         checkpoint["global_step"],
+        torch.load(pretrained / "checkpoints" / "last.ckpt", weights_only=True)["global_step"],
     )
-    assert seen_by(tmp_path) == (None, None, None)
+    assert seen_by(tmp_path) == (None, None, None, None)
 
 
 def test_a_curve_against_neurons_needs_the_pretrainings_checkpoints(tmp_path, pretrained, capsys):

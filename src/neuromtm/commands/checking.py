@@ -60,13 +60,20 @@ def check_fit(arguments: Sequence[str]) -> str:
             pass
 
     quieten()
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # devices and seeds of this machine say nothing
     cli = Built(["fit", *arguments, "--trainer.accelerator=cpu"])
     return cli._parser("fit").dump(cli.config["fit"], skip_none=False)
 
 
+def silence_lightning() -> None:
+    """Let the program say nothing of the devices and seeds of this machine."""
+    import lightning.pytorch  # noqa: F401  # which sets the levels when it is imported
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 if __name__ == "__main__":
+    silence_lightning()
     try:
         if len(sys.argv) < 2 or (sys.argv[1] != "fit" and sys.argv[1] not in COMMANDS):
             raise ConfigError("name a command to check.")
