@@ -4,22 +4,19 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from lightning import __version__ as lightning_version
 
 from neuromtm.callbacks.provenance import PROVENANCE_KEY
+from neuromtm.commands.selection import selected, selection_options
 from neuromtm.commands.starting import require_unused, require_writable
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.data.manifest import Role
 from neuromtm.files import whole_file, write_whole
 from neuromtm.provenance import add_start, describe_start
 from neuromtm.training.checkpoint import CheckpointRecord, build_model, load_checkpoint, to_checkpoint
 from neuromtm.training.few_trials import Adapted, adapt_in_closed_form
-
-DATA = ("sessions", "role", "subjects", "min_firing_rate_hz", "regions", "n_train_trials")
-"""options that choose sessions, neurons and trials, as `data.NAME` of a training"""
 
 
 def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
@@ -40,29 +37,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="RUN", type=Path, required=True, help="new run directory: checkpoints and config.yaml"
     )
-    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to adapt to (default: all of the role)")
-    parser.add_argument(
-        "--role", choices=get_args(Role), default="heldout", help="role of these sessions (default: heldout)"
-    )
-    parser.add_argument(
-        "--subjects", metavar="SUBJECT", nargs="+", help="only sessions of these animals (default: all)"
-    )
-    parser.add_argument(
-        "--min_firing_rate_hz",
-        metavar="HZ",
-        type=float,
-        default=0.0,
-        help="leave out neurons that fire less (default: 0)",
-    )
-    parser.add_argument(
-        "--regions", metavar="REGION", nargs="+", help="keep only neurons of these regions (default: all)"
-    )
-    parser.add_argument(
-        "--n_train_trials",
-        metavar="N",
-        type=int,
-        help="use N training trials of each session, evenly spread in time (default: all)",
-    )
+    selection_options(parser, to_do="adapt to")
     options = parser.parse_args(arguments)
     require_writable(options.out)
     require_unused(options.out)
@@ -70,7 +45,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     name = str(options.pretrained)
     record = CheckpointRecord.from_checkpoint(checkpoint, name=name)
     record.require_masked_model(name=name)
-    chosen: dict[str, Any] = {"root": str(options.data), **{option: getattr(options, option) for option in DATA}}
+    chosen = selected(options)
     data = SessionDataModule(**chosen)
     data.setup()
     adapted = adapt_in_closed_form(

@@ -3,12 +3,11 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from neuromtm.baselines.choice import KINDS
 from neuromtm.baselines.session import baseline_text, notes, score_baseline
+from neuromtm.commands.selection import selected, selection_options
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.data.manifest import Role
 from neuromtm.evaluation.references import BASELINE_FILE
 from neuromtm.evaluation.results import METRICS_FILE, write_results
 from neuromtm.files import keep_previous, write_whole
@@ -49,32 +48,7 @@ def read_options(arguments: Sequence[str], parser: argparse.ArgumentParser) -> a
     parser.add_argument(
         "--out", metavar="RUN", type=Path, required=True, help="folder for metrics.json, the tables and baseline.json"
     )
-    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score (default: all of the role)")
-    parser.add_argument(
-        "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
-    )
-    parser.add_argument(
-        "--subjects", metavar="SUBJECT", nargs="+", help="only sessions of these animals (default: all)"
-    )
-    parser.add_argument(
-        "--min_firing_rate_hz",
-        metavar="HZ",
-        type=float,
-        default=0.0,
-        help="leave out neurons that fire less; take data.min_firing_rate_hz of the model to compare with (default: 0)",
-    )
-    parser.add_argument(
-        "--regions",
-        metavar="REGION",
-        nargs="+",
-        help="keep only neurons of these regions; take data.regions of that model (default: all)",
-    )
-    parser.add_argument(
-        "--n_train_trials",
-        metavar="N",
-        type=int,
-        help="fit to N training trials of each session, as data.n_train_trials does (default: all)",
-    )
+    selection_options(parser, to_do="score", of_a_model=True)
     return parser.parse_args(arguments)
 
 
@@ -84,12 +58,4 @@ def chosen_data(options: argparse.Namespace) -> SessionDataModule:
     Raises:
         ConfigError: if the options do not fit together.
     """
-    return SessionDataModule(
-        root=str(options.data),
-        sessions=options.sessions,
-        role=options.role,
-        subjects=options.subjects,
-        min_firing_rate_hz=options.min_firing_rate_hz,
-        regions=options.regions,
-        n_train_trials=options.n_train_trials,
-    )
+    return SessionDataModule(**selected(options))

@@ -3,9 +3,8 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
-from neuromtm.data.manifest import Role
+from neuromtm.commands.selection import session_options
 from neuromtm.decoding.selection import behavior_text
 from neuromtm.evaluation.references import CEILING_FILE, ceiling_text
 from neuromtm.evaluation.results import METRICS_FILE, write_results
@@ -26,10 +25,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder for metrics.json, the tables and ceiling.json"
     )
-    parser.add_argument("--sessions", metavar="EID", nargs="+", help="sessions to score (default: all of the role)")
-    parser.add_argument(
-        "--role", choices=get_args(Role), default="heldout", help="role of the sessions scored (default: heldout)"
-    )
+    session_options(parser, to_do="score")
     options = parser.parse_args(arguments)
     scores = ceiling(options.data, sessions=options.sessions, role=options.role)
     decoded = [of_one for one in scores for of_one in one.behavior]
