@@ -1,13 +1,15 @@
 """What `--inspect` prints of a recording: what is there, what looks wrong, and the command that would prepare it."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from data_prep.observed import observed_intervals
 from data_prep.plausibility import named_times, warnings_of
 from data_prep.recording import EVENTS, Recording, Trace, TrialTable
+from neuromtm.errors import SourceError
 
 MOST_NAMES = 12
 
@@ -35,6 +37,28 @@ def inspection_text(recording: Recording) -> str:
     if recording.neurons.heldout is not None:
         lines.insert(3, f"held out  {int(recording.neurons.heldout.sum())} neurons, by the source")
     return "\n".join(lines)
+
+
+def inspect_folders(
+    source: str, arguments: Sequence[object], sessions: Iterable[tuple[Path, Callable[[], Recording]]]
+) -> str:
+    """What is in each session of a source that has a folder a session, and the command that would prepare them all.
+
+    Args:
+        source: name of the command.
+        arguments: what names the sessions.
+        sessions: folder and reading of each; one that cannot be read is named with the reason.
+    """
+    parts, command = [], ""
+    for folder, read in sessions:
+        try:
+            recording = read()
+        except SourceError as error:
+            parts.append(f"folder    {folder.name}: cannot be prepared: {error}")
+        else:
+            parts.append(f"folder    {folder.name}\n{inspection_text(recording)}")
+            command = command or prepare_command(source, arguments, recording)
+    return "\n\n".join([*parts, command] if command else parts)
 
 
 def prepare_command(source: str, arguments: Sequence[object], recording: Recording) -> str:

@@ -13,13 +13,14 @@ Only `spikes.npz` must be there.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.folder import Job, Plan
 from data_prep.heldout import heldout_options, note_unmatched, require_unique, role_of
-from data_prep.inspection import inspection_text, prepare_command
+from data_prep.inspection import inspect_folders
 from data_prep.options import chosen_options, recording_options
 from data_prep.recording import Recording, SortedNeurons
 from data_prep.session_files import (
@@ -63,7 +64,7 @@ def plan(args: argparse.Namespace) -> Plan:
         subject, lab, name = session_names(folder)
         eid = session_eid(subject, lab, name)
         subjects[eid] = subject
-        jobs.append(Job(eid, role_of(eid, subject, args), lambda folder=folder: read_folder(folder)))
+        jobs.append(Job(eid, role_of(eid, subject, args), partial(read_folder, folder)))
     require_unique((job.eid, folder) for job, folder in zip(jobs, folders, strict=True))
     note_unmatched(subjects, args)
     return Plan(jobs, options)
@@ -71,16 +72,8 @@ def plan(args: argparse.Namespace) -> Plan:
 
 def inspect(args: argparse.Namespace) -> str:
     """Say what is in each session, and the command that would prepare them all."""
-    parts, command = [], ""
-    for folder in session_folders(args.folder):
-        try:
-            recording = read_folder(folder)
-        except SourceError as error:
-            parts.append(f"folder    {folder.name}: cannot be prepared: {error}")
-        else:
-            parts.append(f"folder    {folder.name}\n{inspection_text(recording)}")
-            command = command or prepare_command("arrays", ["--folder", args.folder], recording)
-    return "\n\n".join([*parts, command] if command else parts)
+    sessions = ((folder, partial(read_folder, folder)) for folder in session_folders(args.folder))
+    return inspect_folders("arrays", ["--folder", args.folder], sessions)
 
 
 def session_folders(folder: Path) -> list[Path]:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from data_prep.folder import Job, Plan
 from data_prep.heldout import heldout_options, note_unmatched, require_unique, role_of
-from data_prep.inspection import inspection_text, prepare_command
+from data_prep.inspection import inspect_folders
 from data_prep.options import chosen_options, recording_options
 from data_prep.recording import Recording
 from data_prep.session_files import event_columns
 from data_prep.sources.phy.recording import PhySession, phy_sessions, read_sortings
-from neuromtm.errors import ConfigError, SourceError
+from neuromtm.errors import ConfigError
 
 DESCRIPTION = (
     "Prepare sortings of Kilosort, curated in Phy or not. A session is a folder with spike_times.npy, or a folder "
@@ -83,16 +83,8 @@ def inspect(args: argparse.Namespace) -> str:
         given += [f"--{option}", getattr(args, option)] if getattr(args, option) else []
     given += ["--groups", *args.groups] if tuple(args.groups) != ("good",) else []
     given += ["--sample-rate-hz", f"{args.sample_rate_hz:g}"] if args.sample_rate_hz is not None else []
-    parts, command = [], ""
-    for session in _sessions(args):
-        try:
-            recording = _read(session, args)
-        except SourceError as error:
-            parts.append(f"folder    {session.folder.name}: cannot be prepared: {error}")
-        else:
-            parts.append(f"folder    {session.folder.name}\n{inspection_text(recording)}")
-            command = command or prepare_command("phy", given, recording)
-    return "\n\n".join([*parts, command] if command else parts)
+    sessions = ((session.folder, partial(_read, session, args)) for session in _sessions(args))
+    return inspect_folders("phy", given, sessions)
 
 
 def _sessions(args: argparse.Namespace) -> list[PhySession]:
