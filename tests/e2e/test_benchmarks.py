@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from data_prep.cli import run as prepare
 from neuromtm.batch import SessionInfo
 from neuromtm.errors import UserError
+from neuromtm.evaluation.truth import ceiling
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.stitching import StitchedModel
 
@@ -31,7 +33,7 @@ def benchmark(root, monkeypatch):
     yield load
     for name, level in levels.items():  # a program keeps Lightning's messages out of its tables
         logging.getLogger(name).setLevel(level)
-    for name in {*names, "measuring", "former"}:
+    for name in {*names, "measuring", "former", "ensemble"}:
         sys.modules.pop(name, None)
 
 
@@ -166,3 +168,18 @@ def test_the_plan_counts_weights_and_traffic_as_by_hand(benchmark, monkeypatch, 
     printed = capsys.readouterr().out
     assert "NDT1: 10,847,744 shared weights" in printed
     assert "| 34 | 8 | 272 | 6,250 | 34 |" in printed
+
+
+def test_what_a_simulated_task_shows_predicts_less_than_the_true_rates(benchmark, tmp_path, monkeypatch, capsys):
+    simulate = ["simulate", "--out", str(tmp_path), "--n-sessions", "2", "--n-heldout", "1", "--n-neurons", "24"]
+    assert prepare([*simulate, "--n-trials", "300", "--bin-size-s", "0.1"]) == 0
+    module = benchmark("reachable")
+    (truth,) = ceiling(tmp_path)
+    found = module.reachable(tmp_path / f"{truth.session.eid}.h5", 1)
+    for task in ("forward_prediction", "inter_region"):
+        shown, true = found[task]
+        assert true == pytest.approx(getattr(truth.session, f"{task}_bps"), abs=1e-6)
+        assert 0.2 * true < shown < 0.95 * true
+    monkeypatch.setattr(sys, "argv", ["reachable.py", "--data", str(tmp_path)])
+    module.main()
+    assert capsys.readouterr().out.count("%") == 2

@@ -1,6 +1,7 @@
 """Simulate recordings with a known truth. All animals have the same brain; their neurons differ."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -83,14 +84,10 @@ def simulate_session(number: int, *, simulation: SimulationOptions, options: Pre
         simulation: how much to simulate.
         options: window and bin size; the true rates have the same bins.
     """
-    rng = numpy_generator_for(simulation.seed, "session", number)
-    brain = make_brain(n_regions=simulation.n_regions, seed=simulation.seed)
-    n_spoilt = round(simulation.n_trials * SPOILT_TRIALS)
-    task = _task(simulation.n_trials + n_spoilt, rng)
-    binning = {"window_s": options.window_s, "n_bins": options.n_bins, "bin_size_s": options.bin_size_s}
-    activity = live(brain, task, **binning, rng=rng)
+    life = live_session(number, simulation=simulation, options=options)
+    rng, task, activity = life.rng, life.task, life.activity
     onset_s = 10 + np.cumsum(options.duration_s + rng.uniform(1.0, 2.0, len(task.contrast)))
-    neurons = _neurons(brain, simulation, number, rng)
+    neurons = _neurons(life.brain, simulation, number, rng)
     rates = _rates(activity, neurons, options.bin_size_s, rng)
     times_s, neuron = spike_times(rng.poisson(rates), onset_s + options.window_s[0], options.bin_size_s, rng)
     return Recording(
@@ -101,11 +98,39 @@ def simulate_session(number: int, *, simulation: SimulationOptions, options: Pre
         spike_times_s=times_s,
         spike_neuron=neuron,
         neurons=neurons,
-        trials=_table(task, activity.choice, onset_s, n_spoilt, rng),
+        trials=_table(task, activity.choice, onset_s, life.n_spoilt, rng),
         traces={WHISKER: _camera(activity.whisker, onset_s + options.window_s[0], options.bin_size_s)},
         true_rates=rates,
         observed_s=np.array([[0.0, onset_s[-1] + max(20.0, options.window_s[1])]]),
     )
+
+
+class Life(NamedTuple):
+    """What the brain of one session does, before it has neurons."""
+
+    brain: Brain
+    task: Task
+    activity: Activity
+    n_spoilt: int
+    """trials that will be spoilt; those of the task are this many more than the good ones"""
+    rng: np.random.Generator
+    """of the session, for all that follows"""
+
+
+def live_session(number: int, *, simulation: SimulationOptions, options: PrepareOptions) -> Life:
+    """Simulate what the brain does in one session. The signals that its neurons respond to are in no shard.
+
+    Args:
+        number: number of the session, counted from 0.
+        simulation: how much to simulate.
+        options: window and bin size.
+    """
+    rng = numpy_generator_for(simulation.seed, "session", number)
+    brain = make_brain(n_regions=simulation.n_regions, seed=simulation.seed)
+    n_spoilt = round(simulation.n_trials * SPOILT_TRIALS)
+    task = _task(simulation.n_trials + n_spoilt, rng)
+    binning = {"window_s": options.window_s, "n_bins": options.n_bins, "bin_size_s": options.bin_size_s}
+    return Life(brain, task, live(brain, task, **binning, rng=rng), n_spoilt, rng)
 
 
 def _task(n_table: int, rng: np.random.Generator) -> Task:
