@@ -50,7 +50,8 @@ def prepare(recording: Recording, *, options: PrepareOptions, preparation: dict[
     try:
         return _prepare(recording, options, preparation)
     except SourceError as error:
-        warnings = warnings_of(recording, observed_intervals(recording), event=options.align_event)
+        warnings = [note.removeprefix("warning: ") for note in recording.notes if note.startswith("warning: ")]
+        warnings += warnings_of(recording, observed_intervals(recording), event=options.align_event)
         if not warnings:
             raise
         raise SourceError(f"{error} Also: {'; '.join(warnings)}.") from error

@@ -13,8 +13,9 @@ import numpy as np
 
 from data_prep.folder import Job, Plan
 from data_prep.inspection import inspection_text
-from data_prep.observed import inside, merged
+from data_prep.observed import inside, merged, observed_intervals
 from data_prep.options import PrepareOptions
+from data_prep.plausibility import warnings_of
 from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
 from data_prep.sources.nwb.hdf5 import NwbFile, open_nwb
 from data_prep.sources.nwb.tables import NwbTable
@@ -183,7 +184,7 @@ def read_data_set(args: argparse.Namespace) -> Recording:
     n_trials = {name: int((split[np.isfinite(starts_s)] == name).sum()) for name in SPLITS}
     times_s, neuron = _spikes(train, test, order)
     unknown = np.full(len(order), np.nan)
-    return Recording(
+    both = Recording(
         eid=f"nlb-{args.dataset}",
         subject=train.subject or args.dataset,
         lab=train.lab,
@@ -211,6 +212,22 @@ def read_data_set(args: argparse.Namespace) -> Recording:
             **{f"n_{name}": str(n) for name, n in n_trials.items()},
         },
     )
+    return replace(both, notes=(*both.notes, *_warnings_of_train(both, train)))
+
+
+def _warnings_of_train(both: Recording, train: Part) -> list[str]:
+    """What looks wrong in the train file alone: beside the later test file, times in another unit would not show."""
+    n_spikes = len(train.spikes.times_s)
+    alone = replace(
+        both,
+        spike_times_s=both.spike_times_s[:n_spikes],
+        spike_neuron=both.spike_neuron[:n_spikes],
+        trials=TrialTable(columns=train.columns),
+        observed_s=train.observed_s,
+    )
+    shown = warnings_of(both, observed_intervals(both))
+    own = warnings_of(alone, observed_intervals(alone))
+    return [f"warning: in the train file {warning}" for warning in own if warning not in shown]
 
 
 def read_part(path: Path) -> Part:
