@@ -12,14 +12,15 @@ from tests.running import SHORT, TINY, neuromtm
 SMALLER = (*TINY[:-1], "--model.backbone.max_bins=64", *SHORT)
 
 
-NWB = "## NWB files"
+NWB, PHY = "## NWB files", "## Phy and Kilosort"
 
 
 @pytest.fixture
-def blocks(root):
-    """The blocks of the page; those on NWB files have a test of their own."""
-    lines = of_section(root, NWB)
-    return [block for block in check.blocks(root / "docs" / "data.md", root) if block.line not in lines]
+def page(root, tmp_path, monkeypatch):
+    """An empty folder in which the commands of the page find the recipes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf").symlink_to(root / "conf")
+    return check.blocks(root / "docs" / "data.md", root)
 
 
 def of_section(root, heading: str) -> range:
@@ -30,9 +31,8 @@ def of_section(root, heading: str) -> range:
     return range(first, next(after, len(lines) + 1))
 
 
-def test_arrays_lead_to_a_trained_model_by_the_commands_of_the_page(root, blocks, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "conf").symlink_to(root / "conf")
+def run(blocks) -> None:
+    """Run blocks in their order, the training shortened."""
     for block in blocks:
         if block.language == "python":
             exec(compile(block.text, block.page, "exec"), {})
@@ -42,39 +42,49 @@ def test_arrays_lead_to_a_trained_model_by_the_commands_of_the_page(root, blocks
                 assert data_prep(words[2:]) == 0, words
             else:
                 neuromtm(*words, *(SMALLER if words[0] == "fit" else ()))
+
+
+def require_tested(run_dir, eids) -> None:
+    """The run was tested on these sessions, and has its page."""
+    assert list(json.loads((run_dir / "metrics.json").read_text())["sessions"]) == eids
+    assert (run_dir / "report.html").is_file()
+
+
+def test_arrays_lead_to_a_trained_model_by_the_commands_of_the_page(root, page, tmp_path, capsys):
+    others = {*of_section(root, NWB), *of_section(root, PHY)}
+    run(block for block in page if block.line not in others)
     said = capsys.readouterr().out
     assert "python -m data_prep arrays --folder my_sessions --align-event go_time" in said
     assert "warning" not in said.lower().replace("pandas4warning", "")
     eids = ["mylab_mouse1_day1", "mylab_mouse2_day1"]
     assert [entry.eid for entry in read_manifest(tmp_path / "data" / "mine")] == eids
-    run_dir = tmp_path / "runs" / "mine"
-    assert list(json.loads((run_dir / "metrics.json").read_text())["sessions"]) == eids
-    assert (run_dir / "report.html").is_file()
+    require_tested(tmp_path / "runs" / "mine", eids)
 
 
-def test_nwb_files_lead_to_a_trained_model_by_the_commands_of_the_page(root, tmp_path, monkeypatch, capsys):
+def test_a_sorting_leads_to_a_trained_model_by_the_commands_of_the_page(root, page, tmp_path, capsys):
+    lines = of_section(root, PHY)
+    run(block for block in page if block.line in lines)
+    said = capsys.readouterr().out
+    assert "python -m data_prep phy --folder my_sorting --align-event go_time" in said
+    assert "warning" not in said.lower().replace("pandas4warning", "")
+    assert (tmp_path / "data" / "phy-described" / "description.html").is_file()
+    require_tested(tmp_path / "runs" / "phy", ["my_sorting"])
+
+
+def test_nwb_files_lead_to_a_trained_model_by_the_commands_of_the_page(root, page, tmp_path, capsys):
     pytest.importorskip("pynwb", reason="pynwb is not installed")
     from tests.data_prep.sources import nwb_layouts
 
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "conf").symlink_to(root / "conf")
     (tmp_path / "dandi").mkdir()
     session = nwb_layouts.Session()
     nwb_layouts.nlb(tmp_path / "dandi" / "sub-Jenkins_ses-full.nwb", session)
     for layout in ("ibl", "steinmetz", "allen"):
         getattr(nwb_layouts, layout)(tmp_path / f"{layout}.nwb", session)
     lines = of_section(root, NWB)
-    for block in check.blocks(root / "docs" / "data.md", root):
-        for program, *words in commands.given(block) if block.line in lines else ():
-            if program == "python":
-                assert data_prep(words[2:]) == 0, words
-            else:
-                neuromtm(*words, *(SMALLER if words[0] == "fit" else ()))
+    run(block for block in page if block.line in lines)
     assert "skipped" not in capsys.readouterr().out.replace(" 0 skipped", "")
     (maze,) = read_manifest(tmp_path / "data" / "maze")
     assert (maze.eid, maze.behaviors) == ("Shenoy_Jenkins_full", ["hand_velocity_x"])
-    metrics = json.loads((tmp_path / "runs" / "maze" / "metrics.json").read_text())
-    assert list(metrics["sessions"]) == [maze.eid]
-    assert (tmp_path / "runs" / "maze" / "report.html").is_file()
+    require_tested(tmp_path / "runs" / "maze", [maze.eid])
     for layout in ("ibl", "steinmetz", "allen"):
         assert len(read_manifest(tmp_path / "data" / layout)) == 1
