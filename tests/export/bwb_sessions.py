@@ -63,7 +63,12 @@ class BenchSession:
         self.licks = rng.poisson(np.exp(-1 + 0.5 * smooth)) * 50.0
         self.paw = 100 + 10 * smooth
         self.confident = rng.random(len(trace_s)) < 0.7
-        self.norms = {"whisker/whisker_motion_energy": (41.0, 6.5), "paws/left_paw_speed": (99.0, 9.0)}
+        self.right_paw, self.right_confident = 80 - 5 * smooth, np.roll(self.confident, 7)
+        self.norms = {
+            "whisker/whisker_motion_energy": (41.0, 6.5),
+            "paws/left_paw_speed": (99.0, 9.0),
+            "paws/right_paw_speed": (81.0, 6.0),
+        }
 
     @property
     def domain(self) -> np.ndarray:
@@ -108,20 +113,31 @@ class BenchSession:
         _interval(group, "domain", *self.domain.T)
         columns = {name: {name: getattr(self, name)} for name in ("choice", "reward")}
         columns |= {"stimulus_contrast": {"stimulus_contrast": self.contrast}, "licking_window": {}}
-        columns["movement_window"] = {"num_left_paw_confident": self._n_confident()}
+        columns["movement_window"] = {
+            "num_left_paw_confident": self._n_known(self.confident),
+            "num_right_paw_confident": self._n_known(self.right_confident),
+        }
         for name, own in columns.items():
             start = self.windows(name)
             _interval(group, name, start, start + 1, trial_index=self.trial_index, **own)
 
-    def _n_confident(self) -> np.ndarray:
-        return np.array([self.samples(self.confident, s).sum() for s in self.move])
+    def _n_known(self, known: np.ndarray) -> np.ndarray:
+        return np.array([self.samples(known, start).sum() for start in self.move])
 
     def _write_traces(self, file: h5py.File) -> None:
         for name, own in (
             ("whisker", {"whisker_motion_energy": self.whisker}),
             ("wheel", {"wheel_speed": self.wheel}),
             ("licks", {"licking_rate": self.licks}),
-            ("paws", {"left_paw_speed": self.paw, "is_left_paw_confident": self.confident}),
+            (
+                "paws",
+                {
+                    "left_paw_speed": self.paw,
+                    "is_left_paw_confident": self.confident,
+                    "right_paw_speed": self.right_paw,
+                    "is_right_paw_confident": self.right_confident,
+                },
+            ),
         ):
             group = _group(file, name, object="RegularTimeSeries", sampling_rate=50)
             for key, values in own.items():
@@ -192,6 +208,7 @@ class BenchSession:
             "whisker_motion_energy": ("movement_window", standard(self.whisker, "whisker/whisker_motion_energy")),
             "wheel_speed": ("movement_window", self.wheel),
             "left_paw_speed": ("movement_window", standard(self.paw, "paws/left_paw_speed")),
+            "right_paw_speed": ("movement_window", standard(self.right_paw, "paws/right_paw_speed")),
             "licking_rate": ("licking_window", np.round(self.licks / 50)),
         }
         for name, (window, values) in traces.items():
@@ -199,7 +216,8 @@ class BenchSession:
             cut = np.stack([self.samples(values, start) for start in begin])[..., None].astype(np.float32)
             tensors = {"values": torch.from_numpy(cut), "trial_id": trial_id}
             if "paw" in name:
-                mask = np.stack([self.samples(self.confident, start) for start in begin])
+                known = self.confident if name.startswith("left") else self.right_confident
+                mask = np.stack([self.samples(known, start) for start in begin])
                 tensors["mask"] = torch.from_numpy(mask)
             self._truth(folder, f"ts1-{name}", **tensors)
 

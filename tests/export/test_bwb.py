@@ -5,6 +5,7 @@ import json
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -15,10 +16,14 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import f1_score
 
 from data_prep.__main__ import main as data_prep
-from neuromtm.errors import DataError
-from neuromtm.export.bwb_files import Expected, PredictedActivity, require_activity, require_log_rates
+from neuromtm.errors import ConfigError, DataError
+from neuromtm.export.bwb_files import Expected, PredictedActivity, Submission, require_activity, require_log_rates
+from neuromtm.export.bwb_regions import export_regions
+from neuromtm.export.trained import Trained
+from neuromtm.masking.objective import Objective
 from neuromtm.metrics.spikes import BitsPerSpike, DevianceExplained, pooled_bits_per_spike
 from tests.export.bwb_sessions import COSMOS, N_UNITS, BenchSession
+from tests.models.small_models import make_model
 from tests.running import SHORT, TINY, neuromtm, refusal
 
 SESSIONS = (BenchSession("aaaa-1", 1), BenchSession("cccc-3", 3))
@@ -266,6 +271,9 @@ def test_a_shard_that_is_not_the_benchmark_s_any_more_is_refused(activity, tmp_p
         ("choice", "choice.yaml", "choice_balanced_accuracy", "bacc"),
         ("whisker_motion_energy", "whisker.yaml", "whisker_r2", "r2"),
         ("left_paw_speed", "left_paw.yaml", "left_paw_speed_r2", "r2"),
+        ("right_paw_speed", "right_paw.yaml", "right_paw_speed_r2", "r2"),
+        ("wheel_speed", "wheel.yaml", "wheel_speed_r2", "r2"),
+        ("reward", "reward.yaml", "reward_balanced_accuracy", "bacc"),
     ],
 )
 def test_the_scores_of_behaviour_are_those_of_our_test(exported, bench, scorer, task, recipe, ours, theirs):
@@ -353,8 +361,10 @@ def test_options_that_cannot_be_are_refused(exported, activity, tmp_path, capsys
 # ---- regions
 
 
-def test_the_scores_of_regions_are_ours(exported, scorer):
-    _, _, out = exported("unit_cosmos", "region.yaml", "--model.lr=0.01", "--trainer.max_epochs=3")
+@pytest.mark.parametrize("model", [(), ("--config", "conf/model/ndt2_tiny.yaml", "--model.backbone.max_bins=64")])
+def test_the_scores_of_regions_are_ours(exported, scorer, root, monkeypatch, model):
+    monkeypatch.chdir(root)
+    _, _, out = exported("unit_cosmos", "region.yaml", "--model.lr=0.01", "--trainer.max_epochs=3", *model)
     path = out / LABEL / "ts3-unit_cosmos" / f"seed_{SEED}.safetensors"
     found = load_file(path)
     regions = np.concatenate([session.region for session in SESSIONS])
@@ -375,3 +385,10 @@ def test_regions_are_not_read_off_a_model_that_was_told_them(exported, capsys):
     with pytest.raises(SystemExit):
         exported("unit_cosmos", "region.yaml", "--model.objective.schemes=[neuron, intra_region]")
     assert "was trained with intra_region, which is told where neurons lie" in capsys.readouterr().err
+
+
+def test_regions_are_not_read_off_a_model_that_reads_them(tmp_path):
+    model = make_model(backbone="NDT2-rope-regions-masks")
+    told = Trained(model, SimpleNamespace(objective=Objective(schemes=("neuron",))), "here")
+    with pytest.raises(ConfigError, match="here: reads the regions of its neurons"):
+        export_regions(told, None, {}, Submission(tmp_path, LABEL, SEED))

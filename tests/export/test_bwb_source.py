@@ -85,7 +85,9 @@ def test_classes_stand_with_the_windows_of_their_trials(prepared, session, task,
     ]
 
 
-@pytest.mark.parametrize("task", ["whisker_motion_energy", "wheel_speed", "left_paw_speed", "licking_rate"])
+@pytest.mark.parametrize(
+    "task", ["whisker_motion_energy", "wheel_speed", "left_paw_speed", "right_paw_speed", "licking_rate"]
+)
 def test_traces_are_the_samples_that_the_benchmark_scores(prepared, session, task):
     shard = prepared(task)
     trial = np.searchsorted(session.trial_index, shard.header.trials.columns["trial_id"])
@@ -93,6 +95,10 @@ def test_traces_are_the_samples_that_the_benchmark_scores(prepared, session, tas
         "whisker_motion_energy": (session.move, (session.whisker - 41.0) / 6.5),
         "wheel_speed": (session.move, session.wheel),
         "left_paw_speed": (session.move, np.where(session.confident, (session.paw - 99.0) / 9.0, np.nan)),
+        "right_paw_speed": (
+            session.move,
+            np.where(session.right_confident, (session.right_paw - 81.0) / 6.0, np.nan),
+        ),
         "licking_rate": (session.feedback, session.licks / 50),
     }[task]
     expected = np.stack([session.samples(values, window[t]) for t in trial]).astype(np.float32)

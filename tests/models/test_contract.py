@@ -281,3 +281,19 @@ def test_half_precision_tells_nothing_of_a_neuron_left_out(backbone):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         one, other = (model.left_out(VisibleGroup("a", c), "neuron", torch.tensor([2])) for c in (few, many))
     assert (one - other).abs().max() < 0.05 * one.std()
+
+
+@architectures
+def test_the_weights_of_a_neuron_are_those_by_which_it_is_read_and_predicted(backbone):
+    """Gradients of one neuron's rates: by the weights that read any neuron, and by those that predict this one."""
+    model = make_model(backbone=backbone)
+    model([shown(model, "a")], "neuron").log_rates[0][..., 2].sum().backward()
+    stitcher = model.stitchers["session:a"]
+    for weights in stitcher.parameters():
+        weights.data = torch.zeros_like(weights) if weights.grad is None else weights.grad
+    gradient = stitcher.neuron_weights()
+    assert len(gradient) == model.sessions["a"].n_neurons
+    reads, predicts = gradient.ne(0).all(dim=0), gradient.ne(0).sum(dim=0).eq(1) & gradient[2].ne(0)
+    assert reads.any()
+    assert predicts.any()
+    assert (reads | predicts).all()

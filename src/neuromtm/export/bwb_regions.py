@@ -15,7 +15,7 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.export.bwb_files import Submission, entity_ids, write_predictions
 from neuromtm.export.trained import Trained
-from neuromtm.models.stitching import LinearStitcher, StitchedModel, module_key
+from neuromtm.models.stitching import StitchedModel, module_key
 
 REGIONS = ("CB", "CNU", "CTXsp", "HB", "HPF", "HY", "Isocortex", "MB", "OLF", "TH")
 """of the Cosmos atlas, in the benchmark's order"""
@@ -33,13 +33,12 @@ def embeddings(model: StitchedModel, eid: str) -> np.ndarray:
         ConfigError: if the architecture has no such weights for each neuron.
     """
     stitcher = model.stitchers[module_key(eid)]
-    if not isinstance(stitcher, LinearStitcher):
+    if not hasattr(stitcher, "neuron_weights"):
         raise ConfigError(
-            f"{type(model.backbone).__name__} has no weights of its own for each neuron. Train NDT1, as "
-            "conf/bwb/region.yaml does."
+            f"{type(model.backbone).__name__}: its stitchers say no neuron_weights, the weights that a neuron has of "
+            "its own. Train NDT1, as conf/bwb/region.yaml does."
         )
-    weights = torch.cat([stitcher.read_in.weight.T, stitcher.read_out.weight], dim=1)
-    return weights.detach().cpu().double().numpy()
+    return stitcher.neuron_weights().detach().cpu().double().numpy()
 
 
 def fit_regions(features: np.ndarray, regions: np.ndarray, session: np.ndarray) -> Pipeline:
@@ -99,6 +98,11 @@ def export_regions(
         raise ConfigError(
             f"{trained.name}: was trained with {' and '.join(told)}, which is told where neurons lie, so that it knows "
             "what it is asked. Train with schemes that are not, as conf/bwb/region.yaml does."
+        )
+    if getattr(trained.model.backbone, "region_embedding", False):
+        raise ConfigError(
+            f"{trained.name}: reads the regions of its neurons (region_embedding), so that it knows what it is asked. "
+            "Train with region_embedding false."
         )
     labelled = [eid for eid in data.sessions if roles[eid] == "pretrain"]
     asked = [eid for eid in data.sessions if roles[eid] == "heldout"]

@@ -101,6 +101,11 @@ class GroupStitcher(nn.Module):
             grouped = in_groups(weight.T, self.neurons_per_token)
             self.weight_in.copy_(rearrange(grouped, "width group member -> group member width"))
 
+    def neuron_weights(self) -> Tensor:
+        """(neuron, feature) as of `LinearStitcher`: those between a neuron and the token of its group."""
+        weights = torch.cat([by_neuron(self.weight_in), by_neuron(self.weight_out)], dim=1)
+        return weights[: len(self.bias_out)]
+
     def shown(self, visible: Tensor, hidden: Tensor, neurons: Tensor | None = None) -> Tensor:
         """What the read-in's weights multiply, of the shape of `visible`; arguments as in `Standardise.forward`."""
         return visible if self.standardise is None else self.standardise(visible, hidden, neurons)

@@ -172,6 +172,10 @@ class SpikeStitcher(nn.Module):
         with torch.no_grad():
             self.read_out.bias.copy_(mean_counts.log())
 
+    def neuron_weights(self) -> Tensor:
+        """(neuron, feature) the vector of each neuron, and then the weights by which it is predicted."""
+        return torch.cat([self.neurons.weight, self.read_out.weight], dim=1)
+
     def start_from_statistics(self, statistics: NeuronStatistics, *, principal_axes: bool) -> None:
         """Let the neurons' vectors start along the session's principal axes, see `along_principal_axes`."""
         weight = along_principal_axes(statistics, self.neurons.embedding_dim) if principal_axes else None

@@ -79,6 +79,10 @@ class LinearStitcher(nn.Module):
             else:
                 nn.init.zeros_(self.read_in.bias)
 
+    def neuron_weights(self) -> Tensor:
+        """(neuron, feature) the weights by which each neuron is read, and then those by which it is predicted."""
+        return torch.cat([self.read_in.weight.T, self.read_out.weight], dim=1)
+
     def shown(self, visible: Tensor, hidden: Tensor, neurons: Tensor | None = None) -> Tensor:
         """What the read-in's weights multiply, of the shape of `visible`; arguments as in `Standardise.forward`."""
         return visible if self.standardise is None else self.standardise(visible, hidden, neurons)
