@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_prep.recording import Recording
+from data_prep.recording import FARTHEST_S, Recording
 from neuromtm.data.windows import microseconds
 
 LEAST_HOLE_S = 5.0
@@ -61,11 +61,11 @@ def inside(starts_s: np.ndarray, intervals_s: np.ndarray, *, duration_s: float) 
     """(window,) bool: whether a window lies wholly in one of the intervals. NaN does not.
 
     Args:
-        starts_s: (window,) starts.
+        starts_s: (window,) starts; an infinite one, or one beyond all recordings, is in none.
         intervals_s: (interval, 2), sorted and apart.
         duration_s: length of every window.
     """
-    known = np.isfinite(starts_s)
+    known = np.abs(starts_s) <= FARTHEST_S
     starts = microseconds(np.where(known, starts_s, 0))
     intervals = microseconds(intervals_s)
     number = np.searchsorted(intervals[:, 0], starts, side="right") - 1

@@ -63,7 +63,8 @@ def _rate_warnings(recording: Recording, span_s: float) -> list[str]:
 def _order_warnings(trials: TrialTable, events: Mapping[str, np.ndarray]) -> list[str]:
     warnings = []
     for start, stop in (("start_time", "stop_time"), ("start_s", "end_s"), ("intervals_0", "intervals_1")):
-        if start in trials.columns and stop in trials.columns:
+        both = [trials.columns.get(name) for name in (start, stop)]
+        if all(values is not None and values.dtype.kind == "f" for values in both):
             length_s = trials.columns[stop] - trials.columns[start]
             if short := int((length_s < SHORTEST_TRIAL_S).sum()):
                 warnings.append(f"{short} trials are shorter than 1 ms or end before they start ({start} to {stop})")

@@ -12,6 +12,12 @@ from neuromtm.errors import SourceError
 WHISKER = "whisker_motion_energy"
 """name of the trace that the paper decodes; it must cover the window of a trial"""
 
+FARTHEST_S = 1e10
+"""times beyond it are no seconds: at it, float64 holds microseconds"""
+LARGEST_VALUE = 1e30
+"""of a trace: shards hold float32"""
+NO_SECONDS = "such times are not in seconds, or not of one recording. Correct them at the source."
+
 EVENTS = {
     "stimOn_times": "stimulus_onset_s",
     "goCue_times": "go_cue_s",
@@ -53,7 +59,7 @@ class TrialTable:
         sizes = {name: len(values) for name, values in self._all().items()}
         if len(set(sizes.values())) != 1:
             raise SourceError(f"the trial table is empty, or its columns differ in length ({sizes}).")
-        if wrong := sorted(name for name in self.columns if not name or name.startswith(".") or {*name} & {*"/\0"}):
+        if wrong := sorted(filter(_is_no_name, self.columns)):
             raise SourceError(f"the trial table has the columns {wrong}. Rename them: no dot first, and no slash.")
         if self.split is not None and (unknown := sorted({*map(str, np.unique(self.split))} - {*SPLITS, ""})):
             raise SourceError(f"the splits of the source are named {unknown}, not {', '.join(SPLITS)}.")
@@ -82,6 +88,8 @@ class TrialTable:
         Raises:
             SourceError: if the table has no such column; the message lists those there.
         """
+        if (texts := self.columns.get(name)) is not None and texts.dtype.kind != "f":
+            raise SourceError(f"the column {name} holds texts, e.g. {str(texts[0])!r}. Write its times in seconds.")
         if name not in self.event_names:
             raise SourceError(f"the trial table has no {name}. It has: {', '.join(self.event_names) or 'no times'}.")
         own = EVENTS.get(name, name)
@@ -104,6 +112,8 @@ class SortedNeurons:
     """bool, held out by the source; None if the source holds out no neurons"""
 
     def __post_init__(self):
+        if nameless := int((self.uuid == "").sum()):
+            raise SourceError(f"{nameless} neurons have an empty name. Give every neuron a name at the source.")
         names, first, times = np.unique(self.uuid, return_index=True, return_counts=True)
         if (times > 1).any():
             twice, where = names[times > 1][0], first[times > 1][0]
@@ -114,6 +124,12 @@ class SortedNeurons:
             )
         if unnamed := int((self.region == "").sum()):
             raise SourceError(f"{unnamed} neurons have an empty region. Write void where it is unknown.")
+        if len(wrong := self.label[(self.label < 0) | (self.label > 1)]):
+            raise SourceError(f"{len(wrong)} neurons have a label outside 0 to 1, e.g. {wrong[0]:g}.")
+        if deep := int(np.isinf(self.depth_um).sum()):
+            raise SourceError(f"{deep} neurons have an infinite depth. Leave it empty where it is unknown.")
+        if self.heldout is not None and len(self.heldout) and self.heldout.all():
+            raise SourceError("all neurons are held out, so that none is left to predict them from.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,18 +174,27 @@ class Recording:
     def __post_init__(self):
         if len(self.spike_times_s) == 0 or self.n_neurons == 0:
             raise SourceError("no spikes.")
+        if self.spike_times_s.ndim != 1 or self.spike_neuron.ndim != 1:
+            shapes = f"{self.spike_times_s.shape} and {self.spike_neuron.shape}"
+            raise SourceError(f"spike times and neuron numbers have the shapes {shapes}, not one value a spike.")
         if len(self.spike_times_s) != len(self.spike_neuron):
             raise SourceError(f"{len(self.spike_times_s)} spike times, but {len(self.spike_neuron)} neuron numbers.")
-        if not 0 <= self.spike_neuron.min() <= self.spike_neuron.max() < self.n_neurons:
+        low, high = self.spike_neuron.min(), self.spike_neuron.max()
+        if not 0 <= low <= high < self.n_neurons:
             raise SourceError(
-                f"spikes of neuron {self.spike_neuron.max()}, but only {self.n_neurons} neurons are listed "
+                f"spikes of neuron {low if low < 0 else high}, but only {self.n_neurons} neurons are listed "
                 "(they are counted from 0)."
             )
-        if not np.all(np.diff(self.spike_times_s) >= 0):
+        if not (self.spike_times_s[1:] >= self.spike_times_s[:-1]).all():
             raise SourceError("spike times are not sorted, or some are not numbers.")
         if not (np.isfinite(self.spike_times_s[0]) and np.isfinite(self.spike_times_s[-1])):
             raise SourceError("some spike times are infinite or not numbers.")
+        if max(-self.spike_times_s[0], self.spike_times_s[-1]) > FARTHEST_S:
+            first_s, last_s = self.spike_times_s[[0, -1]]
+            raise SourceError(f"the spike times go from {first_s:g} to {last_s:g} s: {NO_SECONDS}")
         self._check_observed()
+        for name, trace in self.traces.items():
+            _check_trace(name, trace)
 
     def _check_observed(self) -> None:
         if self.observed_s is None:
@@ -180,7 +205,27 @@ class Recording:
         if len(wrong):
             start_s, end_s = self.observed_s[wrong[0]]
             raise SourceError(f"the observed interval {wrong[0]} goes from {start_s:g} s to {end_s:g} s, not forward.")
+        if len(wrong := np.flatnonzero(~(np.abs(self.observed_s) <= FARTHEST_S).all(axis=1))):
+            start_s, end_s = self.observed_s[wrong[0]]
+            raise SourceError(f"the observed interval {wrong[0]} goes from {start_s:g} to {end_s:g} s: {NO_SECONDS}")
 
     @property
     def n_neurons(self) -> int:
         return len(self.neurons.uuid)
+
+
+def _check_trace(name: str, trace: Trace) -> None:
+    if _is_no_name(name):
+        raise SourceError(f"a trace is named {name!r}. Rename it: no dot first, and no slash.")
+    if not len(trace.times_s):
+        raise SourceError(f"the trace {name} has no samples. Leave it out.")
+    if n_large := int((np.abs(trace.values) > LARGEST_VALUE).sum()):
+        raise SourceError(
+            f"the trace {name} has {n_large} values that are infinite or beyond {LARGEST_VALUE:g}. Write NaN where it "
+            "is missing."
+        )
+
+
+def _is_no_name(name: str) -> bool:
+    """Whether a shard could not name a data set so."""
+    return not name or name.startswith(".") or bool({*name} & {*"/\0"})

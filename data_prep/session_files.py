@@ -23,6 +23,8 @@ from data_prep.trial_columns import trial_table
 from neuromtm.errors import ConfigError, SourceError
 
 TRIALS, TRACES, OBSERVED, SESSION = "trials.csv", "traces", "observed.csv", "session.json"
+LARGEST_ROUNDING_S = 0.002
+"""of times: a type that rounds by more would move spikes to other bins"""
 UNKNOWN = "unknown"
 """the animal of a session that names none"""
 
@@ -37,10 +39,10 @@ def session_names(folder: Path) -> tuple[str, str, str]:
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: is not readable JSON ({error}).") from error
     known = {name: found.get(name, "") for name in ("subject", "lab", "session")} if isinstance(found, dict) else {}
-    if not known or not all(isinstance(value, str | int) for value in known.values()):
+    if not known or not all(isinstance(v, str | int) and not isinstance(v, bool) for v in known.values()):
         raise ConfigError(f'{path}: must be an object of texts, e.g. {{"subject": "mouse1", "lab": "mylab"}}.')
     subject, lab, session = (str(value).strip() for value in known.values())
     return subject or UNKNOWN, lab, session or folder.resolve().name
@@ -105,6 +107,8 @@ def read_traces(folder: Path) -> dict[str, Trace]:
         times_s = finite_times(label, times_s)
         if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or len(values) != len(times_s):
             raise SourceError(f"{label}: {len(times_s)} times_s, but values is {values.dtype} {values.shape}.")
+        if not values.size:
+            raise SourceError(f"{label}: has no samples.")
         if not (np.diff(times_s) > 0).all():
             raise SourceError(f"{label}: its times_s do not increase at every sample.")
         if values.ndim == 1:
@@ -143,4 +147,11 @@ def finite_times(label: str, times_s: np.ndarray) -> np.ndarray:
         raise SourceError(f"{label}: times_s is {times_s.dtype} {times_s.shape}, not numbers in one dimension.")
     if bad := int((~np.isfinite(times_s)).sum()):
         raise SourceError(f"{label}: {bad} of {len(times_s)} times_s are not finite numbers.")
+    if times_s.dtype.kind == "f" and len(times_s):
+        latest = np.abs(times_s).max()
+        if np.spacing(latest) > LARGEST_ROUNDING_S and times_s.dtype != np.float64:
+            raise SourceError(
+                f"{label}: times_s are {times_s.dtype}, which rounds {latest:g} s by up to {np.spacing(latest):g} s. "
+                "Save them as float64."
+            )
     return times_s.astype(np.float64)

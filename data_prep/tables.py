@@ -11,7 +11,7 @@ import numpy as np
 from neuromtm.errors import SourceError
 
 SEPARATORS = (",", ";", "\t")
-NOTHING = ("", "nan", "na", "n/a", "none", "null")
+NOTHING = ("", "nan", "na", "n/a", "none", "null", "nat", "<na>")
 """cells without a value, in lower case"""
 BOOLEANS = {"true": "1", "false": "0"}
 DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
@@ -89,6 +89,8 @@ def as_numbers(table: str, columns: Mapping[str, Sequence[str]], name: str) -> n
 
 
 def _number(cell: str) -> float | None:
+    if "_" in cell:  # Python takes 1_000 for a number
+        return None
     try:
         return float(BOOLEANS.get(cell.lower(), cell))
     except ValueError:

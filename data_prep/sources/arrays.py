@@ -44,6 +44,8 @@ DESCRIPTION = (
     "(times_s, values), observed.csv (start_s, end_s) and session.json (subject, lab, session)."
 )
 SPIKES, UNITS = "spikes.npz", "units.csv"
+LARGEST_UNIT = 2**53
+"""larger numbers are not kept by tables and floating-point numbers"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -134,10 +136,12 @@ def _spikes(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         raise SourceError(f"{SPIKES}: {len(times_s)} times_s, but unit has the shape {unit.shape}.")
     if not len(times_s):
         raise SourceError(f"{SPIKES}: no spikes.")
-    if unit.dtype.kind == "f" and np.array_equal(unit, np.round(unit)):
+    if unit.dtype.kind == "f" and np.array_equal(unit, np.round(unit)) and (np.abs(unit) <= LARGEST_UNIT).all():
         unit = unit.astype(np.int64)
     if unit.dtype.kind not in "iuU":
         raise SourceError(f"{SPIKES}: unit is of the type {unit.dtype}, neither whole numbers nor texts.")
+    if unit.dtype.kind == "u" and unit.max() > LARGEST_UNIT:
+        raise SourceError(f"{SPIKES}: unit goes to {unit.max()}. Number the units up to {LARGEST_UNIT} at most.")
     unit = unit if unit.dtype.kind == "U" else unit.astype(np.int64)
     if (np.diff(times_s) >= 0).all():
         return times_s, unit, ()
@@ -186,6 +190,6 @@ def _unit_ids(cells: list[str], spiking: np.ndarray) -> np.ndarray:
     if spiking.dtype.kind == "U":
         return np.array(cells, dtype=str)
     numbers = as_numbers(UNITS, {"unit": cells}, "unit")
-    if not (np.isfinite(numbers) & (numbers == np.round(numbers))).all():
+    if not ((np.abs(numbers) <= LARGEST_UNIT) & (numbers == np.round(numbers))).all():
         raise SourceError(f"{UNITS}: unit must be a whole number in every row, as in {SPIKES}.")
     return numbers.astype(np.int64)

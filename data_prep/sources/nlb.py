@@ -16,7 +16,7 @@ from data_prep.inspection import inspection_text
 from data_prep.observed import inside, merged, observed_intervals
 from data_prep.options import PrepareOptions
 from data_prep.plausibility import warnings_of
-from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
+from data_prep.recording import FARTHEST_S, NO_SECONDS, Recording, SortedNeurons, Trace, TrialTable
 from data_prep.sources.nwb.hdf5 import NwbFile, open_nwb
 from data_prep.sources.nwb.tables import NwbTable
 from data_prep.sources.nwb.traces import TraceChoice, read_trace, series_paths
@@ -86,8 +86,8 @@ class Part:
     @property
     def end_s(self) -> float:
         """After everything in the file."""
-        times = [values[np.isfinite(values)].max(initial=0.0) for name, values in self.columns.items() if is_time(name)]
-        traces = [trace.times_s[-1] for trace in self.traces.values()]
+        times = [v[np.isfinite(v)].max(initial=0.0) for name, v in self.columns.items() if is_time(name, v)]
+        traces = [time_s for trace in self.traces.values() for time_s in trace.times_s[-1:]]
         return max([self.observed_s.max(), *self.spikes.times_s[-1:], *times, *traces])
 
     def later(self, shift_s: float) -> "Part":
@@ -95,15 +95,15 @@ class Part:
         return replace(
             self,
             spikes=self.spikes._replace(times_s=self.spikes.times_s + shift_s),
-            columns={name: v + shift_s if is_time(name) else v for name, v in self.columns.items()},
+            columns={name: v + shift_s if is_time(name, v) else v for name, v in self.columns.items()},
             observed_s=self.observed_s + shift_s,
             traces={name: replace(trace, times_s=trace.times_s + shift_s) for name, trace in self.traces.items()},
         )
 
 
-def is_time(column: str) -> bool:
+def is_time(column: str, values: np.ndarray) -> bool:
     """Whether a column of the trials holds times of the session."""
-    return column.endswith("_time")
+    return column.endswith("_time") and values.dtype.kind == "f"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -245,7 +245,7 @@ def read_part(path: Path) -> Part:
             raise SourceError("its units have no obs_intervals, which say when the neurons were recorded.")
         columns = {name: trials.values(name) for name in trials.names_of("numbers", "texts")}
         split = columns.pop("split", None)
-        return Part(
+        part = Part(
             unit=units.ids,
             heldout=units.numbers("heldout") != 0,
             spikes=spikes,
@@ -256,6 +256,9 @@ def read_part(path: Path) -> Part:
             subject=nwb.text("general/subject/subject_id"),
             lab=nwb.text("general/lab") or nwb.text("general/institution") or "unknown",
         )
+        if part.end_s > FARTHEST_S:  # the test file comes after it
+            raise SourceError(f"its times go to {part.end_s:g} s: {NO_SECONDS}")
+        return part
 
 
 def on_grid(times_s: np.ndarray, bin_size_s: float) -> np.ndarray:

@@ -9,6 +9,9 @@ import numpy as np
 
 from neuromtm.errors import SourceError
 
+FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
+"""what h5py raises on a damaged file"""
+
 
 class SessionFile:
     """An open file of the benchmark.
@@ -38,33 +41,77 @@ class SessionFile:
                 return None
             if not isinstance(link, h5py.HardLink):
                 raise SourceError(f"{self.path}: {place} is a link to another place, which is not followed.")
-            found = found[name]
+            try:
+                found = found[name]
+                outside = isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)
+            except FAULTS as error:
+                raise self._unreadable(place, error) from error
+            if outside:
+                raise SourceError(f"{self.path}: {place} has its values in another place, which is not followed.")
         return found
 
-    def values(self, place: str) -> np.ndarray:
-        """All values of a data set; texts as str.
+    def _unreadable(self, place: str, error: Exception) -> SourceError:
+        return SourceError(f"{self.path}: {place} cannot be read, perhaps the file is damaged ({error}).")
+
+    def values(self, place: str, *, n: int | None = None) -> np.ndarray:
+        """(value,) all values of a data set; texts as str.
+
+        Args:
+            place: of the data set.
+            n: how many there must be; None for any number.
 
         Raises:
-            SourceError: if there is none.
+            SourceError: if there is no such data set, or it has another shape.
         """
         found = self._find(place)
         if not isinstance(found, h5py.Dataset):
             raise SourceError(f"{self.path}: has no {place}. Is it a session of BrainWideBench, and whole?")
-        values = found[()]
+        if found.shape is None or len(found.shape) != 1 or n not in (None, found.shape[0]):
+            expected = "one value after the other" if n is None else f"{n} values"
+            raise SourceError(f"{self.path}: {place} has the shape {found.shape}, not {expected}.")
+        try:
+            values = found[()]
+        except FAULTS as error:
+            raise self._unreadable(place, error) from error
         if values.dtype.kind in "SO":
-            values = np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values], dtype=str)
+            texts = [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values]
+            values = np.array(texts, dtype=str)
         return values
 
-    def numbers(self, place: str) -> np.ndarray:
-        """All values of a data set, as float64.
+    def texts(self, place: str, *, n: int | None = None) -> np.ndarray:
+        """(value,) all values of a data set of texts; arguments and errors as of `values`.
 
         Raises:
-            SourceError: if there is none, or it holds no numbers.
+            SourceError: if it holds no texts.
         """
-        values = self.values(place)
+        values = self.values(place, n=n)
+        if values.dtype.kind != "U":
+            raise SourceError(f"{self.path}: {place} holds {values.dtype}, not texts.")
+        return values
+
+    def numbers(self, place: str, *, n: int | None = None) -> np.ndarray:
+        """(value,) all values of a data set, as float64; arguments and errors as of `values`.
+
+        Raises:
+            SourceError: if it holds no numbers.
+        """
+        values = self.values(place, n=n)
         if values.dtype.kind not in "iufb":
             raise SourceError(f"{self.path}: {place} holds {values.dtype}, not numbers.")
         return values.astype(np.float64)
+
+    def number(self, place: str) -> float | None:
+        """A single number: an attribute of its group, or a data set; None if there is none.
+
+        Raises:
+            SourceError: if it is no number.
+        """
+        if not (value := self.text(place)):
+            return None
+        try:
+            return float(value)
+        except ValueError as error:
+            raise SourceError(f"{self.path}: {place} is {value!r}, not a number.") from error
 
     def text(self, place: str) -> str:
         """A single text: an attribute of its group, or a data set; empty if there is none."""
@@ -74,13 +121,14 @@ class SessionFile:
         if value is None:
             found = self._find(place)
             value = found[()] if isinstance(found, h5py.Dataset) and found.shape == () else ""
-        return value.decode() if isinstance(value, bytes) else str(value)
+        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
     def intervals(self, place: str) -> np.ndarray:
         """(interval, 2) starts and ends in seconds; no rows if there are none."""
         if place not in self:
             return np.empty((0, 2))
-        return np.stack([self.numbers(f"{place}/start"), self.numbers(f"{place}/end")], axis=1)
+        start_s = self.numbers(f"{place}/start")
+        return np.stack([start_s, self.numbers(f"{place}/end", n=len(start_s))], axis=1)
 
     def sample_times(self, group: str, n_samples: int) -> tuple[float, float]:
         """Time of the first sample of a regular trace, and the time between two samples.
@@ -95,14 +143,16 @@ class SessionFile:
         if f"{group}/timestamps" in self:
             times_s = self.numbers(f"{group}/timestamps")
             steps_s = np.diff(times_s)
-            if len(times_s) != n_samples or not len(steps_s) or np.ptp(steps_s) > 1e-6:
+            if len(times_s) != n_samples or not len(steps_s) or not np.ptp(steps_s) <= 1e-6:
                 raise SourceError(f"{self.path}: {group}/timestamps are not those of {n_samples} regular samples.")
             return float(times_s[0]), float((times_s[-1] - times_s[0]) / len(steps_s))
-        rate_hz = self.text(f"{group}/sampling_rate")
+        rate_hz = self.number(f"{group}/sampling_rate")
         domain_s = self.intervals(f"{group}/domain")
-        if not rate_hz or not len(domain_s):
+        if rate_hz is None or not len(domain_s):
             raise SourceError(f"{self.path}: {group} has neither timestamps nor a sampling_rate and a domain.")
-        return float(domain_s[0, 0]), 1 / float(rate_hz)
+        if not rate_hz > 0:
+            raise SourceError(f"{self.path}: {group} has a sampling_rate of {rate_hz:g}.")
+        return float(domain_s[0, 0]), 1 / rate_hz
 
 
 @contextmanager

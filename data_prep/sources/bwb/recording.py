@@ -94,10 +94,15 @@ def _required_text(file: SessionFile, name: str) -> str:
 
 def _neurons(file: SessionFile, task: Task) -> tuple[np.ndarray, SortedNeurons]:
     """(unit,) bool, the units that are kept, and what is known of them."""
-    uuid = file.values("units/id")
+    uuid = file.texts("units/id")
+    if not all(map(str.isascii, uuid.tolist())):
+        raise SourceError(f"{file.path}: units/id has names that are not ASCII, as the benchmark's are.")
 
     def column(name: str, default: object) -> np.ndarray:
-        return file.values(f"units/{name}") if f"units/{name}" in file else np.full(len(uuid), default)
+        if f"units/{name}" not in file:
+            return np.full(len(uuid), default)
+        read = file.numbers if isinstance(default, float) else file.texts
+        return read(f"units/{name}", n=len(uuid))
 
     kept = np.full(len(uuid), True)
     region = column("region_cosmos", UNKNOWN_REGION)
@@ -107,24 +112,25 @@ def _neurons(file: SessionFile, task: Task) -> tuple[np.ndarray, SortedNeurons]:
         region = np.where(column("qc_neural_alignment", "PASS") == "PASS", region, UNKNOWN_REGION)
     heldout = None
     if "units/ts2_co_smoothing_is_held_out_test" in file:
-        heldout = file.values("units/ts2_co_smoothing_is_held_out_test").astype(bool)[kept]
+        heldout = file.numbers("units/ts2_co_smoothing_is_held_out_test", n=len(uuid)).astype(bool)[kept]
     return kept, SortedNeurons(
         uuid=uuid[kept],
         region=np.where(region == "", UNKNOWN_REGION, region)[kept],
         probe=column("probe_id", "probe")[kept],
-        label=np.asarray(column("label", np.nan), np.float64)[kept],
-        depth_um=np.asarray(column("depths", np.nan), np.float64)[kept],
+        label=column("label", np.nan)[kept],
+        depth_um=column("depths", np.nan)[kept],
         heldout=heldout,
     )
 
 
 def _spikes(file: SessionFile, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(spike,) times, and (spike,) places of their units among those kept."""
-    times_s, unit = file.numbers("spikes/timestamps"), file.values("spikes/unit_index").astype(np.int64)
-    if len(times_s) != len(unit):
-        raise SourceError(f"{file.path}: {len(times_s)} spikes/timestamps, but {len(unit)} spikes/unit_index.")
-    if len(unit) and not 0 <= unit.min() <= unit.max() < len(kept):
-        raise SourceError(f"{file.path}: spikes of unit {unit.max()}, but the file has {len(kept)} units.")
+    times_s, given = file.numbers("spikes/timestamps"), file.numbers("spikes/unit_index")
+    if len(times_s) != len(given):
+        raise SourceError(f"{file.path}: {len(times_s)} spikes/timestamps, but {len(given)} spikes/unit_index.")
+    if len(wrong := given[~((given >= 0) & (given < len(kept)) & (given == np.round(given)))]):
+        raise SourceError(f"{file.path}: spikes of unit {wrong[0]:g}, but the file has {len(kept)} units.")
+    unit = given.astype(np.int64)
     if not kept.all():
         of_kept = kept[unit]
         times_s, unit = times_s[of_kept], (np.cumsum(kept) - 1)[unit[of_kept]]
@@ -187,13 +193,13 @@ def _decoding_windows(
     domains, notes = _domains(file, "ts1")
     usable = np.full(len(starts_s), True)
     if decoding.n_known is not None and f"{place}/{decoding.n_known}" in file:
-        usable &= file.numbers(f"{place}/{decoding.n_known}")[order] > 0
+        usable &= file.numbers(f"{place}/{decoding.n_known}", n=len(order))[order] > 0
     fields, traces = {}, {}
     further = {"target": task}
     if decoding.trace is None:
         classes = CLASSES[task]
         further["classes"] = json.dumps(classes)
-        values = _classes(file, f"{place}/{task}", classes)[order]
+        values = _classes(file.numbers(f"{place}/{task}", n=len(order)), classes)[order]
         usable &= np.isfinite(values)
         fields = {"choice": {"choice": values}, "reward": {"feedback_type": values}}.get(task, {})
     else:
@@ -207,7 +213,7 @@ def _decoding_windows(
         **fields,
         columns={
             decoding.event: starts_s - decoding.window_s[0],
-            "trial_id": file.numbers(f"{place}/trial_index")[order],
+            "trial_id": file.numbers(f"{place}/trial_index", n=len(order))[order],
             **({task: values} if decoding.trace is None and not fields else {}),
         },
         split=split,
@@ -215,9 +221,8 @@ def _decoding_windows(
     return table, traces, notes, further
 
 
-def _classes(file: SessionFile, place: str, classes: tuple[float, ...]) -> np.ndarray:
+def _classes(number: np.ndarray, classes: tuple[float, ...]) -> np.ndarray:
     """(trial,) the shard's value of each trial's class; NaN where it is none of the benchmark's."""
-    number = file.numbers(place)
     known = np.isin(number, np.arange(len(classes)))
     return np.where(known, np.array(classes)[np.where(known, number, 0).astype(np.int64)], np.nan)
 
@@ -240,7 +245,7 @@ def _samples(file: SessionFile, decoding: Decoding, starts_s: np.ndarray) -> np.
     if decoding.per_bin:
         values = np.round(values / SAMPLING_RATE_HZ)
     if decoding.known is not None and decoding.known in file:
-        values = np.where(file.numbers(decoding.known) > 0, values, np.nan)
+        values = np.where(file.numbers(decoding.known, n=len(values)) > 0, values, np.nan)
     # the first sample at or after the start; the tolerance is far below a sample, and above drift
     first = np.ceil((starts_s - first_s) / step_s - 1e-6).astype(np.int64)
     there = (first >= 0) & (first + N_BINS <= len(values))
@@ -250,8 +255,11 @@ def _samples(file: SessionFile, decoding: Decoding, starts_s: np.ndarray) -> np.
 
 def _norm(file: SessionFile, trace: str, name: str) -> float:
     for scope in ("ts1_normalize", "pretrain_normalize"):
-        if value := file.text(f"{scope}/{trace}/{name}"):
-            return float(value)
+        place = f"{scope}/{trace}/{name}"
+        if (value := file.number(place)) is not None:
+            if not np.isfinite(value) or (name == "std" and value <= 0):
+                raise SourceError(f"{file.path}: {place} is {value:g}, by which nothing can be standardised.")
+            return value
     raise SourceError(f"{file.path}: has no {name} of {trace} among its ts1_normalize or pretrain_normalize.")
 
 

@@ -142,6 +142,24 @@ def _sortings(one: Any, one_eid: str) -> dict[str, str]:
     return sortings
 
 
+def _spikes(times_s: Any, cluster: Any, collection: str) -> tuple[np.ndarray, np.ndarray]:
+    """(spike,) times and clusters.
+
+    They must fit before probes are put together: if one time were missing, spikes of the next probe would be those of
+    other neurons.
+    """
+    times_s, cluster = np.asarray(times_s), np.asarray(cluster)
+    for name, values in (("times", times_s), ("clusters", cluster)):
+        if values.dtype.kind not in "iuf":
+            raise SourceError(f"{collection}: spikes.{name} is of the type {values.dtype}, not numbers.")
+    times_s, cluster = times_s.astype(np.float64).ravel(), cluster.ravel()
+    if len(times_s) != len(cluster):
+        raise SourceError(f"{collection}: {len(times_s)} spikes.times, but {len(cluster)} spikes.clusters.")
+    if cluster.dtype.kind == "f" and not np.array_equal(cluster, np.round(cluster)):
+        raise SourceError(f"{collection}: spikes.clusters are not all whole numbers.")
+    return times_s, cluster.astype(np.int64)
+
+
 class _Probe:
     """The neurons and spikes of one probe."""
 
@@ -154,8 +172,7 @@ class _Probe:
         ]:
             raise SourceError(f"no {', '.join(missing)} in {collection}.")
         self.name = name
-        self.spike_times_s = np.asarray(spikes["times"], np.float64).ravel()
-        self.spike_neuron = np.asarray(spikes["clusters"]).ravel().astype(np.int64)
+        self.spike_times_s, self.spike_neuron = _spikes(spikes["times"], spikes["clusters"], collection)
         channels = np.asarray(clusters["channels"]).ravel().astype(np.int64)
         self.n_neurons = len(channels)
         # probes are merged by adding offsets to these numbers: a number too large would be a neuron of another probe

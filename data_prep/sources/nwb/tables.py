@@ -85,7 +85,13 @@ class NwbTable:
         return [name for name in self.columns if self.kind(name) in kinds]
 
     def numbers(self, name: str) -> np.ndarray:
-        """(row,) float64 values of a column of numbers, or (row, part) of one of parts."""
+        """(row,) float64 values of a column of numbers, or (row, part) of one of parts.
+
+        Raises:
+            SourceError: if the column holds something else.
+        """
+        if not is_numeric(self.columns[name]):
+            raise SourceError(f"the column {name} of {self.path} holds no numbers.")
         values = np.asarray(self.nwb.numbers(self.columns[name]), np.float64)
         self._require_rows(name, len(values))
         return values if self.kind(name) == "parts" else values.reshape(len(values))

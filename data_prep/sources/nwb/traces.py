@@ -127,6 +127,8 @@ def _full_path(nwb: NwbFile, path: str) -> str:
 def _times(nwb: NwbFile, path: str, n_samples: int) -> np.ndarray:
     stamps = nwb.dataset(f"{path}/timestamps")
     if stamps is not None:
+        if not is_numeric(stamps):
+            raise SourceError(f"{path}: its timestamps are of the type {stamps.dtype}, not numbers.")
         times_s = np.asarray(nwb.numbers(stamps), np.float64).ravel()
         if len(times_s) != n_samples:
             raise SourceError(f"{path} has {n_samples} samples, but {len(times_s)} timestamps.")

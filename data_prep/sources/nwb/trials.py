@@ -60,10 +60,12 @@ def trials_of_table(nwb: NwbFile, name: str, *, mapped: Mapping[str, Expression]
         split=None if given is None else np.where(np.isin(np.char.lower(given), NO_SPLIT), "", given),
         **fields_there,
     )
-    note = (
-        f"columns of {name} that are no single number or text are left out: {', '.join(left_out)}" if left_out else ""
-    )
-    return trials, note
+    notes = []
+    if left_out:
+        notes.append(f"columns of {name} that are no single number or text are left out: {', '.join(left_out)}")
+    if split in columns:
+        notes.append(f"the column {split} of {name} holds numbers, so it gives no splits; write train, val and test")
+    return trials, "; ".join(notes)
 
 
 def _require_signs(field: str, values: np.ndarray, column: Expression) -> None:

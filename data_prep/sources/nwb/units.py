@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.observed import inferred_intervals, merged
-from data_prep.recording import SortedNeurons
+from data_prep.recording import FARTHEST_S, NO_SECONDS, SortedNeurons
 from data_prep.sources.nwb.fields import Expression
 from data_prep.sources.nwb.hdf5 import NwbFile
 from data_prep.sources.nwb.tables import NwbTable, Ragged
@@ -65,6 +65,8 @@ def read_spikes(table: NwbTable) -> UnitSpikes:
         SourceError: if the index of the units does not fit, or a time is no number.
     """
     ragged = table.ragged("spike_times")
+    if ragged.values.dtype.kind not in "iuf":
+        raise SourceError(f"the spike times are of the type {ragged.values.dtype}, not numbers.")
     times_s, neuron = np.asarray(ragged.values, np.float64), ragged.row
     if times_s.size != len(times_s):
         raise SourceError(f"the spike times have the shape {times_s.shape}, not one number a spike.")
@@ -199,8 +201,10 @@ def _depths(table: NwbTable, peak: np.ndarray | None) -> np.ndarray:
 
 
 def _heldout(table: NwbTable) -> np.ndarray | None:
-    if not _has(table, "heldout", "numbers"):
+    if "heldout" not in table.columns:
         return None
+    if table.kind("heldout") != "numbers":
+        raise SourceError("the column heldout of the units must be true or false, not texts.")
     values = table.numbers("heldout")
     if not np.isin(values, (0, 1)).all():
         raise SourceError("the column heldout of the units must be true or false.")
@@ -208,12 +212,17 @@ def _heldout(table: NwbTable) -> np.ndarray | None:
 
 
 def _shared(ragged: Ragged) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    if ragged.values.dtype.kind not in "iuf":
+        raise SourceError(f"the obs_intervals are of the type {ragged.values.dtype}, not numbers.")
     values = np.asarray(ragged.values, np.float64)
     if values.ndim != 2 or values.shape[1] != 2:
         raise SourceError(f"the obs_intervals have the shape {values.shape}, not (interval, 2).")
     if len(wrong := np.flatnonzero(~(values[:, 0] < values[:, 1]))):
         start_s, end_s = values[wrong[0]]
         raise SourceError(f"the observed interval {wrong[0]} goes from {start_s:g} s to {end_s:g} s, not forward.")
+    if len(wrong := np.flatnonzero(~(np.abs(values) <= FARTHEST_S).all(axis=1))):
+        start_s, end_s = values[wrong[0]]
+        raise SourceError(f"the observed interval {wrong[0]} goes from {start_s:g} to {end_s:g} s: {NO_SECONDS}")
     of_unit = [part for part in np.split(values, np.cumsum(ragged.sizes)[:-1]) if len(part)]
     if not of_unit:
         return None, ()
@@ -236,7 +245,9 @@ def _invalid(nwb: NwbFile) -> np.ndarray | None:
     if nwb.group("intervals/invalid_times") is None:
         return None
     table = NwbTable(nwb, "intervals/invalid_times")
-    intervals_s = np.stack([table.values("start_time"), table.values("stop_time")], axis=1)
+    for name in ("start_time", "stop_time"):
+        table.require(name)
+    intervals_s = np.stack([table.numbers("start_time"), table.numbers("stop_time")], axis=1)
     intervals_s = intervals_s[intervals_s[:, 0] < intervals_s[:, 1]]
     return merged(intervals_s) if len(intervals_s) else None
 

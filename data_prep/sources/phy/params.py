@@ -64,5 +64,5 @@ def sample_rate_of(path: Path) -> float:
     rate_hz = read_params(path).get("sample_rate")
     # True is an int, but no rate
     if not isinstance(rate_hz, int | float) or isinstance(rate_hz, bool) or not 0 < rate_hz < float("inf"):
-        raise SourceError(f"{path}: sample_rate is {rate_hz!r}, not a number above 0. Give --sample-rate-hz.")
+        raise SourceError(f"{path}: sample_rate is {repr(rate_hz)[:40]}, not a number above 0. Give --sample-rate-hz.")
     return float(rate_hz)

@@ -21,6 +21,8 @@ LABEL_FILES = {
 CLUSTER_ID = "cluster_id"
 UNSORTED = "unsorted"
 """Phy's word for a cluster without a label"""
+LARGEST = 2.0**53
+"""larger whole numbers are neither samples nor clusters"""
 LABELS = {"good": 1.0, "mua": 0.0, "noise": 0.0}
 """label -> share of the quality criteria that are passed; unknown for any other"""
 
@@ -78,6 +80,8 @@ def read_sorting(path: Path, *, sample_rate_hz: float | None = None) -> Sorting:
         samples, clusters = samples[order], clusters[order]
         templates = None if templates is None else templates[order]
         notes = (f"{path.name}: spike times go backwards {backwards} times; they were put in order",)
+    with np.errstate(over="ignore"):  # infinite times are refused with all others
+        times_s = samples / rate_hz
     found = np.unique(clusters)
     group, file = _groups(path, found)
     info = _info(path)
@@ -87,7 +91,7 @@ def read_sorting(path: Path, *, sample_rate_hz: float | None = None) -> Sorting:
     return Sorting(
         path=path,
         sample_rate_hz=rate_hz,
-        spike_times_s=samples / rate_hz,
+        spike_times_s=times_s,
         spike_cluster=clusters,
         cluster=found,
         group=group,
@@ -120,6 +124,8 @@ def _whole_numbers(path: Path) -> np.ndarray:
     values = np.asarray(values).ravel()
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.round(values)).all()):
         raise SourceError(f"{path}: must hold whole numbers (of samples or clusters), not {_odd(values):g}.")
+    if values.size and max(float(values.max()), -float(values.min())) > LARGEST:
+        raise SourceError(f"{path}: goes from {float(values.min()):g} to {float(values.max()):g}: the file is damaged.")
     return values.astype(np.int64)
 
 
@@ -164,7 +170,7 @@ def row_numbers(name: str, table: Mapping[str, Sequence[str]], column: str) -> n
         SourceError: if some are no whole numbers, or stand there twice.
     """
     values = as_numbers(name, table, column)
-    if not (np.isfinite(values).all() and (values == np.round(values)).all()):
+    if not ((np.abs(values) <= LARGEST).all() and (values == np.round(values)).all()):
         raise SourceError(f"{name}: {column} must be a whole number in every row.")
     numbers, times = np.unique(values.astype(np.int64), return_counts=True)
     if (times > 1).any():
@@ -199,11 +205,15 @@ def _peaks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Channel and depth of each cluster: where the template that most of its spikes have is largest."""
     waveforms = _array(path / "templates.npy", n_axes=3)  # (template, sample, channel), mapped: it can be large
+    if not all(waveforms.shape):
+        raise SourceError(f"{path / 'templates.npy'}: has the shape {waveforms.shape}, so no waveforms.")
     low, high = spike_template.min(), spike_template.max()
     if low < 0 or high >= len(waveforms):
         raise SourceError(f"{path}: spikes of template {high if low >= 0 else low}, but {len(waveforms)} are there.")
     template = _most_frequent(np.searchsorted(found, clusters), spike_template, len(found))
     size = np.array([np.ptp(waveforms[one], axis=0) for one in template])
+    if not np.isfinite(size).all():
+        raise SourceError(f"{path / 'templates.npy'}: holds values that are no finite numbers. Write it again.")
     row = size.argmax(1)
     sparse = next((path / n for n in ("templates_ind.npy", "template_ind.npy") if (path / n).exists()), None)
     if sparse is not None:
@@ -211,6 +221,8 @@ def _peaks(
     depth_um = np.full(len(found), np.nan)
     if (path / "channel_positions.npy").exists():
         positions = _array(path / "channel_positions.npy", n_axes=2)
+        if positions.shape[1] < 2:
+            raise SourceError(f"{path / 'channel_positions.npy'}: has the shape {positions.shape}, not x and y.")
         _require_rows(row, len(positions), path / "channel_positions.npy")
         depth_um = np.asarray(positions[row, 1], np.float64)
     if not (path / "channel_map.npy").exists():
