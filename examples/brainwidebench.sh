@@ -9,9 +9,14 @@
 #   SCORER   folder of the scorer (scorers): pip install --no-deps --target scorers ibl-bwb-eval
 # What is done is skipped, so the same command goes on after an interruption.
 set -euo pipefail
-folder=$1 label=$2
+usage() { sed -n '2,10s/^# //p' "$0" >&2; exit 2; }
+refuse() { echo "brainwidebench.sh: $1" >&2; exit 2; }
+
+every_task="activity choice contrast reward licking whisker wheel left_paw right_paw region"
+[ $# -eq 2 ] || usage
+folder=$1 label=$2 scorer=${SCORER:-scorers}
 read -ra seeds <<< "${SEEDS:-43 44 45}"
-read -ra tasks <<< "${TASKS:-activity choice contrast reward licking whisker wheel left_paw right_paw region}"
+read -ra tasks <<< "${TASKS:-$every_task}"
 read -ra fit <<< "${FIT:---config conf/trainer/gpu.yaml}"
 bucket=s3://brain-wide-bench/brainsets
 
@@ -20,8 +25,22 @@ declare -A windows=(
   [left_paw]=left_paw_speed [right_paw]=right_paw_speed [choice]=choice [reward]=reward
 )
 
-fetch() { # build: all_units for behaviour, selected_units for activity and regions
-  aws s3 sync "$bucket/$1/ibl_brain_wide_bench_2026/" "$folder/bucket/$1" --no-sign-request
+# what is wrong is said now, and not after days of training
+[ -f conf/bwb/pretrain.yaml ] || refuse "run it in the folder of the checkout, which has conf/bwb/pretrain.yaml."
+[ -d "$scorer/ibl_bwb_eval" ] ||
+  refuse "no scorer in $scorer: pip install --no-deps --target $scorer ibl-bwb-eval, or name its folder by SCORER."
+for program in aws python neuromtm; do
+  command -v "$program" > /dev/null || refuse "the program $program is not there. Install it, or activate its environment."
+done
+for task in "${tasks[@]}"; do
+  [[ " $every_task " == *" $task "* ]] || refuse "TASKS: there is no task $task. There are: $every_task."
+done
+for seed in "${seeds[@]}"; do
+  [[ $seed =~ ^[0-9]+$ ]] || refuse "SEEDS: $seed is no whole number."
+done
+
+fetch() { # build: all_units for behaviour, selected_units for activity and regions; part: eval or pretrain
+  aws s3 sync "$bucket/$1/ibl_brain_wide_bench_2026/$2" "$folder/bucket/$1/$2" --no-sign-request
 }
 
 prepare() { # task, files; exit code 1 says that some sessions lack what the task needs, which is printed
@@ -38,7 +57,8 @@ export_run() { # run
 }
 
 selected=$folder/bucket/selected_units
-fetch selected_units
+fetch selected_units pretrain
+fetch selected_units eval
 prepare co_smoothing "$selected/pretrain" "$selected/eval"
 train pretrain --config conf/bwb/pretrain.yaml --data.root "$folder/data/co_smoothing"
 pretrained=$folder/runs/pretrain/checkpoints/best.ckpt
@@ -51,7 +71,7 @@ for task in "${tasks[@]}"; do
       options=(--config conf/bwb/region.yaml --data.root "$folder/data/unit_cosmos")
       ;;
     *)
-      fetch all_units
+      fetch all_units eval
       prepare "${windows[$task]}" "$folder/bucket/all_units/eval"
       options=(--config "conf/bwb/$task.yaml" --model.pretrained "$pretrained" --data.root "$folder/data/${windows[$task]}")
       ;;
@@ -61,4 +81,4 @@ for task in "${tasks[@]}"; do
     export_run "$task-$seed"
   done
 done
-PYTHONPATH=${SCORER:-scorers} python -m ibl_bwb_eval.scoring.aggregation --pred_dir "$folder/predictions" --gt_dir "$folder/truth"
+PYTHONPATH=$scorer python -m ibl_bwb_eval.scoring.aggregation --pred_dir "$folder/predictions" --gt_dir "$folder/truth"

@@ -20,7 +20,7 @@ from data_prep.recording import FARTHEST_S, NO_SECONDS, Recording, SortedNeurons
 from data_prep.sources.nwb.hdf5 import NwbFile, open_nwb
 from data_prep.sources.nwb.tables import NwbTable
 from data_prep.sources.nwb.traces import TraceChoice, read_trace, series_paths
-from data_prep.sources.nwb.units import UnitSpikes, observed_by_units, read_spikes, units_table
+from data_prep.sources.nwb.units import UnitSpikes, heldout_units, observed_by_units, read_spikes, units_table
 from neuromtm.data.shards import SPLITS
 from neuromtm.errors import ConfigError, SourceError
 
@@ -239,6 +239,8 @@ def read_part(path: Path) -> Part:
     with open_nwb(path) as nwb:
         units, trials = units_table(nwb), NwbTable(nwb, TRIALS)
         units.require("heldout")
+        heldout = heldout_units(units)
+        assert heldout is not None  # the column is there
         spikes = read_spikes(units)
         observed_s = observed_by_units(units, spikes).intervals_s
         if observed_s is None:
@@ -247,7 +249,7 @@ def read_part(path: Path) -> Part:
         split = columns.pop("split", None)
         part = Part(
             unit=units.ids,
-            heldout=units.numbers("heldout") != 0,
+            heldout=heldout,
             spikes=spikes,
             split=None if split is None else split.astype(str),
             columns=columns,

@@ -13,6 +13,20 @@ from tests.e2e.recipes import Parsed
 PROGRAMS = ("aws", "python", "neuromtm")
 
 
+def script(root, folder, *arguments, cwd=None, **variables):
+    """Run the script with the programs of a folder."""
+    (folder / "scorers" / "ibl_bwb_eval").mkdir(parents=True, exist_ok=True)
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    told = {"PATH": path, "SEEDS": "43 44", "SCORER": str(folder / "scorers")}
+    return subprocess.run(
+        ["bash", root / "examples" / "brainwidebench.sh", *arguments],
+        env={**os.environ, **told, **variables},
+        cwd=cwd or root,
+        capture_output=True,
+        text=True,
+    )
+
+
 @pytest.fixture(scope="module")
 def given(root, tmp_path_factory):
     """The command lines that the script gives, each as a list of words; programs that only write theirs down."""
@@ -26,13 +40,7 @@ def given(root, tmp_path_factory):
             'case "$*" in *data_prep*left_paw*) exit 1 ;; esac\n'
         )
         program.chmod(0o755)
-    result = subprocess.run(
-        ["bash", root / "examples" / "brainwidebench.sh", "here", "ours"],
-        env={**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "SEEDS": "43 44"},
-        cwd=root,
-        capture_output=True,
-        text=True,
-    )
+    result = script(root, folder, "here", "ours")
     assert result.returncode == 0, result.stderr
     return [shlex.split(line) for line in (folder / "log").read_text().splitlines()]
 
@@ -46,7 +54,7 @@ def test_sessions_are_fetched_before_they_are_prepared_and_data_prepared_before_
                 fetched.add(target)
             case ["python", "-m", "data_prep", "bwb", *rest]:
                 options = parser_of("bwb").parse_args(rest)
-                assert all(str(file).rpartition("/")[0] in fetched for file in options.files)
+                assert {*map(str, options.files)} <= fetched
                 prepared.add(str(options.out))
             case ["neuromtm", "fit", *rest]:
                 config = Parsed(["fit", *rest]).config["fit"]
@@ -78,3 +86,21 @@ def test_the_export_s_options_are_known(given, monkeypatch):
     monkeypatch.setattr(bwb, "load_checkpoint", stop)
     with pytest.raises(Read):
         bwb.run(command[3:], argparse.ArgumentParser())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "sentence"),
+    [
+        (("here",), {}, "examples/brainwidebench.sh FOLDER LABEL"),
+        (("here", "ours"), {"TASKS": "choice wisker"}, "there is no task wisker. There are: activity choice"),
+        (("here", "ours"), {"SEEDS": "43 x"}, "SEEDS: x is no whole number"),
+        (("here", "ours"), {"SCORER": "nowhere"}, "no scorer in nowhere: pip install"),
+        (("here", "ours"), {"cwd": "/"}, "run it in the folder of the checkout"),
+        (("here", "ours"), {"PATH": "/usr/bin:/bin"}, "is not there. Install it, or activate its environment"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_fetched(root, tmp_path, arguments, variables, sentence):
+    result = script(root, tmp_path, *arguments, **variables)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert not result.stdout

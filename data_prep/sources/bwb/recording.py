@@ -112,7 +112,10 @@ def _neurons(file: SessionFile, task: Task) -> tuple[np.ndarray, SortedNeurons]:
         region = np.where(column("qc_neural_alignment", "PASS") == "PASS", region, UNKNOWN_REGION)
     heldout = None
     if "units/ts2_co_smoothing_is_held_out_test" in file:
-        heldout = file.numbers("units/ts2_co_smoothing_is_held_out_test", n=len(uuid)).astype(bool)[kept]
+        flags = file.numbers("units/ts2_co_smoothing_is_held_out_test", n=len(uuid))
+        if not np.isin(flags, (0, 1)).all():
+            raise SourceError(f"{file.path}: units/ts2_co_smoothing_is_held_out_test must be true or false.")
+        heldout = flags[kept] == 1
     return kept, SortedNeurons(
         uuid=uuid[kept],
         region=np.where(region == "", UNKNOWN_REGION, region)[kept],

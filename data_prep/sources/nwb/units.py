@@ -135,7 +135,7 @@ def sorted_units(
         probe=_probes(table, first if peak is None else peak),
         label=_labels(table, label),
         depth_um=_depths(table, peak),
-        heldout=_heldout(table),
+        heldout=heldout_units(table),
     )
 
 
@@ -200,7 +200,12 @@ def _depths(table: NwbTable, peak: np.ndarray | None) -> np.ndarray:
     return np.full(table.n_rows, np.nan)
 
 
-def _heldout(table: NwbTable) -> np.ndarray | None:
+def heldout_units(table: NwbTable) -> np.ndarray | None:
+    """(unit,) bool, those that the file holds out; None if it does not say.
+
+    Raises:
+        SourceError: if the column holds anything else than true and false.
+    """
     if "heldout" not in table.columns:
         return None
     if table.kind("heldout") != "numbers":

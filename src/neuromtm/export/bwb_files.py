@@ -137,7 +137,9 @@ def write_predictions(
     further: Mapping[str, object],
     header: ShardHeader | None = None,
 ) -> Path:
-    """Write one file of a submission. An earlier one is kept under another name.
+    """Write one file of a submission. One that is the same already is left alone.
+
+    An earlier, other one is kept beside the submission's folder: in it, the scorer and the server would read it too.
 
     Args:
         submission: where to.
@@ -165,9 +167,30 @@ def write_predictions(
             name: header.attributes[name] for name in ("unit_filtering", "dataset_version")
         }
     path = folder / f"seed_{submission.seed}.safetensors"
+    plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    told = {name: str(value) for name, value in metadata.items()}
+    if holds(path, plain, told):
+        return path
     folder.mkdir(parents=True, exist_ok=True)
-    keep_previous(path)
+    if (earlier := keep_previous(path)) is not None:
+        place = submission.out / f"{submission.label}-earlier" / folder.relative_to(submission.out / submission.label)
+        place.mkdir(parents=True, exist_ok=True)
+        earlier.rename(place / f"earlier_{earlier.name}")
     with whole_file(path) as temporary:
-        plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(plain, temporary, metadata={name: str(value) for name, value in metadata.items()})
+        save_file(plain, temporary, metadata=told)
     return path
+
+
+def holds(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bool:
+    """Whether a file is there and holds exactly these tensors and metadata."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return False
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            if (file.metadata() or {}) != metadata or {*file.keys()} != {*tensors}:
+                return False
+            return all(torch.equal(file.get_tensor(name), tensor) for name, tensor in tensors.items())
+    except (SafetensorError, OSError):
+        return False

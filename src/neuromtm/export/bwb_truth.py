@@ -14,7 +14,7 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.decoding.targets import target_of
 from neuromtm.errors import DataError
 from neuromtm.export.bwb_activity import ActivityTask, what_is_scored
-from neuromtm.export.bwb_files import entity_ids
+from neuromtm.export.bwb_files import entity_ids, holds
 from neuromtm.export.bwb_regions import REGIONS
 from neuromtm.files import keep_previous, whole_file
 
@@ -74,8 +74,11 @@ def write_regions_truth(data: SessionDataModule, eids: list[str], folder: Path) 
 def _write(folder: Path, tensors: dict[str, Tensor], **metadata: str) -> Path:
     from safetensors.torch import save_file
 
+    plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    if holds(folder / FILE, plain, metadata):  # every seed of a task has the same
+        return folder / FILE
     folder.mkdir(parents=True, exist_ok=True)
     keep_previous(folder / FILE)
     with whole_file(folder / FILE) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
+        save_file(plain, temporary, metadata=metadata)
     return folder / FILE

@@ -158,8 +158,7 @@ class SpikeStitcher(nn.Module):
 
     Args:
         width: the model's width.
-        mean_counts: (neuron,) mean spikes per bin. The read-out starts with zero weights and the logarithm of
-            these as bias, so that training starts at zero bits per spike.
+        mean_counts: (neuron,) mean spikes per bin; the read-out starts from them as that of `LinearStitcher`.
     """
 
     def __init__(self, *, width: int, mean_counts: Tensor):
@@ -169,8 +168,7 @@ class SpikeStitcher(nn.Module):
         self.token = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
         nn.init.normal_(self.neurons.weight, std=NEURON_STD)
         nn.init.zeros_(self.read_out.weight)
-        with torch.no_grad():
-            self.read_out.bias.copy_(mean_counts.log())
+        self.read_out.bias.data.copy_(mean_counts.log())
 
     def neuron_weights(self) -> Tensor:
         """(neuron, feature) the vector of each neuron, and then the weights by which it is predicted."""

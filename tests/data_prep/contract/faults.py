@@ -330,7 +330,11 @@ TABLE: dict[str, tuple[Spoil, Mapping[str, str]]] = {
     "values in another file": (values_outside, {"nwb nlb": "its values in another file", "bwb": "in another place"}),
     "texts for held-out": (
         replaced("units/heldout", lambda v: np.where(v, b"True", b"False")),
-        {"nwb": "must be true or false", "nlb": "holds no numbers"},
+        {"nwb nlb": "must be true or false, not texts"},
+    ),
+    "held-out units that are NaN": (
+        replaced("units/heldout", lambda v: at(0, np.nan)(v)),
+        {"nwb nlb": "must be true or false"},
     ),
     "texts for a start": (
         replaced("intervals/trials/start_time", lambda v: v.astype("S")),
