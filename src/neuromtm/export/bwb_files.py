@@ -172,10 +172,12 @@ def write_predictions(
     if holds(path, plain, told):
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    if (earlier := keep_previous(path)) is not None:
+    if path.exists():
         place = submission.out / f"{submission.label}-earlier" / folder.relative_to(submission.out / submission.label)
         place.mkdir(parents=True, exist_ok=True)
-        earlier.rename(place / f"earlier_{earlier.name}")
+        earlier = place / f"earlier_{path.name}"
+        keep_previous(earlier)
+        path.rename(earlier)
     with whole_file(path) as temporary:
         save_file(plain, temporary, metadata=told)
     return path
