@@ -1,9 +1,11 @@
 """The options that decide what a shard holds. They are checked once, when they are made."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import inf, isfinite
+from types import MappingProxyType
+from typing import Any
 
 from neuromtm.data.shards import n_bins
 from neuromtm.errors import ConfigError
@@ -23,9 +25,9 @@ class PrepareOptions:
     align_event: str = "stimOn_times"
     """the event at time 0 of a trial, any of `TrialTable.event_names`"""
     reaction_time_s: tuple[float, float] = (0.08, 2.0)
-    """shortest and longest reaction time of a kept trial"""
+    """shortest and longest reaction time of a kept trial; -inf and inf: no limit"""
     max_feedback_delay_s: float = 10.0
-    """longest time from go cue to feedback of a kept trial"""
+    """longest time from go cue to feedback of a kept trial; inf: no limit"""
     keep_unknown_choice: bool = False
     """also keep trials whose choice is 0: the animal did not choose, or its choice is unknown"""
     min_label: float = 0.0
@@ -42,6 +44,8 @@ class PrepareOptions:
     """cut windows from the whole recorded time, one after the other, without regard to trials"""
     keep_source_overlap: bool = False
     """keep the splits of the source though windows of two of them share time, as a benchmark asks"""
+    keep_incomplete: bool = False
+    """also keep trials that lack a value or a part of the whisker trace, though never those without the event"""
 
     def __post_init__(self):
         problems = []
@@ -59,7 +63,8 @@ class PrepareOptions:
             problems.append("--align-event: name a column of the trial table.")
         if not 0 <= self.split_gap_s < float("inf"):
             problems.append(f"--split-gap-s {self.split_gap_s:g}: must be at least 0 and finite.")
-        if not 0 <= self.reaction_time_s[0] <= self.reaction_time_s[1]:
+        shortest_s, longest_s = self.reaction_time_s
+        if not (shortest_s <= longest_s and (shortest_s >= 0 or shortest_s == -inf)):
             problems.append("--reaction-time-s: both must be at least 0, and MAX must not be below MIN.")
         if not self.max_feedback_delay_s > 0:
             problems.append(f"--max-feedback-delay-s {self.max_feedback_delay_s:g}: must be above 0.")
@@ -88,11 +93,18 @@ class PrepareOptions:
         one of the same preparation.
         """
         default = {name: getattr(type(self), name) for name in LATER}
-        found = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        found = {name: _as_json(value) for name, value in asdict(self).items()}
         return {name: value for name, value in found.items() if name not in LATER or value != default[name]}
 
 
-LATER = ("split_gap_s", "continuous", "keep_source_overlap")
+def _as_json(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_as_json(entry) for entry in value]
+    # JSON has no infinity: null stands for a limit that is none
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+LATER = ("split_gap_s", "continuous", "keep_source_overlap", "keep_incomplete")
 """options that the first shards of format 2 did not have"""
 CONTINUOUS_EVENT = "window_start"
 """the `align_event` of windows that were cut from continuous time"""
@@ -100,16 +112,46 @@ CONTINUOUS_GAP_S = 1.0
 """gap between the splits of continuous windows: smoothing and behaviour reach over the edge of a window"""
 
 
-def binning_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a trial's window and bins."""
+def _defaults(*names: str) -> Mapping[str, Any]:
+    return MappingProxyType({name: getattr(PrepareOptions, name) for name in names})
+
+
+TRIAL_FILTERS: Mapping[str, Mapping[str, Any]] = {
+    "paper": _defaults("reaction_time_s", "max_feedback_delay_s", "keep_unknown_choice", "keep_incomplete"),
+    "none": {
+        "reaction_time_s": (-inf, inf),
+        "max_feedback_delay_s": inf,
+        "keep_unknown_choice": True,
+        "keep_incomplete": True,
+    },
+}
+"""named sets of the options of trials; a shard stores the single options"""
+NEURON_QC: Mapping[str, Mapping[str, Any]] = {
+    "paper": _defaults("min_label", "min_firing_rate_hz"),
+    "good": {"min_label": 1.0, "min_firing_rate_hz": 0.0},
+    "all": {"min_label": 0.0, "min_firing_rate_hz": 0.0},
+}
+"""named sets of the options of neurons; the paper keeps all neurons that were sorted, as `all` does"""
+DEFAULT_LENGTH_S = 1.0
+"""length of a window of continuous time"""
+
+
+def binning_options(parser: argparse.ArgumentParser, *, window_s: tuple[float, float] | None = None) -> None:
+    """Add the options of a trial's window and bins.
+
+    Args:
+        parser: of the command.
+        window_s: the default window; None if it depends on other options.
+    """
     default = PrepareOptions()
+    shown = "" if window_s else " (default: {:g} {:g})".format(*default.window_s)
     parser.add_argument(
         "--window-s",
         type=float,
         nargs=2,
-        default=default.window_s,
+        default=window_s,
         metavar=("START", "END"),
-        help="start and end of a trial relative to its event, in seconds",
+        help=f"start and end of a trial relative to its event, in seconds{shown}",
     )
     parser.add_argument("--bin-size-s", type=float, default=default.bin_size_s, help="width of a bin, in seconds")
 
@@ -135,35 +177,13 @@ def recording_options(parser: argparse.ArgumentParser, *, align_event: str | Non
         action="store_true",
         help="cut windows from the whole recorded time, one after the other; trials are not needed",
     )
-    add("--length-s", type=float, default=1.0, metavar="LENGTH", help="length of a window of --continuous, in seconds")
     add(
-        "--reaction-time-s",
+        "--length-s",
         type=float,
-        nargs=2,
-        default=default.reaction_time_s,
-        metavar=("MIN", "MAX"),
-        help="keep a trial if its first movement comes from MIN to MAX after stimulus onset, in seconds",
+        metavar="LENGTH",
+        help=f"length of a window of --continuous, in seconds (default: {DEFAULT_LENGTH_S:g})",
     )
-    add(
-        "--max-feedback-delay-s",
-        type=float,
-        default=default.max_feedback_delay_s,
-        metavar="MAX",
-        help="remove a trial if its feedback comes more than MAX after the go cue, in seconds",
-    )
-    add("--keep-unknown-choice", action="store_true", help="also keep trials whose choice is 0 (not made or unknown)")
-    add(
-        "--min-label",
-        type=float,
-        default=default.min_label,
-        help="lowest quality label of a kept neuron, a fraction from 0 to 1; 0 keeps all neurons",
-    )
-    add(
-        "--min-firing-rate-hz",
-        type=float,
-        default=default.min_firing_rate_hz,
-        help="lowest mean firing rate of a kept neuron over the windows of the training trials, in Hz",
-    )
+    _filter_options(parser)
     add(
         "--split-fractions",
         type=float,
@@ -181,6 +201,64 @@ def recording_options(parser: argparse.ArgumentParser, *, align_event: str | Non
     )
 
 
+def _filter_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of which trials and which neurons are kept. Each overrides the named set."""
+    default = PrepareOptions()
+    add, both = parser.add_argument, argparse.BooleanOptionalAction
+    add(
+        "--trial-filter",
+        choices=[*TRIAL_FILTERS],
+        default="paper",
+        help="which trials to keep; paper: those of the paper; none: all with the event inside the recorded time. The "
+        "options of trials below override it one by one",
+    )
+    add(
+        "--reaction-time-s",
+        type=float,
+        nargs=2,
+        metavar=("MIN", "MAX"),
+        help="keep a trial if its first movement comes from MIN to MAX after stimulus onset, in seconds "
+        "(paper: {:g} {:g})".format(*default.reaction_time_s),
+    )
+    add(
+        "--max-feedback-delay-s",
+        type=float,
+        metavar="MAX",
+        help="remove a trial if its feedback comes more than MAX after the go cue, in seconds (paper: "
+        f"{default.max_feedback_delay_s:g})",
+    )
+    add(
+        "--keep-unknown-choice", action=both, help="also keep trials whose choice is 0 (not made or unknown; paper: no)"
+    )
+    add(
+        "--keep-incomplete",
+        action=both,
+        help="also keep trials that lack one of the values stimulus onset, choice, feedback, block, first movement, or "
+        "a part of the whisker trace (paper: no)",
+    )
+    add(
+        "--neuron-qc",
+        choices=[*NEURON_QC],
+        default="paper",
+        help="which neurons to keep; paper and all: all that were sorted; good: those whose label is 1, which passed "
+        "every criterion of quality. The options of neurons below override it one by one",
+    )
+    add(
+        "--min-label",
+        type=float,
+        metavar="LABEL",
+        help="lowest quality label of a kept neuron, a fraction from 0 to 1; 0 keeps all neurons (paper: "
+        f"{default.min_label:g})",
+    )
+    add(
+        "--min-firing-rate-hz",
+        type=float,
+        metavar="RATE",
+        help="lowest mean firing rate of a kept neuron over the windows of the training trials, in Hz (paper: "
+        f"{default.min_firing_rate_hz:g})",
+    )
+
+
 def chosen_options(
     args: argparse.Namespace, *, events: Sequence[str] = (), keep_source_overlap: bool = False
 ) -> PrepareOptions:
@@ -192,30 +270,44 @@ def chosen_options(
         keep_source_overlap: see `PrepareOptions`.
 
     Raises:
-        ConfigError: if options are out of range, or neither an event nor --continuous is given.
+        ConfigError: if options are out of range or exclude each other, or neither an event nor --continuous is given.
     """
+    if args.continuous and args.window_s is not None:
+        raise ConfigError(
+            "--window-s is a window around an event, but --continuous has none. Give its windows a length by "
+            "--length-s, or leave out --continuous."
+        )
+    if not args.continuous and args.length_s is not None:
+        raise ConfigError(
+            "--length-s is the length of a window of --continuous, which is not given. Name the window around an "
+            "event by --window-s, or add --continuous."
+        )
     if args.continuous:
-        window_s, event = (0.0, args.length_s), CONTINUOUS_EVENT
+        length_s = DEFAULT_LENGTH_S if args.length_s is None else args.length_s
+        window_s, event = (0.0, length_s), CONTINUOUS_EVENT
     elif args.align_event is None:
         raise ConfigError(
             "--align-event: name the column of the trial table that is time 0 of a trial, or give --continuous. "
             + (f"There are: {', '.join(events)}." if events else "--inspect lists the columns.")
         )
     else:
-        window_s, event = tuple(args.window_s), args.align_event
+        window_s, event = tuple(args.window_s or PrepareOptions.window_s), args.align_event
     gap_s = (CONTINUOUS_GAP_S if args.continuous else 0.0) if args.split_gap_s is None else args.split_gap_s
     return PrepareOptions(
         window_s=window_s,
         bin_size_s=args.bin_size_s,
         align_event=event,
-        reaction_time_s=tuple(args.reaction_time_s),
-        max_feedback_delay_s=args.max_feedback_delay_s,
-        keep_unknown_choice=args.keep_unknown_choice,
-        min_label=args.min_label,
-        min_firing_rate_hz=args.min_firing_rate_hz,
         split_fractions=tuple(args.split_fractions),
         seed=args.seed,
         split_gap_s=gap_s,
         continuous=args.continuous,
         keep_source_overlap=keep_source_overlap,
+        **_chosen(args, TRIAL_FILTERS[args.trial_filter]),
+        **_chosen(args, NEURON_QC[args.neuron_qc]),
     )
+
+
+def _chosen(args: argparse.Namespace, preset: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a named set, with those that the user gave in their place."""
+    given = {name: value for name in preset if (value := getattr(args, name)) is not None}
+    return {**preset, **{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}}

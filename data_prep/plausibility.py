@@ -32,6 +32,7 @@ def warnings_of(recording: Recording, observed_s: np.ndarray, *, event: str | No
             events[event] = recording.trials.event(event)
         warnings += _order_warnings(recording.trials, events)
         warnings += _range_warnings(events, first_s, last_s, observed_s)
+        warnings += _choice_warnings(recording.trials.choice)
     return warnings
 
 
@@ -98,6 +99,15 @@ def _range_warnings(
         elif outside:
             warnings.append(f"events and spikes do not meet: {ranges}{_unit_guess(known.max(), last_s)}")
     return warnings
+
+
+def _choice_warnings(choice: np.ndarray | None) -> list[str]:
+    if choice is None or {*choice[np.isfinite(choice)].tolist()} != {0.0, 1.0}:
+        return []
+    return [
+        f"choice has only the values 0 ({np.count_nonzero(choice == 0)} trials) and 1, but 0 means that the choice is "
+        "unknown, and such trials are removed. If 0 is one of two choices, write -1 for it"
+    ]
 
 
 def _unit_guess(last_event: float, last_spike: float) -> str:

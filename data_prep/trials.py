@@ -1,5 +1,7 @@
 """Which trials are kept: pure functions."""
 
+from math import isfinite
+
 import numpy as np
 
 from data_prep.options import PrepareOptions
@@ -29,27 +31,28 @@ def trial_criteria(
     """
     passes = {}
     onset_s, movement_s = trials.stimulus_onset_s, trials.first_movement_s
-    if onset_s is not None and movement_s is not None:
-        shortest_s, longest_s = options.reaction_time_s
+    shortest_s, longest_s = options.reaction_time_s
+    # without a limit, a trial without a reaction time passes, too
+    if onset_s is not None and movement_s is not None and (isfinite(shortest_s) or isfinite(longest_s)):
         reaction_s = movement_s - onset_s
         passes["reaction time"] = (reaction_s >= shortest_s) & (reaction_s <= longest_s)
     if trials.feedback_s is not None and trials.go_cue_s is not None:
         passes["feedback delay"] = ~(trials.feedback_s - trials.go_cue_s > options.max_feedback_delay_s)
-    required = {
+    of_paper = {
         "stimOn_times": onset_s,
         "choice": trials.choice,
         "feedback_times": trials.feedback_s,
         "probabilityLeft": trials.block,
         "firstMovement_times": movement_s,
         "feedbackType": trials.feedback_type,
-        options.align_event: trials.event(options.align_event),
     }
-    for name, values in required.items():
+    required = {} if options.keep_incomplete else of_paper
+    for name, values in (required | {options.align_event: trials.event(options.align_event)}).items():
         if values is not None:
             passes[f"no {name}"] = np.isfinite(values)
     if trials.choice is not None and not options.keep_unknown_choice:
         passes["choice unknown"] = trials.choice != 0
-    if whisker_covered is not None:
+    if whisker_covered is not None and not options.keep_incomplete:
         passes["whisker trace"] = whisker_covered
     return passes
 

@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--n-trials", type=int, default=default.n_trials, help="number of good trials in a session")
     parser.add_argument("--n-regions", type=int, default=default.n_regions, help="number of brain regions, 3 to 12")
-    binning_options(parser)
+    binning_options(parser, window_s=PrepareOptions.window_s)
 
 
 def run(args: argparse.Namespace) -> int:
