@@ -77,6 +77,39 @@ def interpolate(times_s: np.ndarray, values: np.ndarray, at_s: np.ndarray) -> np
     return np.interp(at_s, times_s, values, left=np.nan, right=np.nan).astype(np.float32)
 
 
+def mean_in_bins(
+    times_s: np.ndarray, values: np.ndarray, starts_s: np.ndarray, *, n_bins: int, bin_size_s: float
+) -> np.ndarray:
+    """The mean of a trace over each bin, of the line through its samples.
+
+    Args:
+        times_s: (sample,) increasing times of the trace.
+        values: (sample,) values of the trace.
+        starts_s: (trial,) start of each window.
+        n_bins: number of bins in a window.
+        bin_size_s: width of a bin.
+
+    Returns:
+        (trial, bin) float32; NaN if any part of the bin is outside the trace or beside a sample that is missing.
+    """
+    if len(times_s) < 2:
+        return np.full((len(starts_s), n_bins), np.nan, np.float32)
+    edges_s = starts_s[:, None] + np.arange(n_bins + 1) * bin_size_s
+    known = np.isfinite(values)
+    filled, steps_s = np.where(known, values, 0.0), np.diff(times_s)
+    slopes = np.diff(filled) / steps_s
+    before = np.concatenate([[0.0], np.cumsum((filled[1:] + filled[:-1]) / 2 * steps_s)])
+    here = np.clip(np.searchsorted(times_s, edges_s, side="right") - 1, 0, len(steps_s) - 1)
+    since_s = edges_s - times_s[here]
+    integral = before[here] + since_s * (filled[here] + slopes[here] * since_s / 2)
+    holes = np.concatenate([[0], np.cumsum(~(known[1:] & known[:-1]))])
+    begin_s, end_s = edges_s[:, :-1] + EDGE_TOLERANCE_S, edges_s[:, 1:] - EDGE_TOLERANCE_S
+    first, last = (np.clip(np.searchsorted(times_s, at_s), 1, len(steps_s)) for at_s in (begin_s, end_s))
+    # a window without a time compares as false
+    whole = (begin_s >= times_s[0]) & (end_s <= times_s[-1]) & (holes[last] == holes[first - 1])
+    return np.where(whole, np.diff(integral, axis=1) / bin_size_s, np.nan).astype(np.float32)
+
+
 def covers(times_s: np.ndarray, starts_s: np.ndarray, *, duration_s: float) -> np.ndarray:
     """(trial,) bool: whether the trace spans each whole window. False if the start of the window is NaN."""
     if len(times_s) == 0:

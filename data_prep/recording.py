@@ -140,6 +140,8 @@ class Trace:
     """(sample,) increasing, in seconds of session time"""
     values: np.ndarray
     """(sample,)"""
+    averaged: bool = False
+    """whether a bin gets the mean over its whole width, not the value at its centre"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.binning import bin_centres, covers, interpolate
+from data_prep.binning import bin_centres, covers, interpolate, mean_in_bins
 from data_prep.observed import inside, observed_intervals, windows_inside
 from data_prep.options import PrepareOptions
-from data_prep.recording import WHISKER, Recording
+from data_prep.recording import WHISKER, Recording, Trace
 from data_prep.splitting import assign_splits
 from data_prep.trials import one_sided, trial_criteria
 from neuromtm.data.host_memory import free_host_memory, size_text
@@ -58,8 +58,7 @@ def cut_windows(recording: Recording, options: PrepareOptions) -> Windows:
         8 * len(starts_s) * options.n_bins * (1 + len(recording.traces)),
         f"the traces in {len(starts_s)} windows of {options.n_bins} bins",
     )
-    centres_s = bin_centres(starts_s, n_bins=options.n_bins, bin_size_s=options.bin_size_s)
-    behavior = {name: interpolate(trace.times_s, trace.values, centres_s) for name, trace in recording.traces.items()}
+    behavior = {name: _binned(trace, starts_s, options) for name, trace in recording.traces.items()}
     table, given, passes = None, None, {}
     if not options.continuous and recording.trials is not None:
         table = recording.trials
@@ -113,6 +112,14 @@ def _require_three(index: np.ndarray, n_windows: int, removed: dict[str, int], o
     what = f"windows of {options.duration_s:g} s" if options.continuous else "trials"
     why = f"removed: {in_words(removed)}" if removed else "no filter removed any"
     raise SourceError(f"{len(index)} of {n_windows} {what} left, but the three splits need at least 3 ({why}).")
+
+
+def _binned(trace: Trace, starts_s: np.ndarray, options: PrepareOptions) -> np.ndarray:
+    """(window, bin) float32"""
+    binning = {"n_bins": options.n_bins, "bin_size_s": options.bin_size_s}
+    if trace.averaged:
+        return mean_in_bins(trace.times_s, trace.values, starts_s, **binning)
+    return interpolate(trace.times_s, trace.values, bin_centres(starts_s, **binning))
 
 
 def _whisker_covered(

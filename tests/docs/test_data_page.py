@@ -13,6 +13,7 @@ SMALLER = (*TINY[:-1], "--model.backbone.max_bins=64", *SHORT)
 
 
 NWB, PHY = "## NWB files", "## Phy and Kilosort"
+IBL = "## Sessions of the International Brain Laboratory"
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def require_tested(run_dir, eids) -> None:
 
 
 def test_arrays_lead_to_a_trained_model_by_the_commands_of_the_page(root, page, tmp_path, capsys):
-    others = {*of_section(root, NWB), *of_section(root, PHY)}
+    others = {line for heading in (NWB, PHY, IBL) for line in of_section(root, heading)}
     run(block for block in page if block.line not in others)
     said = capsys.readouterr().out
     assert "python -m data_prep arrays --folder my_sessions --align-event go_time" in said
@@ -59,6 +60,19 @@ def test_arrays_lead_to_a_trained_model_by_the_commands_of_the_page(root, page, 
     eids = ["mylab_mouse1_day1", "mylab_mouse2_day1"]
     assert [entry.eid for entry in read_manifest(tmp_path / "data" / "mine")] == eids
     require_tested(tmp_path / "runs" / "mine", eids)
+
+
+def test_files_of_the_international_brain_laboratory_become_shards_by_the_commands_of_the_page(
+    root, page, tmp_path, capsys
+):
+    pytest.importorskip("one", reason="ONE-api is not installed")
+    lines = of_section(root, IBL)
+    for block in page:
+        for _, *words in commands.given(block) if block.line in lines else ():
+            assert data_prep(words[2:]) == 0, words
+    first, second = read_manifest(tmp_path / "data" / "alf")
+    assert first.behaviors == second.behaviors == ["whisker_motion_energy"]
+    assert "lick_rate: not there (no licks in alf)" in capsys.readouterr().out
 
 
 def test_a_sorting_leads_to_a_trained_model_by_the_commands_of_the_page(root, page, tmp_path, capsys):

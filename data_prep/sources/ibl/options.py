@@ -7,6 +7,8 @@ from typing import get_args
 
 from data_prep.folder import Plan
 from data_prep.options import chosen_options, recording_options
+from data_prep.sources.ibl.behaviors import ALL, BEHAVIORS, DEFAULT, chosen_behaviors
+from data_prep.sources.ibl.recording import ReadOptions
 from data_prep.sources.ibl.sessions import (
     CREDENTIALS,
     Identity,
@@ -17,6 +19,7 @@ from data_prep.sources.ibl.sessions import (
     read_eids_file,
     unmatched_heldout,
 )
+from data_prep.sources.ibl.sortings import OWN_FOLDER, PREFERRED_SORTERS
 
 DESCRIPTION = (
     "Prepare sessions of the International Brain Laboratory. They are read through ONE-api. The default "
@@ -56,12 +59,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--heldout-eids", nargs="+", metavar="EID", help="sessions not to pretrain on (default: the paper's five)")
     add("--heldout-subjects", nargs="+", default=(), metavar="NAME", help="animals not to pretrain on")
+    reading_options(parser)
     recording_options(parser, align_event="stimOn_times")
+
+
+def reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what is read of a session."""
+    listed = "; ".join(f"{name}: {behavior.summary}" for name, behavior in BEHAVIORS.items())
+    parser.add_argument(
+        "--behaviors",
+        nargs="+",
+        choices=[*BEHAVIORS, ALL],
+        default=DEFAULT,
+        metavar="NAME",
+        help=f"behaviours to read, as far as a session has them; {ALL} for all of them. {listed}",
+    )
+    parser.add_argument(
+        "--sorter",
+        metavar="NAME",
+        help=f"spike sorter to read; {OWN_FOLDER}: spikes in the probe's own folder. A session with a probe that lacks "
+        f"it is skipped (default: the first that a probe has of {', '.join(PREFERRED_SORTERS)}, or any other)",
+    )
 
 
 def plan(args: argparse.Namespace) -> Plan:
     """Find the sessions to prepare."""
-    options = chosen_options(args)
+    options, how = chosen_options(args), chosen_reading(args)
     names = read_eids_file(args.eids_file) if args.eids_file else tuple(args.eids)
     one = open_one(mode=args.mode, cache_dir=args.cache_dir)
     sessions = find_sessions(one, names)
@@ -72,5 +95,10 @@ def plan(args: argparse.Namespace) -> Plan:
     for sentence in unmatched_heldout(sessions, **heldout):
         print(f"neuromtm-prep: note: {sentence}", file=sys.stderr)
     identity = args.identity or ("path" if args.mode == "local" else "one")
-    jobs = make_jobs(one, sessions, identity=identity, **heldout)
-    return Plan(jobs, options)
+    jobs = make_jobs(one, sessions, identity=identity, how=how, **heldout)
+    return Plan(jobs, options, how.as_json())
+
+
+def chosen_reading(args: argparse.Namespace) -> ReadOptions:
+    """The options of `reading_options` that the user gave."""
+    return ReadOptions(behaviors=chosen_behaviors(args.behaviors), sorter=args.sorter)

@@ -3,20 +3,19 @@
 The probes are merged, and the regions are those of the Beryl atlas.
 """
 
-import re
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from data_prep.recording import WHISKER, Recording, SortedNeurons, Trace, TrialTable
+from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
+from data_prep.sources.ibl.behaviors import DEFAULT, read_behaviors, trial_span
+from data_prep.sources.ibl.sortings import choose_sortings, sorting_attributes
 from neuromtm.errors import SourceError
-
-PREFERRED_SORTINGS = ("pykilosort", "iblsorter", "")
-"""the most preferred comes first; the empty name is a sorting that lies in the probe's own folder"""
 
 TRIAL_COLUMNS = {
     "stimulus_onset_s": "stimOn_times",
@@ -31,7 +30,28 @@ TRIAL_COLUMNS = {
 }
 
 
-def read_session(one: Any, one_eid: str, *, eid: str, subject: str, lab: str) -> Recording:
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """What is read of a session."""
+
+    behaviors: tuple[str, ...] = DEFAULT
+    """names of traces"""
+    sorter: str | None = None
+    """the spike sorter; None: the most preferred one that a probe has"""
+
+    def as_json(self) -> dict[str, object]:
+        """The options in the form that a shard stores, without defaults: shards from before these options have none."""
+        found = {"behaviors": sorted(self.behaviors), "sorter": self.sorter}
+        default = {"behaviors": sorted(DEFAULT), "sorter": None}
+        return {name: value for name, value in found.items() if value != default[name]}
+
+
+AS_THE_PAPER = ReadOptions()
+
+
+def read_session(
+    one: Any, one_eid: str, *, eid: str, subject: str, lab: str, how: ReadOptions = AS_THE_PAPER
+) -> Recording:
     """Read a session from the files that it has.
 
     Args:
@@ -40,17 +60,21 @@ def read_session(one: Any, one_eid: str, *, eid: str, subject: str, lab: str) ->
         eid: the session's name in the shards.
         subject: name of the animal.
         lab: name of the lab that recorded it.
+        how: what is read.
 
     Raises:
         SourceError: if the session has no spikes, no trials or no regions, or a file cannot be read.
     """
     trials = _trials(one, one_eid)
-    probes = [_Probe(one, one_eid, eid, probe, collection) for probe, collection in _sortings(one, one_eid).items()]
+    sortings = _sortings(one, one_eid, how.sorter)
+    probes = [_Probe(one, one_eid, eid, probe, collection) for probe, collection in sortings.items()]
     offsets = np.cumsum([0] + [probe.n_neurons for probe in probes])
     times_s = np.concatenate([probe.spike_times_s for probe in probes])
     neuron = np.concatenate([p.spike_neuron + offset for p, offset in zip(probes, offsets[:-1], strict=True)])
     order = np.argsort(times_s, kind="stable")
-    traces, notes = _whisker(one, one_eid)
+    traces, notes = _behaviors(one, one_eid, how.behaviors, trials)
+    with _reading("list of files"):
+        attributes = sorting_attributes(sortings, one.list_datasets(one_eid, details=True))
     return Recording(
         eid=eid,
         subject=subject,
@@ -68,26 +92,8 @@ def read_session(one: Any, one_eid: str, *, eid: str, subject: str, lab: str) ->
         trials=trials,
         traces=traces,
         notes=tuple(notes),
+        attributes=attributes,
     )
-
-
-def choose_sortings(collections: list[str]) -> dict[str, str]:
-    """Choose one spike sorting for each probe.
-
-    Args:
-        collections: folders with spikes, e.g. `alf/probe00` and `alf/probe00/pykilosort`.
-
-    Returns:
-        probe -> folder, sorted by the name of the probe.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for collection in collections:
-        if match := re.fullmatch(r"alf/(probe[^/]*)(?:/([^/#]+))?", collection):
-            found.setdefault(match[1], {})[match[2] or ""] = collection
-    return {
-        probe: next((by_name[s] for s in PREFERRED_SORTINGS if s in by_name), by_name[max(by_name)])
-        for probe, by_name in sorted(found.items())
-    }
 
 
 def beryl_acronyms(location_ids: np.ndarray) -> np.ndarray:
@@ -133,10 +139,19 @@ def _load(one: Any, one_eid: str, name: str, collection: str, attribute: list[st
         return dict(one.load_object(one_eid, name, collection=collection, check_hash=one.mode == "remote", **wanted))
 
 
-def _sortings(one: Any, one_eid: str) -> dict[str, str]:
+def _behaviors(
+    one: Any, one_eid: str, names: tuple[str, ...], trials: TrialTable
+) -> tuple[dict[str, Trace], list[str]]:
+    def load(name: str, attributes: Sequence[str]) -> Mapping[str, Any]:
+        return _load(one, one_eid, name, "alf", list(attributes))
+
+    return read_behaviors(load, names, span_s=trial_span(trials))
+
+
+def _sortings(one: Any, one_eid: str, sorter: str | None) -> dict[str, str]:
     with _reading("list of spike sortings"):
         collections = one.list_collections(one_eid, filename="spikes.times*")
-    sortings = choose_sortings([str(collection) for collection in collections])
+    sortings = choose_sortings([str(collection) for collection in collections], sorter=sorter)
     if not sortings:
         raise SourceError("no spikes: no probe has spikes.times.")
     return sortings
@@ -223,41 +238,3 @@ def _trials(one: Any, one_eid: str) -> TrialTable:
         others = {name: np.asarray(values) for name, values in table.items() if name not in TRIAL_COLUMNS.values()}
         numbers = {name: v.astype(np.float64) for name, v in others.items() if v.ndim == 1 and v.dtype.kind in "fiub"}
         return TrialTable(**known, columns=numbers)
-
-
-def _whisker(one: Any, one_eid: str) -> tuple[dict[str, Trace], list[str]]:
-    """Whisker motion energy of the left camera, else the right one, else none. Notes say why a camera is not used."""
-    notes = []
-    for side in ("left", "right"):
-        try:
-            camera = _load(one, one_eid, f"{side}Camera", "alf", ["ROIMotionEnergy", "times"])
-            trace = align_camera(camera.get("times"), camera.get("ROIMotionEnergy"))
-        except SourceError as error:
-            notes.append(f"{side} camera not used ({str(error).rstrip('.')})")
-        else:
-            return {WHISKER: trace}, notes
-    return {}, notes
-
-
-def align_camera(times_s: np.ndarray | None, values: np.ndarray | None) -> Trace:
-    """Pair a camera's frame times with its motion energy.
-
-    If there are more times than values, the first times are left out: the camera's clock starts before its first
-    stored frame. If there are more values than times, nothing tells which value belongs to which time. Frames whose
-    time is missing or repeats an earlier one are left out.
-
-    Args:
-        times_s: (time,) frame times in seconds.
-        values: (frame,) motion energy of each stored frame.
-
-    Raises:
-        SourceError: if the times or the values are missing, or there are more values than times.
-    """
-    if times_s is None or values is None or len(values) == 0:
-        raise SourceError("no ROIMotionEnergy, or no times of its frames.")
-    if len(values) > len(times_s):
-        raise SourceError(f"{len(values)} frames of ROIMotionEnergy, but only {len(times_s)} times.")
-    times_s, values = np.asarray(times_s, np.float64)[-len(values) :], np.asarray(values, np.float64)
-    timed = np.isfinite(times_s)
-    times_s, first = np.unique(times_s[timed], return_index=True)
-    return Trace(times_s=times_s, values=values[timed][first])

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from data_prep.folder import Job
 from data_prep.recording import Recording
-from data_prep.sources.ibl.recording import read_session
+from data_prep.sources.ibl.recording import AS_THE_PAPER, ReadOptions, read_session
 from data_prep.sources.ibl.repeated_site import HELDOUT_EIDS, PRETRAIN_EIDS
 from neuromtm.data.manifest import Role
 from neuromtm.errors import ConfigError
@@ -96,6 +96,7 @@ def make_jobs(
     identity: Identity,
     heldout_eids: tuple[str, ...] | None = None,
     heldout_subjects: tuple[str, ...] = (),
+    how: ReadOptions = AS_THE_PAPER,
 ) -> list[Job]:
     """Make one job for each session.
 
@@ -105,6 +106,7 @@ def make_jobs(
         identity: which of its two names a session gets in its shard.
         heldout_eids: sessions to keep out of pretraining, by either name; None means the five of the paper.
         heldout_subjects: animals to keep out of pretraining.
+        how: what is read of a session.
     """
     kept_away = {*(HELDOUT_EIDS if heldout_eids is None else heldout_eids)}
 
@@ -114,7 +116,7 @@ def make_jobs(
         eid = session.one_eid if identity == "one" else session.path_eid
 
         def load() -> Recording:
-            return read_session(one, session.one_eid, eid=eid, subject=session.subject, lab=session.lab)
+            return read_session(one, session.one_eid, eid=eid, subject=session.subject, lab=session.lab, how=how)
 
         return Job(eid, role, load)
 

@@ -11,7 +11,8 @@ import pytest
 
 from data_prep.__main__ import main
 from data_prep.recording import WHISKER
-from data_prep.sources.ibl.recording import align_camera, beryl_acronyms, choose_sortings, read_session
+from data_prep.sources.ibl.cameras import align_camera
+from data_prep.sources.ibl.recording import beryl_acronyms, read_session
 from data_prep.sources.ibl.repeated_site import HELDOUT_EIDS, PRETRAIN_EIDS
 from data_prep.sources.ibl.sessions import find_sessions, make_jobs, open_one, read_eids_file
 from neuromtm.data.manifest import read_manifest
@@ -241,24 +242,6 @@ def test_surplus_camera_times_are_the_first_ones_and_repeated_or_missing_times_a
     for times_s, values in ((None, np.ones(2)), (np.ones(2), None), (np.ones(1), np.ones(2))):
         with pytest.raises(SourceError):
             align_camera(times_s, values)
-
-
-@pytest.mark.parametrize(
-    ("collections", "chosen"),
-    [
-        (["alf/probe00"], {"probe00": "alf/probe00"}),
-        (["alf/probe00", "alf/probe00/pykilosort"], {"probe00": "alf/probe00/pykilosort"}),
-        (["alf/probe00/ks2_preproc_tests", "alf/probe00"], {"probe00": "alf/probe00"}),
-        (["alf/probe00/iblsorter", "alf/probe00/pykilosort"], {"probe00": "alf/probe00/pykilosort"}),
-        (["alf/probe00/other"], {"probe00": "alf/probe00/other"}),
-        (
-            ["alf/probe01/pykilosort", "alf/probe00a", "alf", "raw_ephys_data/probe00"],
-            {"probe00a": "alf/probe00a", "probe01": "alf/probe01/pykilosort"},
-        ),
-    ],
-)
-def test_every_probe_has_one_sorting_and_pykilosort_comes_first(collections, chosen):
-    assert choose_sortings(collections) == chosen
 
 
 def test_the_newest_revision_of_a_sorting_is_read(tree):
