@@ -3,16 +3,18 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from data_prep.folder import Plan
 from data_prep.options import chosen_options, recording_options
 from data_prep.sources.ibl.behaviors import ALL, BEHAVIORS, DEFAULT, chosen_behaviors
+from data_prep.sources.ibl.inspection import inspect_sessions
 from data_prep.sources.ibl.recording import ReadOptions
 from data_prep.sources.ibl.sessions import (
     CREDENTIALS,
     Identity,
     Mode,
+    SessionName,
     find_sessions,
     make_jobs,
     open_one,
@@ -85,9 +87,7 @@ def reading_options(parser: argparse.ArgumentParser) -> None:
 def plan(args: argparse.Namespace) -> Plan:
     """Find the sessions to prepare."""
     options, how = chosen_options(args), chosen_reading(args)
-    names = read_eids_file(args.eids_file) if args.eids_file else tuple(args.eids)
-    one = open_one(mode=args.mode, cache_dir=args.cache_dir)
-    sessions = find_sessions(one, names)
+    one, sessions = _find(args)
     heldout = {
         "heldout_eids": None if args.heldout_eids is None else tuple(args.heldout_eids),
         "heldout_subjects": tuple(args.heldout_subjects),
@@ -97,6 +97,37 @@ def plan(args: argparse.Namespace) -> Plan:
     identity = args.identity or ("path" if args.mode == "local" else "one")
     jobs = make_jobs(one, sessions, identity=identity, how=how, **heldout)
     return Plan(jobs, options, how.as_json())
+
+
+def inspect(args: argparse.Namespace) -> str:
+    """Say what is in each session, and the command that would prepare them all. Nothing is downloaded."""
+    one, sessions = _find(args)
+    return inspect_sessions(one, sessions, how=chosen_reading(args), arguments=_given(args))
+
+
+def _find(args: argparse.Namespace) -> tuple[Any, list[SessionName]]:
+    names = read_eids_file(args.eids_file) if args.eids_file else tuple(args.eids)
+    one = open_one(mode=args.mode, cache_dir=args.cache_dir)
+    return one, find_sessions(one, names)
+
+
+def _given(args: argparse.Namespace) -> list[object]:
+    """What the user gave of the options that name sessions and what is read of them, for a command that prepares."""
+    given: list[object] = ["--mode", args.mode]
+    for name, default in (
+        ("cache_dir", None),
+        ("eids", ()),
+        ("eids_file", None),
+        ("identity", None),
+        ("heldout_eids", None),
+        ("heldout_subjects", ()),
+        ("behaviors", DEFAULT),
+        ("sorter", None),
+    ):
+        value = getattr(args, name)
+        if value != default:
+            given += [f"--{name.replace('_', '-')}", *(value if isinstance(value, list | tuple) else [value])]
+    return given
 
 
 def chosen_reading(args: argparse.Namespace) -> ReadOptions:
