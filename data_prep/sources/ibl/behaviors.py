@@ -13,6 +13,8 @@ from neuromtm.errors import SourceError
 Load = Callable[[str, Sequence[str]], Mapping[str, Any]]
 """object and attributes in the folder alf -> what is there of it; a SourceError if there is nothing"""
 Span = tuple[float, float]
+Wanted = tuple[str, tuple[str, ...]]
+"""object and attributes in the folder alf; the first attribute is what the behaviour cannot do without"""
 
 ALL = "all"
 DEFAULT = (WHISKER,)
@@ -32,12 +34,12 @@ class BehaviorSource(NamedTuple):
     summary: str
     read: Callable[[Load, Span], tuple[Trace, list[str]]]
     """of the loading and of the time of the trials; gives the trace, and notes"""
-    objects: tuple[tuple[str, tuple[str, ...]], ...]
-    """object and attributes in the folder alf from which it is read"""
+    objects: tuple[Wanted, ...]
+    """from any of these it can be read, the first one first"""
 
 
-def _of_cameras(what: tuple[str, ...], read: Callable[[Load, str], Trace], summary: str) -> BehaviorSource:
-    """A behaviour that either camera may have seen, the left one first."""
+def _of_cameras(what: Sequence[str], read: Callable[[Load, str], Trace], summary: str) -> BehaviorSource:
+    """A behaviour that either camera may have seen, the left one first, in any of some attributes."""
 
     def read_one(load: Load, span_s: Span) -> tuple[Trace, list[str]]:
         notes = []
@@ -48,7 +50,7 @@ def _of_cameras(what: tuple[str, ...], read: Callable[[Load, str], Trace], summa
                 notes.append(f"{side} camera not used ({str(error).rstrip('.')})")
         raise _NotThere(notes)
 
-    objects = tuple((f"{side}Camera", (*what, "times")) for side in ("left", "right"))
+    objects = tuple((f"{side}Camera", (name, "times")) for side in ("left", "right") for name in what)
     return BehaviorSource(f"{summary}; of the left camera, else of the right one", read_one, objects)
 
 

@@ -24,20 +24,19 @@ GB = 1e9
 
 
 def inspect_sessions(
-    one: Any, sessions: Iterable[SessionName], *, how: ReadOptions, arguments: Sequence[object]
+    sessions: Iterable[tuple[SessionName, Any]], *, how: ReadOptions, arguments: Sequence[object]
 ) -> str:
     """What is in each session, and one command that would prepare them.
 
     Args:
-        one: an open ONE-api object. A remote one is asked for lists of files alone.
-        sessions: their names.
+        sessions: names of each, and an open ONE-api object. A remote one is asked for lists of files alone.
         how: what is read; its behaviours do not matter, as all are looked for.
         arguments: of the command that would prepare them.
     """
-    text_of = _of_local_files if one.mode == "local" else _of_listed_files
     parts = []
-    for session in sessions:
+    for session, one in sessions:
         try:
+            text_of = _of_local_files if one.mode == "local" else _of_listed_files
             parts.append(text_of(one, session, how))
         except SourceError as error:
             parts.append(f"session   {session.path_eid}: cannot be prepared: {error}")
@@ -100,7 +99,7 @@ def listing_lines(datasets: Any, session: SessionName, how: ReadOptions) -> Iter
     yield from probes
     if not {"trials.table", "trials.stimOn_times"} & of_session:
         yield "WARNING   no table of trials in alf, so the session is skipped"
-    there = [name for name in BEHAVIORS if _is_listed(name, of_session)]
+    there = [name for name, b in BEHAVIORS.items() if any(f"{o}.{needed[0]}" in of_session for o, needed in b.objects)]
     yield f"traces    {', '.join(there) or 'none'}"
     yield "unread    units, regions, events and trials: their files are not fetched to look at them"
 
@@ -130,15 +129,6 @@ def _probe_lines(datasets: Any, folders: Mapping[str, set[str]], how: ReadOption
         if not any(REGIONS in folders.get(place, ()) for place in (folder, f"alf/{probe}")):
             lines.append(f"WARNING   {probe}: no {REGIONS}, so the session is skipped")
     return lines
-
-
-def _is_listed(behavior: str, names: set[str]) -> bool:
-    """Whether one of the objects of a behaviour has a file besides the times of its frames."""
-    for name, attributes in BEHAVIORS[behavior].objects:
-        own = [attribute for attribute in attributes if attribute != "times"] or ["times"]
-        if any(f"{name}.{attribute}" in names for attribute in own):
-            return True
-    return False
 
 
 def _size(datasets: Any, folder: str) -> str:

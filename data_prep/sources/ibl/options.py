@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 from data_prep.folder import Plan
 from data_prep.options import chosen_options, recording_options
-from data_prep.sources.ibl.behaviors import ALL, BEHAVIORS, DEFAULT, chosen_behaviors
+from data_prep.sources.ibl.behaviors import DEFAULT
 from data_prep.sources.ibl.inspection import inspect_sessions
-from data_prep.sources.ibl.recording import ReadOptions
+from data_prep.sources.ibl.reading import chosen_reading, reading_options
 from data_prep.sources.ibl.sessions import (
     CREDENTIALS,
     Identity,
@@ -21,7 +21,6 @@ from data_prep.sources.ibl.sessions import (
     read_eids_file,
     unmatched_heldout,
 )
-from data_prep.sources.ibl.sortings import OWN_FOLDER, PREFERRED_SORTERS
 
 DESCRIPTION = (
     "Prepare sessions of the International Brain Laboratory. They are read through ONE-api. The default "
@@ -65,25 +64,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     recording_options(parser, align_event="stimOn_times")
 
 
-def reading_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what is read of a session."""
-    listed = "; ".join(f"{name}: {behavior.summary}" for name, behavior in BEHAVIORS.items())
-    parser.add_argument(
-        "--behaviors",
-        nargs="+",
-        choices=[*BEHAVIORS, ALL],
-        default=DEFAULT,
-        metavar="NAME",
-        help=f"behaviours to read, as far as a session has them; {ALL} for all of them. {listed}",
-    )
-    parser.add_argument(
-        "--sorter",
-        metavar="NAME",
-        help=f"spike sorter to read; {OWN_FOLDER}: spikes in the probe's own folder. A session with a probe that lacks "
-        f"it is skipped (default: the first that a probe has of {', '.join(PREFERRED_SORTERS)}, or any other)",
-    )
-
-
 def plan(args: argparse.Namespace) -> Plan:
     """Find the sessions to prepare."""
     options, how = chosen_options(args), chosen_reading(args)
@@ -102,7 +82,7 @@ def plan(args: argparse.Namespace) -> Plan:
 def inspect(args: argparse.Namespace) -> str:
     """Say what is in each session, and the command that would prepare them all. Nothing is downloaded."""
     one, sessions = _find(args)
-    return inspect_sessions(one, sessions, how=chosen_reading(args), arguments=_given(args))
+    return inspect_sessions(((session, one) for session in sessions), how=chosen_reading(args), arguments=_given(args))
 
 
 def _find(args: argparse.Namespace) -> tuple[Any, list[SessionName]]:
@@ -128,8 +108,3 @@ def _given(args: argparse.Namespace) -> list[object]:
         if value != default:
             given += [f"--{name.replace('_', '-')}", *(value if isinstance(value, list | tuple) else [value])]
     return given
-
-
-def chosen_reading(args: argparse.Namespace) -> ReadOptions:
-    """The options of `reading_options` that the user gave."""
-    return ReadOptions(behaviors=chosen_behaviors(args.behaviors), sorter=args.sorter)
