@@ -5,7 +5,7 @@ other processes in the same folder is not harmed.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,10 @@ class Job:
     eid: str
     role: Role
     load: Callable[[], Recording]
+    remark: Callable[[Mapping[str, str]], str] | None = None
+    """what to say of a session that is done already, by the attributes of its recording, e.g. that it was revised"""
+    finish: Callable[[], None] = lambda: None
+    """called when the session is done with, prepared or not; not after an interruption"""
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,16 @@ def _prepare_one(
         listed = manifest.find(job.eid)
         problems = _state(path, preparation, overwrite=overwrite, listed=listed)
         if problems is None:
+            job.finish()
             return _already_done(path, job, listed, manifest)
         replaces = problems
     try:
         prepared = prepare(job.load(), options=options, preparation=preparation)
         write_shard(path, prepared.shard)
     except (SourceError, ShardError) as error:
+        job.finish()
         return Outcome(job.eid, "skipped", str(error))
+    job.finish()
     manifest.add(path, job.role)
     header = prepared.shard.header
     left_out = prepared.n_table_trials - header.n_trials
@@ -150,9 +157,8 @@ def _state(path: Path, preparation: dict, *, overwrite: bool, listed: SessionEnt
 
 
 def _already_done(path: Path, job: Job, listed: SessionEntry | None, manifest: ManifestWriter) -> Outcome:
+    notes = [job.remark(read_header(path).attributes)] if job.remark else []
     if listed is None or listed.role != job.role:
         manifest.add(path, job.role)
-        return Outcome(
-            job.eid, "already done", "added to the manifest" if listed is None else f"role is now {job.role}"
-        )
-    return Outcome(job.eid, "already done", "")
+        notes.insert(0, "added to the manifest" if listed is None else f"role is now {job.role}")
+    return Outcome(job.eid, "already done", "; ".join(filter(None, notes)))

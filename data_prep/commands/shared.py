@@ -1,10 +1,11 @@
 """What the commands that prepare sessions share: options, progress, exit codes."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from data_prep.folder import Outcome, Plan, Status, prepare_sessions
+from data_prep.skipped import SkippedSession, skipped_lines, write_skipped
 
 PREPARE_EXIT_CODES = (
     "Exit code: 0 if every session is prepared, 1 if some sessions were skipped (the reason is printed), 2 if an "
@@ -46,7 +47,23 @@ def prepare_plan(plan: Plan, args: argparse.Namespace) -> int:
     """
     jobs, options, own = plan.jobs, plan.options, plan.source_options
     outcomes = prepare_sessions(jobs, out=args.out, options=options, source_options=own, overwrite=args.overwrite)
-    return follow(outcomes, len(jobs), args.out)
+    seen: list[Outcome] = []
+    code = None
+    try:
+        code = follow(_noting(outcomes, seen), len(jobs), args.out)
+        return code
+    finally:  # also after an interruption; a command that is refused at once leaves the table of the one before
+        skipped = [SkippedSession(outcome.eid, outcome.note) for outcome in seen if outcome.status == "skipped"]
+        if seen or code is not None:
+            write_skipped(args.out, skipped)
+        for line in skipped_lines(skipped):
+            print(line)
+
+
+def _noting(outcomes: Iterable[Outcome], seen: list[Outcome]) -> Iterator[Outcome]:
+    for outcome in outcomes:
+        seen.append(outcome)
+        yield outcome
 
 
 def follow(outcomes: Iterable[Outcome], total: int, out: Path, *, done: Status = "prepared") -> int:
@@ -59,9 +76,18 @@ def follow(outcomes: Iterable[Outcome], total: int, out: Path, *, done: Status =
         done: what the command does to a session.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = SpinnerColumn(), TextColumn("sessions"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = (*columns, TimeRemainingColumn())
     tally: dict[Status, int] = {done: 0, "already done": 0, "skipped": 0}
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
         task = progress.add_task("", total=total)

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,9 @@ from data_prep.inspection import inspection_text
 from data_prep.options import PrepareOptions
 from data_prep.recording import WHISKER, Recording
 from data_prep.sources.ibl.behaviors import BEHAVIORS
+from data_prep.sources.ibl.local_files import LocalFiles
 from data_prep.sources.ibl.recording import ReadOptions, read_session
+from data_prep.sources.ibl.remote_files import RemoteFiles
 from data_prep.sources.ibl.sessions import SessionName
 from data_prep.sources.ibl.sortings import choose_sortings, revision_of_spikes, sorter_of
 from data_prep.windows import cut_windows, in_words
@@ -24,27 +25,29 @@ GB = 1e9
 
 
 def inspect_sessions(
-    sessions: Iterable[tuple[SessionName, Any]], *, how: ReadOptions, arguments: Sequence[object]
+    sessions: Iterable[tuple[SessionName, LocalFiles | RemoteFiles]], *, how: ReadOptions, arguments: Sequence[object]
 ) -> str:
     """What is in each session, and one command that would prepare them.
 
     Args:
-        sessions: names of each, and an open ONE-api object. A remote one is asked for lists of files alone.
+        sessions: names of each, and its files. The database is asked for lists of files alone.
         how: what is read; its behaviours do not matter, as all are looked for.
         arguments: of the command that would prepare them.
     """
     parts = []
     for session, one in sessions:
         try:
-            text_of = _of_local_files if one.mode == "local" else _of_listed_files
-            parts.append(text_of(one, session, how))
+            if isinstance(one, LocalFiles):
+                parts.append(_of_local_files(one, session, how))
+            else:
+                parts.append(_of_listed_files(one, session, how))
         except SourceError as error:
             parts.append(f"session   {session.path_eid}: cannot be prepared: {error}")
     command = shlex.join(["python", "-m", "data_prep", "ibl", *map(str, arguments), "--out", "data/ibl"])
     return "\n\n".join([*parts, command])
 
 
-def _of_local_files(one: Any, session: SessionName, how: ReadOptions) -> str:
+def _of_local_files(one: LocalFiles, session: SessionName, how: ReadOptions) -> str:
     recording = read_session(
         one,
         session.one_eid,
@@ -70,16 +73,8 @@ def _kept(recording: Recording) -> str:
     return f"kept      {len(windows.index)} of {n_trials} trials by the paper's filter{removed}"
 
 
-def _of_listed_files(one: Any, session: SessionName, how: ReadOptions) -> str:
-    from one.alf.exceptions import ALFError, ALFWarning
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ALFWarning)
-            datasets = one.list_datasets(session.one_eid, details=True)
-    except (ALFError, OSError, ValueError) as error:
-        raise SourceError(f"its list of files cannot be had ({error}).") from error
-    return "\n".join(listing_lines(datasets, session, how))
+def _of_listed_files(one: RemoteFiles, session: SessionName, how: ReadOptions) -> str:
+    return "\n".join(listing_lines(one.list_datasets(session.one_eid), session, how))
 
 
 def listing_lines(datasets: Any, session: SessionName, how: ReadOptions) -> Iterator[str]:
@@ -122,7 +117,7 @@ def _probe_lines(datasets: Any, folders: Mapping[str, set[str]], how: ReadOption
         raise SourceError("no spikes: no probe has spikes.times.")
     lines = []
     for probe, folder in sortings.items():
-        revision = revision_of_spikes(datasets, folder) or "none"
+        revision = revision_of_spikes(datasets, folder, revision=how.revision) or "none"
         others = [sorter_of(other) for other in with_spikes if other.split("/")[1] == probe and other != folder]
         also = f"; also sorted by {', '.join(others)}" if others else ""
         lines.append(f"sorting   {probe}: {sorter_of(folder)}, revision {revision}{_size(datasets, folder)}{also}")

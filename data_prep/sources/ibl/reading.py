@@ -24,8 +24,14 @@ def reading_options(parser: argparse.ArgumentParser) -> None:
         help=f"spike sorter to read; {OWN_FOLDER}: spikes in the probe's own folder. A session with a probe that lacks "
         f"it is skipped (default: the first that a probe has of {', '.join(PREFERRED_SORTERS)}, or any other)",
     )
+    parser.add_argument(
+        "--revision",
+        metavar="DATE",
+        help="read of every file the last revision up to this one; without this option, the one that the database "
+        "takes for the default",
+    )
 
 
 def chosen_reading(args: argparse.Namespace) -> ReadOptions:
     """The options of `reading_options` that the user gave."""
-    return ReadOptions(behaviors=chosen_behaviors(args.behaviors), sorter=args.sorter)
+    return ReadOptions(behaviors=chosen_behaviors(args.behaviors), sorter=args.sorter, revision=args.revision)

@@ -38,11 +38,13 @@ class ReadOptions:
     """names of traces"""
     sorter: str | None = None
     """the spike sorter; None: the most preferred one that a probe has"""
+    revision: str | None = None
+    """the last revision of each file up to this one; None: the default revision"""
 
     def as_json(self) -> dict[str, object]:
         """The options in the form that a shard stores, without defaults: shards from before these options have none."""
-        found = {"behaviors": sorted(self.behaviors), "sorter": self.sorter}
-        default = {"behaviors": sorted(DEFAULT), "sorter": None}
+        found = {"behaviors": sorted(self.behaviors), "sorter": self.sorter, "revision": self.revision}
+        default = {"behaviors": sorted(DEFAULT), "sorter": None, "revision": None}
         return {name: value for name, value in found.items() if value != default[name]}
 
 
@@ -74,7 +76,7 @@ def read_session(
     order = np.argsort(times_s, kind="stable")
     traces, notes = _behaviors(one, one_eid, how.behaviors, trials)
     with _reading("list of files"):
-        attributes = sorting_attributes(sortings, one.list_datasets(one_eid, details=True))
+        attributes = sorting_attributes(sortings, one.list_datasets(one_eid, details=True), revision=how.revision)
     return Recording(
         eid=eid,
         subject=subject,

@@ -5,16 +5,20 @@ import logging
 import os
 import re
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from data_prep.folder import Job
 from data_prep.recording import Recording
+from data_prep.sources.ibl.local_files import LocalFiles, Selection
+from data_prep.sources.ibl.patience import Patience, reason_of_failure, status_of
 from data_prep.sources.ibl.recording import AS_THE_PAPER, ReadOptions, read_session
+from data_prep.sources.ibl.remote_files import RemoteFiles
 from data_prep.sources.ibl.repeated_site import HELDOUT_EIDS, PRETRAIN_EIDS
 from neuromtm.data.manifest import Role
-from neuromtm.errors import ConfigError
+from neuromtm.errors import ConfigError, SourceError
 
 Mode = Literal["remote", "local"]
 Identity = Literal["one", "path"]
@@ -35,6 +39,8 @@ class SessionName:
     """`<lab>_<subject>_<date>_<number>`, the same wherever the session is stored"""
     subject: str
     lab: str
+    place: str = ""
+    """folder of the session below that of the cache"""
 
 
 def open_one(*, mode: Mode, cache_dir: Path | None) -> Any:
@@ -51,17 +57,18 @@ def open_one(*, mode: Mode, cache_dir: Path | None) -> Any:
     if missing := [name for name in ("one", "iblatlas", "pandas") if importlib.util.find_spec(name) is None]:
         raise ConfigError(f"reading IBL data needs {', '.join(missing)}: pip install 'neuromtm[ibl]'")
     _check_home()
-    logging.getLogger("one").setLevel(logging.ERROR)
+    logging.getLogger("one").setLevel(logging.CRITICAL)  # what fails is said by this program
     return _open_local(cache_dir) if mode == "local" else _open_remote(cache_dir)
 
 
-def find_sessions(one: Any, names: tuple[str, ...]) -> list[SessionName]:
+def find_sessions(one: Any, names: tuple[str, ...], *, patience: Patience | None = None) -> list[SessionName]:
     """Find sessions by either of their names.
 
     Args:
         one: an open ONE-api object.
         names: eids in ONE, or names of the form `<lab>_<subject>_<date>_<number>`. If it is empty: all sessions of a
             local folder, or the repeated-site sessions of the remote database.
+        patience: for the network.
 
     Raises:
         ConfigError: if sessions are not there; the message names all of them.
@@ -77,16 +84,36 @@ def find_sessions(one: Any, names: tuple[str, ...]) -> list[SessionName]:
                 f"{', '.join(s.path_eid for s in sessions[:5])}{' ...' if len(sessions) > 5 else ''}."
             )
         return list(dict.fromkeys(by_name[name] for name in names)) or sessions
+    found, unknown = find_known(one, names or (*PRETRAIN_EIDS, *HELDOUT_EIDS), patience=patience)
+    if unknown:
+        raise ConfigError(f"--eids: not in the database, or not open to this account: {', '.join(unknown)}.")
+    return found
+
+
+def find_known(
+    one: Any, names: Sequence[str], *, patience: Patience | None = None
+) -> tuple[list[SessionName], list[str]]:
+    """Find those of some sessions that are there, by either of their names.
+
+    Args:
+        one: an open ONE-api object.
+        names: as for `find_sessions`.
+        patience: for the network.
+
+    Returns:
+        The sessions, and the names of those that are not there.
+
+    Raises:
+        ConfigError: if the database does not answer.
+    """
     found, unknown = {}, []
-    for name in names or (*PRETRAIN_EIDS, *HELDOUT_EIDS):
-        session = _find_remote(one, name)
+    for name in names:
+        session = _find_by_name(one, name, patience or Patience(retries=0))
         if session is None:
             unknown.append(name)
         else:
             found[session.one_eid] = session
-    if unknown:
-        raise ConfigError(f"--eids: not in the database, or not open to this account: {', '.join(unknown)}.")
-    return list(found.values())
+    return list(found.values()), unknown
 
 
 def make_jobs(
@@ -97,6 +124,7 @@ def make_jobs(
     heldout_eids: tuple[str, ...] | None = None,
     heldout_subjects: tuple[str, ...] = (),
     how: ReadOptions = AS_THE_PAPER,
+    files: Callable[[SessionName], LocalFiles | RemoteFiles] | None = None,
 ) -> list[Job]:
     """Make one job for each session.
 
@@ -107,20 +135,40 @@ def make_jobs(
         heldout_eids: sessions to keep out of pretraining, by either name; None means the five of the paper.
         heldout_subjects: animals to keep out of pretraining.
         how: what is read of a session.
+        files: gives the files of a session; if it is not given, all those of a local folder.
     """
     kept_away = {*(HELDOUT_EIDS if heldout_eids is None else heldout_eids)}
 
     def job(session: SessionName) -> Job:
         away = session.subject in heldout_subjects or not kept_away.isdisjoint((session.one_eid, session.path_eid))
         role: Role = "heldout" if away else "pretrain"
-        eid = session.one_eid if identity == "one" else session.path_eid
+        eid = name_in_shard(session, identity)
+        own = files(session) if files else LocalFiles(one, Selection())
 
-        def load() -> Recording:
-            return read_session(one, session.one_eid, eid=eid, subject=session.subject, lab=session.lab, how=how)
+        def read(opened: Any) -> Recording:
+            return read_session(opened, session.one_eid, eid=eid, subject=session.subject, lab=session.lab, how=how)
 
-        return Job(eid, role, load)
+        return Job(eid, role, lambda: own.read(read), remark=own.remark, finish=own.finish)
 
     return [job(session) for session in sessions]
+
+
+def name_in_shard(session: SessionName, identity: Identity) -> str:
+    """The name that a session gets in its shard."""
+    return session.one_eid if identity == "one" else session.path_eid
+
+
+def job_of_unknown(name: str) -> Job:
+    """A job that says of a listed session that it is not there.
+
+    Args:
+        name: of the session.
+    """
+
+    def refuse() -> Recording:
+        raise SourceError("not in the database, or not open to this account.")
+
+    return Job(name, "pretrain", refuse)
 
 
 def unmatched_heldout(
@@ -212,24 +260,29 @@ def _open_remote(cache_dir: Path | None) -> Any:
 def _describe(one: Any, one_eid: str) -> SessionName:
     details = one.get_details(one_eid)
     lab, subject = str(details["lab"] or ""), str(details["subject"])
-    parts = lab, subject, str(details["date"]), f"{int(details['number']):03d}"
-    return SessionName(one_eid, "_".join(part for part in parts if part), subject, lab)
+    date, number = str(details["date"]), f"{int(details['number']):03d}"
+    path_eid = "_".join(part for part in (lab, subject, date, number) if part)
+    return SessionName(one_eid, path_eid, subject, lab, "/".join((lab, "Subjects", subject, date, number)))
 
 
-def _find_remote(one: Any, name: str) -> SessionName | None:
+def _find_by_name(one: Any, name: str, patience: Patience) -> SessionName | None:
     from one.alf.exceptions import ALFError
 
     try:
         path_eid = re.fullmatch(r".+_(\d{4}-\d\d-\d\d)_(\d{3})", name)
         if path_eid is None:
-            return _describe(one, name)
+            return patience(lambda: _describe(one, name))
         # names of labs and animals may hold underscores, so whole names are compared with the sessions of that day
         date, number = path_eid.groups()
-        on_that_day = one.search(date_range=[date, date], number=int(number))
-        return next((s for eid in on_that_day if (s := _describe(one, str(eid))).path_eid == name), None)
-    except ALFError:
+        on_that_day = patience(lambda: [str(eid) for eid in one.search(date_range=[date, date], number=int(number))])
+        described = (patience(lambda eid=eid: _describe(one, eid)) for eid in on_that_day)
+        return next((session for session in described if session.path_eid == name), None)
+    # ONE-api fails with one of the last three if the database does not know an eid
+    except (ALFError, ValueError, TypeError, AttributeError, KeyError):
         return None
-    except (OSError, ValueError) as error:
-        if getattr(getattr(error, "response", None), "status_code", None) == 404 or isinstance(error, ValueError):
+    except OSError as error:
+        if status_of(error) in (403, 404):
             return None
-        raise ConfigError(f"the database cannot be asked for {name} ({error}). Try again later.") from error
+        raise ConfigError(
+            f"the database cannot be asked for {name}: {reason_of_failure(error)}. Try again later."
+        ) from error
