@@ -222,7 +222,8 @@ class RemoteFiles:
 
         def at_once() -> None:
             self._raw.sweep(lacking)
-            # ONE-api replaces a file of another size anyway, and one of another content only if it compares hashes
+            # ONE-api replaces a file of another size anyway, and one of another content only if it compares hashes;
+            # that takes it long, for it clears 256 MB for each file
             check_hash = any(os.path.lexists(self._folder / record.path) for record in lacking)
             self._one.load_object(
                 self._eid,
@@ -249,7 +250,8 @@ class RemoteFiles:
     def _fetch_one(self, wanted: WantedObject, record: FileRecord) -> None:
         def alone() -> None:
             self._raw.sweep([record])
-            self._one.load_dataset_from_id(record.dataset_id, download_only=True)
+            there = os.path.lexists(self._folder / record.path)
+            self._one.load_dataset_from_id(record.dataset_id, download_only=True, check_hash=there)
             self._require_whole([record])
 
         try:

@@ -5,6 +5,7 @@ file behaves as ONE-api's own does, with its weaknesses: a short file is no erro
 name with the dataset's id is taken for the whole one.
 """
 
+import hashlib
 import os
 import shutil
 import time
@@ -107,15 +108,23 @@ class Server:
 
     def index(self) -> None:
         """Build the tables anew, with sizes and hashes. A file keeps its id, which is its own in the database."""
-        make_parquet_db(self.tree, hash_files=True)
+        make_parquet_db(self.tree, hash_files=False)
         sessions = pd.read_parquet(self.tree / "sessions.pqt")
         new = {old: self.eids.get(row["subject"], str(old)) for old, row in sessions.iterrows()}
         self._sessions = sessions.rename(index={old: uuid.UUID(eid) for old, eid in new.items()})
         datasets = pd.read_parquet(self.tree / "datasets.pqt")
         sessions_of = [uuid.UUID(new[eid]) for eid, _ in datasets.index]
         renamed = [(eid, uuid.uuid5(eid, path)) for eid, path in zip(sessions_of, datasets["rel_path"], strict=True)]
+        # not by ONE-api, which clears a large buffer for each file
+        places = {uuid.UUID(new[old]): self._place(row) for old, row in sessions.iterrows()}
+        paths = zip(sessions_of, datasets["rel_path"], strict=True)
+        datasets["hash"] = [hashlib.md5((places[eid] / path).read_bytes()).hexdigest() for eid, path in paths]
         datasets.index = pd.MultiIndex.from_tuples(renamed, names=["eid", "id"])
         self._datasets = datasets.sort_index()
+
+    def _place(self, session: Any) -> Path:
+        date = str(session["date"])
+        return self.tree / session["lab"] / "Subjects" / session["subject"] / date / f"{session['number']:03d}"
 
     def happen(self, name: str, *arguments: Any) -> bool:
         """Let the next failure of a name happen. Returns False if there is none."""
@@ -182,9 +191,8 @@ class StandInOne(One):
     def _download_datasets(self, dsets: Any, **_: Any) -> list:
         found = []
         for (eid, own), record in dsets.iterrows():
-            session = self._cache["sessions"].loc[eid]
-            place = Path(session["lab"], "Subjects", session["subject"], str(session["date"]))
-            name = (place / f"{session['number']:03d}" / record["rel_path"]).as_posix()
+            folder = self.server._place(self._cache["sessions"].loc[eid])
+            name = (folder / record["rel_path"]).relative_to(self.server.tree).as_posix()
             found.append(self._download(name, str(own)))
         return found
 
