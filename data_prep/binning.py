@@ -1,7 +1,10 @@
 """Put spikes and traces into bins: pure functions."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from data_prep.spikes import SpikePart
 from neuromtm.errors import SourceError
 
 EDGE_TOLERANCE_S = 1e-9
@@ -49,16 +52,42 @@ def count_spikes(
     Raises:
         SourceError: if a count does not fit into uint16.
     """
-    counts = np.empty((len(starts_s), n_bins, n_neurons), np.uint16)
+    part = SpikePart(times_s, neuron)
+    return count_parts([part], starts_s, n_neurons=n_neurons, n_bins=n_bins, bin_size_s=bin_size_s)
+
+
+def count_parts(
+    parts: Iterable[SpikePart], starts_s: np.ndarray, *, n_neurons: int, n_bins: int, bin_size_s: float
+) -> np.ndarray:
+    """Count spikes that come in parts, see `count_spikes`. Memory holds one part, and the counts."""
+    counts = np.zeros((len(starts_s), n_bins, n_neurons), np.uint8)
+    for part in parts:
+        if len(part.neuron):
+            counts = _with_part(counts, part, starts_s, bin_size_s)
+        del part  # the next one is loaded before the name is given to it
+    return counts
+
+
+def _with_part(counts: np.ndarray, part: SpikePart, starts_s: np.ndarray, bin_size_s: float) -> np.ndarray:
+    """The counts, wider if they must be."""
+    n_bins = counts.shape[1]
+    first_neuron = int(part.neuron.min())
+    own = slice(first_neuron, int(part.neuron.max()) + 1)  # so that a probe takes no time for the neurons of others
+    n_own = own.stop - own.start
     for trial, start_s in enumerate(starts_s):
         edges = bin_edges(start_s, n_bins=n_bins, bin_size_s=bin_size_s)
-        first, last = np.searchsorted(times_s, edges[[0, -1]], side="left")
-        bin_ = np.searchsorted(edges, times_s[first:last], side="right") - 1
-        flat = np.bincount(bin_ * n_neurons + neuron[first:last], minlength=n_bins * n_neurons)
-        if flat.max(initial=0) > np.iinfo(np.uint16).max:
-            raise SourceError(f"a neuron has {flat.max()} spikes in one bin; a shard can hold at most 65535.")
-        counts[trial] = flat.reshape(n_bins, n_neurons)
-    return counts.astype(np.uint8) if counts.max(initial=0) <= np.iinfo(np.uint8).max else counts
+        first, last = np.searchsorted(part.times_s, edges[[0, -1]], side="left")
+        bin_ = np.searchsorted(edges, part.times_s[first:last], side="right") - 1
+        place = bin_ * n_own + (part.neuron[first:last].astype(np.int64) - first_neuron)
+        found = np.bincount(place, minlength=n_bins * n_own).reshape(n_bins, n_own)
+        found += counts[trial, :, own]
+        most = int(found.max())
+        if most > np.iinfo(np.uint16).max:
+            raise SourceError(f"a neuron has {most} spikes in one bin; a shard can hold at most 65535.")
+        if most > np.iinfo(counts.dtype).max:
+            counts = counts.astype(np.uint16)
+        counts[trial, :, own] = found
+    return counts
 
 
 def interpolate(times_s: np.ndarray, values: np.ndarray, at_s: np.ndarray) -> np.ndarray:

@@ -20,10 +20,10 @@ def inspection_text(recording: Recording) -> str:
     Args:
         recording: of any source, whole.
     """
-    spikes, observed_s = recording.spike_times_s, observed_intervals(recording)
+    spikes, observed_s = recording.summary, observed_intervals(recording)
     lines = [
         f"session   {recording.eid} (animal {recording.subject or 'unknown'}, lab {recording.lab or 'unknown'})",
-        f"spikes    {len(spikes)}, from {spikes[0]:.3f} to {spikes[-1]:.3f} s",
+        f"spikes    {spikes.n_all_spikes}, from {spikes.first_s:.3f} to {spikes.last_s:.3f} s",
         f"neurons   {recording.n_neurons}{_rates(recording)}",
         f"regions   {_counted(recording.neurons.region)}",
         f"probes    {_counted(recording.neurons.probe)}",
@@ -84,12 +84,10 @@ def _counted(values: np.ndarray) -> str:
 
 
 def _rates(recording: Recording) -> str:
-    span_s = recording.spike_times_s[-1] - recording.spike_times_s[0]
+    span_s = recording.summary.last_s - recording.summary.first_s
     if not span_s > 0:
         return ""
-    low, middle, high = np.quantile(
-        np.bincount(recording.spike_neuron, minlength=recording.n_neurons) / span_s, (0.05, 0.5, 0.95)
-    )
+    low, middle, high = np.quantile(recording.summary.n_spikes / span_s, (0.05, 0.5, 0.95))
     return f", mean rates {low:.2f} to {high:.2f} Hz (5 % to 95 %), median {middle:.2f} Hz"
 
 

@@ -22,7 +22,7 @@ def warnings_of(recording: Recording, observed_s: np.ndarray, *, event: str | No
         observed_s: (interval, 2) when it was recorded, sorted.
         event: column of the trial table that is a time, too, whatever its name.
     """
-    first_s, last_s = float(recording.spike_times_s[0]), float(recording.spike_times_s[-1])
+    first_s, last_s = recording.summary.first_s, recording.summary.last_s
     warnings = _rate_warnings(recording, last_s - first_s)
     if first_s < 0:
         warnings.append(f"spike times start at {first_s:g} s, before 0: they may be relative to another clock")
@@ -50,8 +50,8 @@ def named_times(trials: TrialTable) -> dict[str, np.ndarray]:
 
 def _rate_warnings(recording: Recording, span_s: float) -> list[str]:
     if not span_s > 0:
-        return [f"all {len(recording.spike_times_s)} spikes are at {recording.spike_times_s[0]:g} s"]
-    rate_hz = np.bincount(recording.spike_neuron, minlength=recording.n_neurons) / span_s
+        return [f"all {recording.summary.n_all_spikes} spikes are at {recording.summary.first_s:g} s"]
+    rate_hz = recording.summary.n_spikes / span_s
     fast = int((rate_hz > MOST_PLAUSIBLE_HZ).sum())
     if not fast:
         return []

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.binning import count_spikes
+from data_prep.binning import count_parts
 from data_prep.observed import observed_intervals
 from data_prep.options import PrepareOptions
 from data_prep.plausibility import warnings_of
@@ -18,8 +18,8 @@ from neuromtm.data.shard_layout import OWN_TRIAL_COLUMNS
 from neuromtm.data.shards import SPLITS, Neurons, Shard, ShardHeader, Trials
 from neuromtm.errors import SourceError
 
-BYTES_PER_ENTRY = 5
-"""of the counts, while a shard is made: two bytes when they are counted, the rest for their copies"""
+BYTES_PER_ENTRY = 4
+"""of the counts, while a shard is made: two bytes at worst when they are counted, and two for the kept neurons"""
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,19 @@ def _prepare(recording: Recording, options: PrepareOptions, preparation: dict[st
     require_memory(BYTES_PER_ENTRY * math.prod(shape), "{} windows of {} bins and {} neurons".format(*shape))
     binning = {"n_bins": options.n_bins, "bin_size_s": options.bin_size_s}
     starts_s = windows.starts_s[windows.index]
-    counts = count_spikes(
-        recording.spike_times_s, recording.spike_neuron, starts_s, n_neurons=recording.n_neurons, **binning
-    )
+    counts = count_parts(recording.parts(), starts_s, n_neurons=recording.n_neurons, **binning)
     splits = {name: np.flatnonzero(windows.split == name).astype(np.int32) for name in SPLITS}
     # of the training trials alone: which neurons there are must not follow from the trials of a test
-    rate_hz = counts[splits["train"]].mean((0, 1)) / options.bin_size_s
+    rate_hz = _mean_counts(counts, splits["train"]) / options.bin_size_s
     keep = _kept_neurons(recording.neurons, rate_hz, options)
     if not keep.any():
         raise SourceError(
             f"none of {recording.n_neurons} neurons has a label of at least {options.min_label:g} and a firing "
             f"rate of at least {options.min_firing_rate_hz:g} Hz."
         )
-    if not counts[:, :, keep].any():
+    if not keep.all():
+        counts = counts[:, :, keep]
+    if not counts.any():
         raise SourceError(f"no spikes in the windows of the {len(starts_s)} kept trials.")
     header = ShardHeader(
         eid=recording.eid,
@@ -95,13 +95,19 @@ def _prepare(recording: Recording, options: PrepareOptions, preparation: dict[st
     )
     shard = Shard(
         header,
-        counts=counts[:, :, keep],
+        counts=counts,
         behavior={name: values[windows.index] for name, values in windows.behavior.items()},
         true_rates=None if recording.true_rates is None else recording.true_rates[windows.index][:, :, keep],
     )
     warnings = warnings_of(recording, windows.observed_s, event=options.align_event)
     notes = recording.notes + windows.notes + tuple(f"warning: {warning}" for warning in warnings)
     return Prepared(shard, windows.removed, len(windows.starts_s), recording.n_neurons, notes)
+
+
+def _mean_counts(counts: np.ndarray, trials: np.ndarray) -> np.ndarray:
+    """(neuron,) mean over some trials and all bins, without a copy of the trials."""
+    total = sum(counts[trial].sum(0, dtype=np.int64) for trial in trials)
+    return total / (len(trials) * counts.shape[1])
 
 
 def _neurons(neurons: SortedNeurons, keep: np.ndarray, rate_hz: np.ndarray) -> Neurons:

@@ -1,22 +1,20 @@
 """The typed recording. Every source is read into this type, and every shard is made from it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
 
+from data_prep.spikes import FARTHEST_S, NO_SECONDS, SpikePart, SpikeSummary, check_spikes, lean_type, summary_of
 from neuromtm.data.shards import SPLITS
 from neuromtm.errors import SourceError
 
 WHISKER = "whisker_motion_energy"
 """name of the trace that the paper decodes; it must cover the window of a trial"""
 
-FARTHEST_S = 1e10
-"""times beyond it are no seconds: at it, float64 holds microseconds"""
 LARGEST_VALUE = 1e30
 """of a trace: shards hold float32"""
-NO_SECONDS = "such times are not in seconds, or not of one recording. Correct them at the source."
 
 EVENTS = {
     "stimOn_times": "stimulus_onset_s",
@@ -144,23 +142,33 @@ class Trace:
     """whether a bin gets the mean over its whole width, not the value at its centre"""
 
 
+def no_spikes() -> np.ndarray:
+    """(0,) numbers: what a recording holds where its spikes are in parts."""
+    return np.zeros(0, np.uint8)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recording:
     """One session as its source has it: all trials and all neurons. Nothing is binned yet.
 
+    The spikes are given as two arrays of all of them, or as parts that are loaded when they are needed, e.g. one a
+    probe. All spikes of a probe are in one part.
+
     Raises:
-        SourceError: if the parts do not fit together.
+        SourceError: if its fields do not fit together. Spikes in parts are checked when they are loaded.
     """
 
     eid: str
     subject: str
     lab: str
     source: str
-    spike_times_s: np.ndarray
-    """(spike,) sorted, in seconds of session time"""
-    spike_neuron: np.ndarray
-    """(spike,) int: position of the spike's neuron in `neurons`"""
     neurons: SortedNeurons
+    spike_times_s: np.ndarray = field(default_factory=no_spikes)
+    """(spike,) sorted, in seconds of session time; empty if the spikes are in parts"""
+    spike_neuron: np.ndarray = field(default_factory=no_spikes)
+    """(spike,) int: position of the spike's neuron in `neurons`; empty if they are in parts"""
+    spike_parts: tuple[Callable[[], SpikePart], ...] = ()
+    """each loads a part of the spikes; it may be called several times"""
     trials: TrialTable | None = None
     """None: a recording without trials; windows are then cut from continuous time"""
     traces: Mapping[str, Trace] = field(default_factory=dict)
@@ -174,26 +182,11 @@ class Recording:
     """where the recording comes from, e.g. its file, the revision or the sorter; kept in the header of the shard"""
 
     def __post_init__(self):
-        if len(self.spike_times_s) == 0 or self.n_neurons == 0:
+        assert not (len(self.spike_times_s) and self.spike_parts), "give all spikes, or parts of them"
+        if self.n_neurons == 0 or not (len(self.spike_times_s) or self.spike_parts):
             raise SourceError("no spikes.")
-        if self.spike_times_s.ndim != 1 or self.spike_neuron.ndim != 1:
-            shapes = f"{self.spike_times_s.shape} and {self.spike_neuron.shape}"
-            raise SourceError(f"spike times and neuron numbers have the shapes {shapes}, not one value a spike.")
-        if len(self.spike_times_s) != len(self.spike_neuron):
-            raise SourceError(f"{len(self.spike_times_s)} spike times, but {len(self.spike_neuron)} neuron numbers.")
-        low, high = self.spike_neuron.min(), self.spike_neuron.max()
-        if not 0 <= low <= high < self.n_neurons:
-            raise SourceError(
-                f"spikes of neuron {low if low < 0 else high}, but only {self.n_neurons} neurons are listed "
-                "(they are counted from 0)."
-            )
-        if not (self.spike_times_s[1:] >= self.spike_times_s[:-1]).all():
-            raise SourceError("spike times are not sorted, or some are not numbers.")
-        if not (np.isfinite(self.spike_times_s[0]) and np.isfinite(self.spike_times_s[-1])):
-            raise SourceError("some spike times are infinite or not numbers.")
-        if max(-self.spike_times_s[0], self.spike_times_s[-1]) > FARTHEST_S:
-            first_s, last_s = self.spike_times_s[[0, -1]]
-            raise SourceError(f"the spike times go from {first_s:g} to {last_s:g} s: {NO_SECONDS}")
+        if not self.spike_parts:
+            check_spikes(SpikePart(self.spike_times_s, self.spike_neuron), n_neurons=self.n_neurons)
         self._check_observed()
         for name, trace in self.traces.items():
             _check_trace(name, trace)
@@ -214,6 +207,40 @@ class Recording:
     @property
     def n_neurons(self) -> int:
         return len(self.neurons.uuid)
+
+    def parts(self) -> Iterator[SpikePart]:
+        """Load the spikes, a part at a time. Let go of each part before the next one, and memory holds one of them.
+
+        Raises:
+            SourceError: if a part cannot be read, or its spikes are of no neuron, not in order or at no time.
+        """
+        if not self.spike_parts:
+            yield SpikePart(self.spike_times_s, self.spike_neuron)
+        for load in self.spike_parts:
+            part = load()
+            check_spikes(part, n_neurons=self.n_neurons)
+            yield part
+            del part
+
+    @cached_property
+    def summary(self) -> SpikeSummary:
+        """What there is to know of all spikes but their times.
+
+        Raises:
+            SourceError: as `parts` does, and if there is no spike.
+        """
+        return summary_of(self.parts(), self.neurons.probe)
+
+    def merged(self) -> "Recording":
+        """The same recording with all its spikes in memory, in the order of time.
+
+        Raises:
+            SourceError: as `parts` does, and if there is no spike.
+        """
+        times_s, neuron = (np.concatenate(values) for values in zip(*self.parts(), strict=True))
+        order = np.argsort(times_s, kind="stable")
+        neuron = neuron[order].astype(lean_type(self.n_neurons))
+        return replace(self, spike_times_s=times_s[order], spike_neuron=neuron, spike_parts=())
 
 
 def _check_trace(name: str, trace: Trace) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.binning import bin_centres, covers, interpolate, mean_in_bins
-from data_prep.observed import inside, observed_intervals, windows_inside
+from data_prep.observed import inside, observed_intervals, of_silences, probe_holes, windows_inside, without_holes
 from data_prep.options import PrepareOptions
 from data_prep.recording import WHISKER, Recording, Trace
 from data_prep.splitting import assign_splits
@@ -79,7 +79,7 @@ def cut_windows(recording: Recording, options: PrepareOptions) -> Windows:
     has_split = assigned.split != ""
     index, split = index[has_split], assigned.split[has_split]
     _require_three(index, len(starts_s), removed | assigned.removed, options)
-    notes = (*_hole_notes(recording, observed_s), *assigned.notes, *(one_sided(table, index) if table else ()))
+    notes = (*_hole_notes(recording), *assigned.notes, *(one_sided(table, index) if table else ()))
     return Windows(starts_s, event_s, behavior, index, split, removed | assigned.removed, observed_s, notes)
 
 
@@ -132,11 +132,26 @@ def _whisker_covered(
     return covered & np.isfinite(behavior[WHISKER]).all(1)
 
 
-def _hole_notes(recording: Recording, observed_s: np.ndarray) -> list[str]:
-    if recording.observed_s is not None or len(observed_s) == 1:
+def _hole_notes(recording: Recording) -> list[str]:
+    if recording.observed_s is not None:
         return []
-    holes_s = observed_s[1:, 0] - observed_s[:-1, 1]
-    return [
-        f"{len(holes_s)} silences of all neurons, {holes_s.sum():.0f} s in all, count as not recorded, the longest "
-        f"after {observed_s[holes_s.argmax(), 1]:.1f} s"
-    ]
+    notes, of_all = [], of_silences(recording.summary.silences)
+    if len(of_all) > 1:
+        holes_s = of_all[1:, 0] - of_all[:-1, 1]
+        notes.append(
+            f"{len(holes_s)} silences of all neurons, {holes_s.sum():.0f} s in all, count as not recorded, the longest "
+            f"after {of_all[holes_s.argmax(), 1]:.1f} s"
+        )
+    for name, holes_s in probe_holes(recording.summary).items():
+        silent_s = _seconds(of_all) - _seconds(without_holes(of_all, holes_s))
+        if silent_s > 0:
+            begin_s = max(holes_s[0, 0], of_all[0, 0])
+            notes.append(
+                f"{name} is silent for {silent_s:.0f} s while another probe records, first from {begin_s:.1f} s; this "
+                "counts as not recorded"
+            )
+    return notes
+
+
+def _seconds(intervals_s: np.ndarray) -> float:
+    return float((intervals_s[:, 1] - intervals_s[:, 0]).sum())

@@ -16,11 +16,12 @@ from data_prep.inspection import inspection_text
 from data_prep.observed import inside, merged, observed_intervals
 from data_prep.options import PrepareOptions
 from data_prep.plausibility import warnings_of
-from data_prep.recording import FARTHEST_S, NO_SECONDS, Recording, SortedNeurons, Trace, TrialTable
+from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
 from data_prep.sources.nwb.hdf5 import NwbFile, open_nwb
 from data_prep.sources.nwb.tables import NwbTable
 from data_prep.sources.nwb.traces import TraceChoice, read_trace, series_paths
 from data_prep.sources.nwb.units import UnitSpikes, heldout_units, observed_by_units, read_spikes, units_table
+from data_prep.spikes import FARTHEST_S, NO_SECONDS
 from neuromtm.data.shards import SPLITS
 from neuromtm.errors import ConfigError, SourceError
 

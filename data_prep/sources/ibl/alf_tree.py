@@ -96,13 +96,14 @@ def _write_probe(folder: Path, recording: Recording, probe: str, regions: Any) -
     here = np.flatnonzero(neurons.probe == probe)
     cluster = np.full(recording.n_neurons, -1)
     cluster[here] = np.arange(len(here))
-    of_spike = cluster[recording.spike_neuron]
+    (spikes,) = recording.merged().parts()
+    of_spike = cluster[spikes.neuron]
     on_probe = of_spike >= 0
     channel = np.round(neurons.depth_um[here] / CHANNEL_SPACING_UM).astype(np.int64)
     location = np.full(N_CHANNELS, regions.acronym2id("root")[0], np.int64)
     location[channel] = regions.acronym2id(neurons.region[here])
     arrays = {
-        "spikes.times": recording.spike_times_s[on_probe],
+        "spikes.times": spikes.times_s[on_probe],
         "spikes.clusters": of_spike[on_probe].astype(np.uint32),
         "clusters.channels": channel,
         "clusters.depths": neurons.depth_um[here],

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
 from data_prep.sources.ibl.behaviors import DEFAULT, read_behaviors, trial_span
 from data_prep.sources.ibl.sortings import choose_sortings, sorting_attributes
+from data_prep.spikes import SpikePart, lean_type
 from neuromtm.errors import SourceError
 
 TRIAL_COLUMNS = {
@@ -70,10 +71,7 @@ def read_session(
     trials = _trials(one, one_eid)
     sortings = _sortings(one, one_eid, how.sorter)
     probes = [_Probe(one, one_eid, eid, probe, collection) for probe, collection in sortings.items()]
-    offsets = np.cumsum([0] + [probe.n_neurons for probe in probes])
-    times_s = np.concatenate([probe.spike_times_s for probe in probes])
-    neuron = np.concatenate([p.spike_neuron + offset for p, offset in zip(probes, offsets[:-1], strict=True)])
-    order = np.argsort(times_s, kind="stable")
+    offsets = np.cumsum([0] + [probe.n_neurons for probe in probes]).tolist()
     traces, notes = _behaviors(one, one_eid, how.behaviors, trials)
     with _reading("list of files"):
         attributes = sorting_attributes(sortings, one.list_datasets(one_eid, details=True), revision=how.revision)
@@ -82,8 +80,10 @@ def read_session(
         subject=subject,
         lab=lab,
         source="ibl",
-        spike_times_s=times_s[order],
-        spike_neuron=neuron[order],
+        spike_parts=tuple(
+            partial(probe.spikes, first_neuron=first, n_neurons=offsets[-1])
+            for probe, first in zip(probes, offsets[:-1], strict=True)
+        ),
         neurons=SortedNeurons(
             uuid=np.concatenate([probe.uuid for probe in probes]),
             region=np.concatenate([probe.region for probe in probes]),
@@ -159,46 +159,26 @@ def _sortings(one: Any, one_eid: str, sorter: str | None) -> dict[str, str]:
     return sortings
 
 
-def _spikes(times_s: Any, cluster: Any, collection: str) -> tuple[np.ndarray, np.ndarray]:
-    """(spike,) times and clusters.
-
-    They must fit before probes are put together: if one time were missing, spikes of the next probe would be those of
-    other neurons.
-    """
-    times_s, cluster = np.asarray(times_s), np.asarray(cluster)
-    for name, values in (("times", times_s), ("clusters", cluster)):
-        if values.dtype.kind not in "iuf":
-            raise SourceError(f"{collection}: spikes.{name} is of the type {values.dtype}, not numbers.")
-    times_s, cluster = times_s.astype(np.float64).ravel(), cluster.ravel()
-    if len(times_s) != len(cluster):
-        raise SourceError(f"{collection}: {len(times_s)} spikes.times, but {len(cluster)} spikes.clusters.")
-    if cluster.dtype.kind == "f" and not np.array_equal(cluster, np.round(cluster)):
-        raise SourceError(f"{collection}: spikes.clusters are not all whole numbers.")
-    return times_s, cluster.astype(np.int64)
+def _numbers(found: dict[str, Any], name: str, collection: str) -> np.ndarray:
+    """(spike,) values of an attribute of the spikes, which it takes out of `found`."""
+    values = np.asarray(found.pop(name)).ravel()
+    if values.dtype.kind not in "iuf":
+        raise SourceError(f"{collection}: spikes.{name} is of the type {values.dtype}, not numbers.")
+    return values
 
 
 class _Probe:
-    """The neurons and spikes of one probe."""
+    """The neurons of one probe, and the reading of its spikes."""
 
     def __init__(self, one: Any, one_eid: str, eid: str, name: str, collection: str):
-        spikes = _load(one, one_eid, "spikes", collection, ["times", "clusters"])
+        self._one, self._one_eid, self._collection = one, one_eid, collection
         # each attribute is named, because the waveforms in the same folder are large to download
         clusters = _load(one, one_eid, "clusters", collection, ["channels", "depths", "metrics", "uuids"])
-        if missing := [f"spikes.{a}" for a in ("times", "clusters") if a not in spikes] + [
-            f"clusters.{a}" for a in ("channels",) if a not in clusters
-        ]:
-            raise SourceError(f"no {', '.join(missing)} in {collection}.")
+        if "channels" not in clusters:
+            raise SourceError(f"no clusters.channels in {collection}.")
         self.name = name
-        self.spike_times_s, self.spike_neuron = _spikes(spikes["times"], spikes["clusters"], collection)
         channels = np.asarray(clusters["channels"]).ravel().astype(np.int64)
         self.n_neurons = len(channels)
-        # probes are merged by adding offsets to these numbers: a number too large would be a neuron of another probe
-        spiking = self.spike_neuron
-        if len(spiking) and not 0 <= spiking.min() <= spiking.max() < self.n_neurons:
-            raise SourceError(
-                f"{collection}: spikes.clusters goes from {spiking.min()} to {spiking.max()}, but {self.n_neurons} "
-                "clusters are listed."
-            )
         locations = _locations(one, one_eid, name, collection)
         if len(channels) and not 0 <= channels.min() <= channels.max() < len(locations):
             raise SourceError(f"{collection}: clusters on channel {channels.max()}, but {len(locations)} channels.")
@@ -216,6 +196,39 @@ class _Probe:
         sizes = {"uuids": len(self.uuid), "depths": len(self.depth_um)}
         if wrong := [f"{size} {attribute}" for attribute, size in sizes.items() if size != self.n_neurons]:
             raise SourceError(f"{collection}: {self.n_neurons} clusters, but {' and '.join(wrong)}.")
+
+    def spikes(self, *, first_neuron: int, n_neurons: int) -> SpikePart:
+        """Load the spikes.
+
+        Args:
+            first_neuron: number of the probe's first neuron among those of the session.
+            n_neurons: number of neurons of the session.
+
+        Raises:
+            SourceError: if they cannot be read, or are of clusters that are not listed.
+        """
+        found = _load(self._one, self._one_eid, "spikes", self._collection, ["times", "clusters"])
+        if missing := [f"spikes.{name}" for name in ("times", "clusters") if name not in found]:
+            raise SourceError(f"no {', '.join(missing)} in {self._collection}.")
+        cluster = _numbers(found, "clusters", self._collection)
+        if cluster.dtype.kind == "f" and not (cluster == np.round(cluster)).all():
+            raise SourceError(f"{self._collection}: spikes.clusters are not all whole numbers.")
+        # the numbers of the neurons before are added: a number too large would be a neuron of another probe
+        if len(cluster) and not 0 <= cluster.min() <= cluster.max() < self.n_neurons:
+            raise SourceError(
+                f"{self._collection}: spikes.clusters goes from {cluster.min()} to {cluster.max()}, but "
+                f"{self.n_neurons} clusters are listed."
+            )
+        neuron = cluster.astype(lean_type(n_neurons))
+        del cluster
+        neuron += neuron.dtype.type(first_neuron)
+        times_s = _numbers(found, "times", self._collection).astype(np.float64, copy=False)
+        if len(times_s) != len(neuron):
+            raise SourceError(f"{self._collection}: {len(times_s)} spikes.times, but {len(neuron)} spikes.clusters.")
+        if not (times_s[1:] >= times_s[:-1]).all():
+            order = np.argsort(times_s, kind="stable")
+            times_s, neuron = times_s[order], neuron[order]
+        return SpikePart(times_s, neuron)
 
 
 def _locations(one: Any, one_eid: str, probe: str, collection: str) -> np.ndarray:

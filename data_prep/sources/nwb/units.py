@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.observed import inferred_intervals, merged
-from data_prep.recording import FARTHEST_S, NO_SECONDS, SortedNeurons
+from data_prep.recording import SortedNeurons
 from data_prep.sources.nwb.fields import Expression
 from data_prep.sources.nwb.hdf5 import NwbFile
 from data_prep.sources.nwb.tables import NwbTable, Ragged
+from data_prep.spikes import FARTHEST_S, NO_SECONDS
 from neuromtm.errors import SourceError
 
 UNITS = "units"

@@ -39,7 +39,7 @@ def of_ibl(steinmetz2019, tmp_path_factory):
     (found,) = find_sessions(one, ())
     recording = read_session(one, found.one_eid, eid=found.path_eid, subject=found.subject, lab=found.lab)
     (entry,) = read_manifest(folder / "out")
-    return recording, read_shard(folder / "out" / entry.file)
+    return recording.merged(), read_shard(folder / "out" / entry.file)
 
 
 @pytest.mark.parametrize("source", sorted({*WRITERS} - {"ibl"}))

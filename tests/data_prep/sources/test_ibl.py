@@ -257,7 +257,7 @@ def test_the_newest_revision_of_a_sorting_is_read(tree):
     after = read(open_one(mode="local", cache_dir=tree))
     on_first = after.neurons.probe == "probe00"
     assert (after.neurons.depth_um[on_first] == 7.0).all()
-    np.testing.assert_array_equal(after.spike_times_s, before.spike_times_s)
+    np.testing.assert_array_equal(after.merged().spike_times_s, before.merged().spike_times_s)
 
 
 def test_labels_are_joined_by_the_number_of_the_neuron_and_not_by_the_row(tree):
