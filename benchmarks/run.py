@@ -50,6 +50,7 @@ CPU = (
     ),
     Program("Ranks", ("ranks",), 240),
     Program("Start-up", ("startup",), 180),
+    Program("Preparation of a session", ("preparation", "--rounds", "1"), 300),
 )
 GPU = (
     Program(

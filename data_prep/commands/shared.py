@@ -1,10 +1,12 @@
 """What the commands that prepare sessions share: options, progress, exit codes."""
 
 import argparse
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from data_prep.folder import Outcome, Plan, Status, prepare_sessions
+from data_prep.progress import SessionProgress
 from data_prep.skipped import SkippedSession, skipped_lines, write_skipped
 
 PREPARE_EXIT_CODES = (
@@ -23,7 +25,24 @@ def out_options(parser: argparse.ArgumentParser, *, required: bool = True) -> No
     parser.epilog = PREPARE_EXIT_CODES
     parser.add_argument("--out", type=Path, required=required, metavar="DIR", help="folder to write to")
     parser.add_argument("--overwrite", action="store_true", help="replace shards that were prepared with other options")
+    parser.add_argument(
+        "--jobs",
+        type=n_jobs,
+        default=1,
+        metavar="N",
+        help="prepare up to N sessions at a time, each in a process of its own, and only as many as fit into memory; "
+        "auto: one for each core. Their lines come as they end. The shards do not depend on it",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers, a whole number")
+
+
+def n_jobs(text: str) -> int:
+    """The number of an option `--jobs`; `auto` is the number of cores that this process may use."""
+    if text == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number above 0 nor auto")
+    return int(text)
 
 
 def inspect_option(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +65,14 @@ def prepare_plan(plan: Plan, args: argparse.Namespace) -> int:
         The exit code.
     """
     jobs, options, own = plan.jobs, plan.options, plan.source_options
-    outcomes = prepare_sessions(jobs, out=args.out, options=options, source_options=own, overwrite=args.overwrite)
+    outcomes = prepare_sessions(
+        jobs,
+        out=args.out,
+        options=options,
+        source_options=own,
+        overwrite=args.overwrite,
+        n_jobs=min(args.jobs, max(len(jobs), 1)),
+    )
     seen: list[Outcome] = []
     code = None
     try:
@@ -75,25 +101,11 @@ def follow(outcomes: Iterable[Outcome], total: int, out: Path, *, done: Status =
         out: the folder.
         done: what the command does to a session.
     """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = SpinnerColumn(), TextColumn("sessions"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    columns = (*columns, TimeRemainingColumn())
     tally: dict[Status, int] = {done: 0, "already done": 0, "skipped": 0}
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
-        task = progress.add_task("", total=total)
+    with SessionProgress(total) as progress:
         for outcome in outcomes:
             tally[outcome.status] += 1
-            progress.advance(task)
+            progress.advance(worked=outcome.status != "already done")
             print(outcome, flush=True)
     print(f"{out}: " + ", ".join(f"{n} {status}" for status, n in tally.items()))
     return 1 if tally["skipped"] else 0

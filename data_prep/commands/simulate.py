@@ -1,6 +1,7 @@
 """`python -m data_prep simulate`: sessions with a known truth."""
 
 import argparse
+from functools import partial
 
 from data_prep.commands.shared import follow, out_options, prepare_plan
 from data_prep.folder import Job, Plan
@@ -56,12 +57,14 @@ def run(args: argparse.Namespace) -> int:
         Job(
             simulation.eid(number),
             simulation.role(number),
-            lambda number=number: simulate_session(number, simulation=simulation, options=options),
+            partial(simulate_session, number, simulation=simulation, options=options),
         )
         for number in range(simulation.n_sessions)
     ]
     if args.format == "shards":
         return prepare_plan(Plan(jobs, options, simulation.as_json()), args)
+    if args.jobs != 1:
+        raise ConfigError("--jobs is for shards. The files of --format alf are written one session after the other.")
     if args.overwrite:
         raise ConfigError("--overwrite replaces shards only. Delete the old files, or choose another --out.")
     from data_prep.sources.ibl.alf_tree import write_tree

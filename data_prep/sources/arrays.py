@@ -66,7 +66,9 @@ def plan(args: argparse.Namespace) -> Plan:
         subject, lab, name = session_names(folder)
         eid = session_eid(subject, lab, name)
         subjects[eid] = subject
-        jobs.append(Job(eid, role_of(eid, subject, args), partial(read_folder, folder)))
+        spikes = folder / SPIKES
+        spike_bytes = spikes.stat().st_size if spikes.exists() else None
+        jobs.append(Job(eid, role_of(eid, subject, args), partial(read_folder, folder), spike_bytes))
     require_unique((job.eid, folder) for job, folder in zip(jobs, folders, strict=True))
     note_unmatched(subjects, args)
     return Plan(jobs, options)

@@ -7,6 +7,7 @@ starting point decides its rates from the first bin to the last.
 
 import argparse
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from einops import rearrange
@@ -113,7 +114,7 @@ def plan(args: argparse.Namespace) -> Plan:
         Job(
             simulation.eid(number),
             "pretrain",
-            lambda number=number: lorenz_session(number, simulation=simulation, options=options),
+            partial(lorenz_session, number, simulation=simulation, options=options),
         )
         for number in range(simulation.n_sessions)
     ]

@@ -6,6 +6,7 @@ Source: Pei et al. 2021, Neural Latents Benchmark; windows and the rounding of t
 import argparse
 import shlex
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,7 +138,7 @@ def plan(args: argparse.Namespace) -> Plan:
         keep_source_overlap=True,
         seed=args.seed,
     )
-    job = Job(f"nlb-{args.dataset}", "pretrain", lambda: read_data_set(args))
+    job = Job(f"nlb-{args.dataset}", "pretrain", partial(read_data_set, args))
     return Plan([job], options, {"dataset": args.dataset, "forward": args.forward})
 
 

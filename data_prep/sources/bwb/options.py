@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from functools import partial
 from pathlib import Path
 
 from data_prep.folder import Job, Plan
@@ -31,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def plan(args: argparse.Namespace) -> Plan:
     """List the sessions to prepare."""
     files = _files(args.files)
-    jobs = [Job(file.stem, _role(file), lambda file=file: read_benchmark_session(file, args.task)) for file in files]
+    jobs = [Job(file.stem, _role(file), partial(read_benchmark_session, file, args.task)) for file in files]
     return Plan(jobs, task_options(args.task, seed=args.seed), {"task": args.task})
 
 

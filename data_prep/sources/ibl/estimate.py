@@ -54,13 +54,14 @@ def estimate(files: Mapping[str, RemoteFiles], done: Mapping[str, bool]) -> Esti
     return Estimate(n_done=sum(done.values()), bytes_of=bytes_of, n_unknown=n_unknown)
 
 
-def require_room(found: Estimate, *, cache_dir: Path, cap_bytes: float | None) -> None:
+def require_room(found: Estimate, *, cache_dir: Path, cap_bytes: float | None, n_at_once: int = 1) -> None:
     """Refuse what cannot end well.
 
     Args:
         found: of `estimate`.
         cache_dir: where raw files are fetched to.
         cap_bytes: of raw files that are kept at a time; None: all are kept.
+        n_at_once: sessions that are prepared at a time.
 
     Raises:
         ConfigError: if a session is larger than the cap or the free disk, or all sessions together are larger than the
@@ -74,6 +75,12 @@ def require_room(found: Estimate, *, cache_dir: Path, cap_bytes: float | None) -
         raise ConfigError(
             f"--max-raw-gb {cap_bytes / GB:g}: {largest} alone needs {size_text(needed)} of raw files. Give at least "
             f"as much."
+        )
+    together = sum(sorted(found.bytes_of.values())[-n_at_once:])
+    if cap_bytes is not None and together > cap_bytes:
+        raise ConfigError(
+            f"--max-raw-gb {cap_bytes / GB:g}: the {n_at_once} largest sessions, which --jobs {n_at_once} "
+            f"may prepare at a time, need {size_text(together)} of raw files. Give at least as much, or fewer jobs."
         )
     if needed > free:
         raise ConfigError(

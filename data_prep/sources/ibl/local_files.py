@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data_prep.recording import Recording
@@ -26,13 +26,15 @@ class LocalFiles:
 
     Args:
         one: an open ONE-api object, local.
+        eid: the session's name in ONE.
         selection: what to read.
     """
 
     mode = "local"
 
-    def __init__(self, one: Any, selection: Selection):
+    def __init__(self, one: Any, eid: str, selection: Selection):
         self._one = one
+        self._eid = eid
         self._selection = selection
 
     def list_collections(self, eid: str, **filters: Any) -> list[str]:
@@ -50,6 +52,15 @@ class LocalFiles:
     def read(self, reading: Callable[[Any], Recording]) -> Recording:
         """Read the session."""
         return reading(self)
+
+    def largest_probe_bytes(self) -> int | None:
+        """Of the spikes of any sorting of a probe; None if there are none."""
+        sizes: dict[Path, int] = {}
+        folder = self._one.eid2path(self._eid)
+        for name in ("times", "clusters"):
+            for file in Path(folder).glob(f"alf/**/spikes.{name}*.npy") if folder else ():
+                sizes[file.parent] = sizes.get(file.parent, 0) + file.stat().st_size
+        return max(sizes.values(), default=None)
 
     def remark(self, attributes: Mapping[str, str]) -> str:
         """Nothing: a local folder is the user's own, and may change."""

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -126,7 +127,7 @@ def plan(args: argparse.Namespace) -> Plan:
             chosen.sessions,
             identity=identity,
             how=how,
-            files=lambda session: LocalFiles(one, _selection(session, chosen, args)),
+            files=lambda session: LocalFiles(one, session.one_eid, _selection(session, chosen, args)),
             **heldout,
         )
     else:
@@ -135,7 +136,9 @@ def plan(args: argparse.Namespace) -> Plan:
         files = _remote_files(one, chosen, args, identity, patience)
         jobs = make_jobs(one, chosen.sessions, identity=identity, how=how, files=lambda s: files[s.one_eid], **heldout)
         jobs = _interrupted_first(jobs, args.out)
-        _estimate(jobs, {name_in_shard(s, identity): files[s.one_eid] for s in chosen.sessions}, one, args)
+        by_name = {name_in_shard(s, identity): files[s.one_eid] for s in chosen.sessions}
+        _estimate(jobs, by_name, one, args)
+        jobs = [replace(job, spike_bytes=by_name[job.eid].largest_probe_bytes()) for job in jobs]
     decides = {"freeze": FREEZE if args.listed == "brain-wide-map" else None, "tag": args.tag}
     source_options = {name: value for name, value in decides.items() if value is not None}
     return Plan([*jobs, *map(job_of_unknown, chosen.unknown)], options, source_options | chosen_reading(args).as_json())
@@ -146,7 +149,7 @@ def inspect(args: argparse.Namespace) -> str:
     one, chosen, patience = _find(args)
     identity = _identity(args)
     if args.mode == "local":
-        files = {s.one_eid: LocalFiles(one, _selection(s, chosen, args)) for s in chosen.sessions}
+        files = {s.one_eid: LocalFiles(one, s.one_eid, _selection(s, chosen, args)) for s in chosen.sessions}
     else:
         files = _remote_files(one, chosen, args, identity, patience)
     sessions = ((session, files[session.one_eid]) for session in chosen.sessions)
@@ -233,4 +236,6 @@ def _estimate(jobs: list[Job], files: dict[str, RemoteFiles], one: Any, args: ar
     found = estimate({job.eid: files[job.eid] for job in jobs}, done)
     root = Path(one.cache_dir)
     print(found.sentence(root), flush=True)
-    require_room(found, cache_dir=root, cap_bytes=None if args.max_raw_gb is None else args.max_raw_gb * GB)
+    require_room(
+        found, cache_dir=root, cap_bytes=None if args.max_raw_gb is None else args.max_raw_gb * GB, n_at_once=args.jobs
+    )

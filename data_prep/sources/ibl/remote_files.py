@@ -6,7 +6,7 @@ import shutil
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -56,7 +56,7 @@ class RemoteFiles:
         self._raw = raw
         self._whole: set[str] = set()
         self._not_there: set[str] = set()
-        self._failure = ""
+        self._failure: str = ""
         self._fetched_bytes = 0
         self._fetching_s = 0.0
         self.bytes_after = 0
@@ -124,6 +124,17 @@ class RemoteFiles:
         """Of the files that the cache lacks, as far as the database gives their sizes."""
         return total_size([record for record in self.plan if not self._looks_whole(record)])
 
+    def largest_probe_bytes(self) -> int | None:
+        """Of the spikes that are read of a probe; None as long as the database was not asked for its files."""
+        if "plan" not in self.__dict__:
+            return None
+        sizes: dict[str, int] = {}
+        for record in self.plan:
+            folder, _, name = record.path.rpartition("/")
+            if name.startswith("spikes."):
+                sizes[folder] = sizes.get(folder, 0) + record.size
+        return max(sizes.values(), default=None)
+
     def read(self, reading: Callable[[Any], Recording]) -> Recording:
         """Fetch the files, then read them.
 
@@ -131,13 +142,11 @@ class RemoteFiles:
             SourceError: if a file cannot be fetched, or as the reading does.
             ConfigError: if the disk is too full.
         """
-        self._failure = ""
         self._require_space()
         for wanted in self._wanted:
             self._fetch(wanted, self._records(wanted))
         recording = reading(self)
-        if self._failure:  # also where a reading does without what it could not have
-            raise SourceError(self._failure)
+        self._require_no_failure()  # also where a reading does without what it could not have
         attributes = {"files": digest_of(self.plan), "file_revisions": revisions_of(self.plan)}
         return replace(
             recording,
@@ -287,6 +296,10 @@ class RemoteFiles:
             self._failure = f"{what} cannot be fetched: {reason_of_failure(error)}."
         raise SourceError(self._failure) from error
 
+    def _require_no_failure(self) -> None:
+        if self._failure:
+            raise SourceError(self._failure)
+
     def _require_space(self) -> None:
         needed, free = self.bytes_to_fetch(), free_bytes(self._folder)
         if needed > free:
@@ -355,7 +368,7 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def _stalls_end() -> Iterator[None]:
+def _stalls_end() -> Generator[None]:
     """ONE-api gives its connections no timeout: one that brings nothing would be waited for without end."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALLED_S)

@@ -1,5 +1,6 @@
 """Choose the sessions of the International Brain Laboratory, the place to read them from, and their names."""
 
+import copyreg
 import importlib.util
 import logging
 import os
@@ -7,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +60,35 @@ def open_one(*, mode: Mode, cache_dir: Path | None) -> Any:
         raise ConfigError(f"reading IBL data needs {', '.join(missing)}: pip install 'neuromtm[ibl]'")
     _check_home()
     logging.getLogger("one").setLevel(logging.CRITICAL)  # what fails is said by this program
-    return _open_local(cache_dir) if mode == "local" else _open_remote(cache_dir)
+    one = _open_local(cache_dir) if mode == "local" else _open_remote(cache_dir)
+    # another process opens its own: tables, files and connections are not shared
+    copyreg.pickle(type(one), partial(_by_its_place, cache_dir=cache_dir))
+    return one
+
+
+def load_release(one: Any, tag: str) -> None:
+    """Let ONE-api take its tables from a data release; so do those that other processes open in its place.
+
+    Args:
+        one: an open ONE-api object, remote.
+        tag: of the release.
+    """
+    one.load_cache(tag=tag)
+    one.neuromtm_tag = tag
+
+
+def _by_its_place(
+    one: Any, *, cache_dir: Path | None
+) -> tuple[Callable[..., Any], tuple[Mode, Path | None, str | None]]:
+    return _opened_once, (one.mode, cache_dir, getattr(one, "neuromtm_tag", None))
+
+
+@cache
+def _opened_once(mode: Mode, cache_dir: Path | None, tag: str | None) -> Any:
+    one = open_one(mode=mode, cache_dir=cache_dir)
+    if tag is not None:
+        load_release(one, tag)
+    return one
 
 
 def find_sessions(one: Any, names: tuple[str, ...], *, patience: Patience | None = None) -> list[SessionName]:
@@ -143,12 +173,17 @@ def make_jobs(
         away = session.subject in heldout_subjects or not kept_away.isdisjoint((session.one_eid, session.path_eid))
         role: Role = "heldout" if away else "pretrain"
         eid = name_in_shard(session, identity)
-        own = files(session) if files else LocalFiles(one, Selection())
-
-        def read(opened: Any) -> Recording:
-            return read_session(opened, session.one_eid, eid=eid, subject=session.subject, lab=session.lab, how=how)
-
-        return Job(eid, role, lambda: own.read(read), remark=own.remark, finish=own.finish)
+        own = files(session) if files else LocalFiles(one, session.one_eid, Selection())
+        names = {"eid": eid, "subject": session.subject, "lab": session.lab}
+        read = partial(read_session, one_eid=session.one_eid, how=how, **names)
+        return Job(
+            eid,
+            role,
+            partial(own.read, read),
+            spike_bytes=own.largest_probe_bytes(),
+            remark=own.remark,
+            finish=own.finish,
+        )
 
     return [job(session) for session in sessions]
 
@@ -164,11 +199,11 @@ def job_of_unknown(name: str) -> Job:
     Args:
         name: of the session.
     """
+    return Job(name, "pretrain", _refuse_unknown)
 
-    def refuse() -> Recording:
-        raise SourceError("not in the database, or not open to this account.")
 
-    return Job(name, "pretrain", refuse)
+def _refuse_unknown() -> Recording:
+    raise SourceError("not in the database, or not open to this account.")
 
 
 def unmatched_heldout(

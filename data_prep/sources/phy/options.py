@@ -11,6 +11,7 @@ from data_prep.options import chosen_options, recording_options
 from data_prep.recording import Recording
 from data_prep.session_files import event_columns
 from data_prep.sources.phy.recording import PhySession, phy_sessions, read_sortings
+from data_prep.sources.phy.sorting import SPIKES
 from neuromtm.errors import ConfigError
 
 DESCRIPTION = (
@@ -67,7 +68,13 @@ def plan(args: argparse.Namespace) -> Plan:
     options = chosen_options(args, events=event_columns(sessions[0].folder))
     note_unmatched({session.eid: session.subject for session in sessions}, args)
     jobs = [
-        Job(session.eid, role_of(session.eid, session.subject, args), partial(_read, session, args))
+        Job(
+            session.eid,
+            role_of(session.eid, session.subject, args),
+            partial(_read, session, args),
+            # times in seconds and numbers of neurons, both as wide as the samples in the file
+            spike_bytes=2 * sum((sorting / SPIKES).stat().st_size for sorting in session.sortings),
+        )
         for session in sessions
     ]
     source_options: dict[str, object] = {"groups": sorted(_groups(args))}

@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError, DataError
@@ -33,12 +34,15 @@ def embeddings(model: StitchedModel, eid: str) -> np.ndarray:
         ConfigError: if the architecture has no such weights for each neuron.
     """
     stitcher = model.stitchers[module_key(eid)]
-    if not hasattr(stitcher, "neuron_weights"):
+    neuron_weights = getattr(stitcher, "neuron_weights", None)
+    if not callable(neuron_weights):
         raise ConfigError(
             f"{type(model.backbone).__name__}: its stitchers say no neuron_weights, the weights that a neuron has of "
             "its own. Train NDT1, as conf/bwb/region.yaml does."
         )
-    return stitcher.neuron_weights().detach().cpu().double().numpy()
+    weights = neuron_weights()
+    assert isinstance(weights, Tensor)
+    return weights.detach().cpu().double().numpy()
 
 
 def fit_regions(features: np.ndarray, regions: np.ndarray, session: np.ndarray) -> Pipeline:

@@ -1,6 +1,8 @@
 """What every source of real recordings must do: the same recording in any format gives the same shard."""
 
+import pickle
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -126,3 +128,15 @@ def test_inspect_says_what_is_there_and_writes_nothing(source, written, tmp_path
 def test_every_source_of_real_recordings_is_in_the_contract():
     sources = {name for name, command in COMMANDS.items() if command.is_source}
     assert sources - {"lorenz"} == {*WRITERS} | {name.partition(" ")[0] for name in BENCHMARKS}
+
+
+def test_sessions_can_be_sent_to_another_process(source, written):
+    argv, held = written(make_brain())
+    command, *options = argv
+    plan = import_module(COMMANDS[command].module).plan(parser_of(command).parse_args([*options, *ONSET, "--out", "x"]))
+    (job,) = plan.jobs
+    found = pickle.loads(pickle.dumps(job.load))()
+    assert (found.eid, found.n_neurons) == (held.eid, held.n_neurons)
+    assert found.summary.n_spikes.tolist() == held.summary.n_spikes.tolist()
+    if source != "nwb":  # the file holds all kinds of data
+        assert 8 * held.summary.n_all_spikes / 2 <= job.spike_bytes <= 20 * held.summary.n_all_spikes + 1000
