@@ -25,11 +25,13 @@ class SkippedSession(NamedTuple):
 
 
 def skipped_lines(skipped: Sequence[SkippedSession]) -> list[str]:
-    """The table for the screen, the most frequent reason first.
+    """The table for the screen, the most frequent reason first. A single session has its own line already.
 
     Args:
         skipped: in the order of the preparation.
     """
+    if len(skipped) < 2:
+        return []
     groups: dict[str, list[SkippedSession]] = {}
     for session in skipped:
         groups.setdefault(session.kind, []).append(session)

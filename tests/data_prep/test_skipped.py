@@ -26,6 +26,10 @@ def test_equal_reasons_are_counted_together_whatever_their_numbers():
     ]
 
 
+def test_one_session_has_said_its_reason_already():
+    assert skipped_lines(SKIPPED[:1]) == []
+
+
 def test_many_sessions_are_not_all_named():
     (line,) = skipped_lines([SkippedSession(f"eid{n}", "no spikes.") for n in range(8)])
     assert line == "    8 skipped: no spikes. (eid0, eid1, eid2, eid3, eid4 and 3 more)"
@@ -50,8 +54,7 @@ def test_each_run_writes_its_own_table_and_a_refused_one_leaves_it(tmp_path, cap
     words = ["arrays", "--folder", str(folder), "--continuous", "--out", str(tmp_path / "out")]
     (folder / "empty" / "spikes.npz").write_bytes(b"no arrays")
     assert main(words) == 1
-    out = capsys.readouterr().out
-    assert "    1 skipped: " in out
+    assert "empty: skipped: " in capsys.readouterr().out
     (row,) = read_table(tmp_path / "out" / FILE)
     assert row["eid"] == "empty"
     assert main([*words, "--length-s", "2"]) == 2  # the shard has windows of 1 s

@@ -98,15 +98,15 @@ def _download_options(parser: argparse.ArgumentParser) -> None:
         "--retries",
         type=int,
         default=5,
-        help="how many more times to try after a timeout, a lost connection, a server in trouble or a damaged file; "
+        help="number of further tries after a timeout, a lost connection, a server in trouble or a damaged file; "
         "the pauses grow from 1 s to a minute",
     )
     parser.add_argument(
         "--max-raw-gb",
         type=float,
         metavar="G",
-        help="drop the raw files of a session when it is prepared, those alone that this command fetched; never keep "
-        "more of them than this at a time, in GB",
+        help="largest number of GB of raw files to keep at a time: those of a session are dropped when it is prepared, "
+        "but none that this command did not fetch itself (default: all are kept)",
     )
 
 

@@ -1,8 +1,12 @@
-"""What is read of a session decides what is fetched of it from the database."""
+"""What is read of a session decides what is fetched of it from the database, here or in another process."""
+
+import pickle
 
 import numpy as np
 import pytest
 
+from data_prep.cli import parser_of
+from data_prep.sources.ibl import options
 from neuromtm.data.shards import read_header
 
 pytest.importorskip("one", reason="ONE-api is not installed")
@@ -43,3 +47,34 @@ def test_inspection_fetches_nothing_and_keeps_the_options_of_the_choice(with_whe
     assert SECOND in second
     assert "wheel_velocity" in first
     assert "--list brain-wide-map --revision 2030-01-01" in command
+
+
+def test_a_session_of_the_database_can_be_sent_to_another_process(server, ibl, tmp_path, monkeypatch):
+    assert ibl(server, "--inspect") == 0  # the stand-in is in the place of the database now
+    server.fetched.clear()
+    words = [
+        "--eids",
+        FIRST,
+        "--cache-dir",
+        str(tmp_path / "cache"),
+        "--tag",
+        "Release1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    plan = options.plan(parser_of("ibl").parse_args(words))
+    (job,) = plan.jobs
+    assert job.spike_bytes > 0
+    load, finish = pickle.loads(pickle.dumps((job.load, job.finish)))
+    recording = load()
+    finish()
+    assert recording.summary.n_all_spikes > 0
+    assert len(server.fetched) == len({*server.fetched}) > 0
+
+
+def test_the_cap_holds_for_all_sessions_that_are_prepared_at_a_time(server, ibl, capsys):
+    at_least_one = ("--max-raw-gb", "0.0003")
+    assert ibl(server, *at_least_one, "--jobs", "2", eids=(FIRST, SECOND)) == 2
+    assert "the 2 largest sessions, which --jobs 2 may prepare at a time, need" in capsys.readouterr().err
+    assert server.fetched == []
+    assert ibl(server, *at_least_one, eids=(FIRST, SECOND)) == 0
