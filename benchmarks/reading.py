@@ -29,7 +29,8 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.dataset import SessionDataset, SessionSource
 from neuromtm.data.device_cache import DeviceDataset
 from neuromtm.data.sampler import BatchPlan
-from neuromtm.data.shards import open_shard_file, read_shard, read_trials
+from neuromtm.data.shard_datasets import read_trials
+from neuromtm.data.shards import open_shard_file, read_shard
 
 N_SESSIONS, N_TRIALS = 15, 300
 

@@ -20,8 +20,9 @@ from data_prep.recording import Recording
 from data_prep.windows import in_words
 from data_prep.workers import Returned, Workers
 from neuromtm.data.host_memory import free_host_memory, size_text
-from neuromtm.data.manifest import UPGRADE_JOURNAL, ManifestWriter, Role, SessionEntry
+from neuromtm.data.manifest import ManifestWriter, Role, SessionEntry
 from neuromtm.data.shards import read_header, shard_name, shard_problems, write_shard
+from neuromtm.data.upgrade_journal import UPGRADE_JOURNAL
 from neuromtm.errors import ConfigError, ShardError, SourceError
 from neuromtm.files import sha256
 

@@ -1,25 +1,22 @@
-"""Rewrite a folder's shards in the newest format, one after the other."""
+"""Bring a folder's shards to what is written today, one after the other."""
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.folder import Outcome
-from neuromtm.data.manifest import (
-    UPGRADE_JOURNAL,
-    ManifestWriter,
-    SessionEntry,
-    read_manifest,
-    upgraded_but_unlisted,
-)
+from neuromtm.data.manifest import ManifestWriter, SessionEntry, read_manifest
+from neuromtm.data.seal import add_seal, is_sealed
 from neuromtm.data.shards import FORMAT_VERSION, read_header, read_shard, write_shard
+from neuromtm.data.upgrade_journal import UPGRADE_JOURNAL, upgraded_but_unlisted
 from neuromtm.errors import ShardError
-from neuromtm.files import locked, sha256
+from neuromtm.files import locked, sha256, whole_file
 
 
 def upgrade_folder(folder: Path) -> Iterator[Outcome]:
-    """Rewrite the shards of older formats, and yield what happened to each session.
+    """Rewrite the shards of older formats, seal those without a seal, and yield what happened to each session.
 
     The folder is locked all the time. A shard is replaced by one rename. Before it, the new file's checksum goes into a
     journal: after a kill the next call knows a new shard that the manifest does not list yet from a damaged one.
@@ -65,16 +62,30 @@ def _upgrade_one(
         )
     try:
         former = read_header(path).format_version
-        if former == FORMAT_VERSION:
-            return Outcome(entry.eid, "already done", "")
         new = path.with_name(f".{path.name}.upgrade.tmp")
-        write_shard(new, read_shard(path))
+        if former < FORMAT_VERSION:
+            write_shard(new, read_shard(path))
+        elif is_sealed(path):
+            return Outcome(entry.eid, "already done", "")
+        else:
+            _write_sealed(new, path, digest)
     except ShardError as error:
         return Outcome(entry.eid, "skipped", str(error))
     _note(journal, path.name, sha256(new))
     os.replace(new, path)
     manifest.add(path, entry.role)
-    return Outcome(entry.eid, "upgraded", f"format {former} to {FORMAT_VERSION}")
+    return Outcome(
+        entry.eid, "upgraded", "sealed" if former == FORMAT_VERSION else f"format {former} to {FORMAT_VERSION}"
+    )
+
+
+def _write_sealed(new: Path, path: Path, digest: str) -> None:
+    """Copy a shard of this SHA-256 and seal the copy."""
+    with whole_file(new) as temporary:
+        shutil.copyfile(path, temporary)
+        if sha256(temporary) != digest:
+            raise ShardError(f"{path}: was changed while it was copied. Run the upgrade again.")
+        add_seal(temporary)
 
 
 def _note(journal: Path, file: str, digest: str) -> None:

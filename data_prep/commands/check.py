@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from neuromtm.data.manifest import folder_problems, read_manifest
+from neuromtm.data.seal import is_sealed
 
 DESCRIPTION = "Check every shard of a folder, and the manifest of the folder. Every bad file is named."
 
@@ -27,5 +28,11 @@ def run(args: argparse.Namespace) -> int:
     for found in problems.values():
         for problem in found:
             print(f"neuromtm-prep: {problem}", file=sys.stderr)
-    print(f"{args.folder}: {len(read_manifest(args.folder))} sessions, {len(problems)} bad files")
+    entries = read_manifest(args.folder)
+    print(f"{args.folder}: {len(entries)} sessions, {len(problems)} bad files")
+    if n := sum(not is_sealed(args.folder / entry.file) for entry in entries if entry.file not in problems):
+        print(
+            f"{n} of them without a seal: a training does not notice if their regions, labels or splits are damaged. "
+            f"Seal them: python -m data_prep upgrade {args.folder}"
+        )
     return 1 if problems else 0

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from neuromtm.data.manifest import Role, SessionEntry
-from neuromtm.data.shards import SPLITS, ShardHeader, open_shard, read_header
+from neuromtm.data.shards import SPLITS, ShardHeader, damage_named, open_shard, read_header
 from neuromtm.data.splits import evenly_spread
 from neuromtm.data.windows import blocks_of_windows, sharing_time
 
@@ -99,7 +99,7 @@ def read_facts(folder: Path, entry: SessionEntry) -> SessionFacts:
         time_s, has_times = start_s, True
     else:
         time_s, has_times = header.trials.index.astype(np.float64), False
-    with open_shard(path) as file:
+    with open_shard(path) as file, damage_named(path):
         spikes = _spikes(file["spikes/counts"])
         pairs = _duplicates(file["spikes/counts"], header, spikes.sum(0))
         behaviors = {name: _behavior(file[f"behavior/{name}"]) for name in header.behaviors}

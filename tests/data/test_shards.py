@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from neuromtm.data.shard_datasets import read_trials
 from neuromtm.data.shards import (
     NEURON_NUMBERS,
     NEURON_TEXT,
@@ -27,7 +28,6 @@ from neuromtm.data.shards import (
     read_header,
     read_principal_axes,
     read_shard,
-    read_trials,
     shard_problems,
     write_shard,
 )
@@ -352,5 +352,5 @@ def test_a_flipped_bit_in_the_counts_is_found(tmp_path):
     content[chunk.byte_offset + 2] ^= 4
     path.write_bytes(content)
     assert "spikes/counts is damaged at trial 3" in shard_problems(path)[0]
-    with pytest.raises(ShardError, match="content is damaged"):
+    with pytest.raises(ShardError, match="spikes/counts is damaged at trial 3"):
         read_shard(path)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from format_1 import as_format_1
@@ -13,14 +14,10 @@ from format_1 import as_format_1
 from data_prep import upgrade
 from data_prep.__main__ import main
 from data_prep.upgrade import upgrade_folder
-from neuromtm.data.manifest import (
-    UPGRADE_JOURNAL,
-    add_shard,
-    folder_problems,
-    read_manifest,
-    upgraded_but_unlisted,
-)
+from neuromtm.data.manifest import add_shard, folder_problems, read_manifest
+from neuromtm.data.seal import is_sealed
 from neuromtm.data.shards import Shard, read_header, read_principal_axes, read_shard
+from neuromtm.data.upgrade_journal import UPGRADE_JOURNAL, upgraded_but_unlisted
 
 
 @pytest.fixture
@@ -34,6 +31,7 @@ def folder(simulated, tmp_path):
     return tmp_path
 
 
+WITHOUT = "a training does not notice if their regions, labels or splits are damaged."
 FILES = ("sim-0-00.h5", "sim-0-01.h5")
 
 
@@ -90,6 +88,29 @@ def test_shards_of_format_2_are_left_alone(folder, capsys):
     assert main(["upgrade", str(folder)]) == 0
     assert "0 upgraded, 2 already done, 0 skipped" in capsys.readouterr().out
     assert written() == before
+
+
+def test_a_shard_without_a_seal_is_sealed_and_nothing_else_of_it_changes(simulated, tmp_path, capsys):
+    before = {}
+    for entry in read_manifest(simulated):
+        path = tmp_path / entry.file
+        path.write_bytes((simulated / entry.file).read_bytes())
+        with h5py.File(path, "r+"):  # which cuts the seal off
+            pass
+        before[path] = path.read_bytes()
+        add_shard(path, entry.role)
+    assert not any(map(is_sealed, before))
+    assert main(["check", str(tmp_path)]) == 0
+    assert f"2 of them without a seal: {WITHOUT}" in capsys.readouterr().out
+    assert main(["upgrade", str(tmp_path)]) == 0
+    assert "sim-0-00: upgraded: sealed" in capsys.readouterr().out
+    assert all(map(is_sealed, before))
+    assert all(path.read_bytes().startswith(content) for path, content in before.items())
+    assert folder_problems(tmp_path) == {}
+    assert main(["check", str(tmp_path)]) == 0
+    assert WITHOUT not in capsys.readouterr().out
+    assert main(["upgrade", str(tmp_path)]) == 0
+    assert "0 upgraded, 2 already done, 0 skipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])

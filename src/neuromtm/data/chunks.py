@@ -11,16 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 import h5py
 import numpy as np
 import torch
 
-from neuromtm.data.shards import open_shard, open_shard_file, read_trials
+from neuromtm.data.shard_datasets import read_trials
+from neuromtm.data.shards import open_shard, open_shard_file
 from neuromtm.errors import ShardError
 
 MAX_OPEN_FILES = 64
+LOOKED_AT_EVERY_S = 1.0
+"""So often at most, a mapped file is looked at: it may have been written to since."""
 CHECKSUM_BYTES = 4
 BYTES_AT_ONCE = 2**20
 """Trials are read and checked in blocks of so many bytes, which stay in a processor's cache meanwhile."""
@@ -219,6 +223,7 @@ class ShardReader:
         self._versions: dict[str, Version] = dict(versions or {})
         self._indexed: set[str] = set()
         self._maps: dict[str, np.ndarray] = {}
+        self._looked_at_s: dict[str, float] = {}
         self._open: OrderedDict[str, int] = OrderedDict()
         self._slow: OrderedDict[str, h5py.File] = OrderedDict()
         self._process = os.getpid()
@@ -250,17 +255,23 @@ class ShardReader:
             with open_shard(self.paths[eid]) as file:
                 for found in ("spikes/counts", *(f"behavior/{trace}" for trace in file.get("behavior", ()))):
                     self._chunks[eid, found] = TrialChunks.of(file[found])
-                self._require_version(eid, self.paths[eid].stat())
+                self.require_unchanged(eid)
             self._indexed.add(eid)
         return self._chunks[eid, name]
 
     def _map(self, eid: str) -> np.ndarray:
+        path = self.paths[eid]
         if eid not in self._maps:
-            path = self.paths[eid]
-            self._require_version(eid, path.stat())
+            self.require_unchanged(eid)
             # private, so that nothing can change the file; pages that nobody writes are shared. It keeps no file open.
             mapped = torch.from_file(os.fspath(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
             self._maps[eid] = mapped.numpy()
+            self._looked_at_s[eid] = monotonic()
+        elif monotonic() >= self._looked_at_s[eid] + LOOKED_AT_EVERY_S:
+            self._looked_at_s[eid] = monotonic()
+            # another file of this name does no harm: the one that is mapped stays as it is
+            if path.exists() and (found := path.stat()).st_ino == self._versions[eid][0]:
+                self._require_version(eid, found)
         return self._maps[eid]
 
     def _descriptor(self, eid: str) -> int:
@@ -268,9 +279,17 @@ class ShardReader:
             while len(self._open) >= MAX_OPEN_FILES:
                 os.close(self._open.popitem(last=False)[1])
             self._open[eid] = os.open(self.paths[eid], os.O_RDONLY | os.O_CLOEXEC)
-            self._require_version(eid, os.fstat(self._open[eid]))
+        self._require_version(eid, os.fstat(self._open[eid]))  # it may have been written to since
         self._open.move_to_end(eid)
         return self._open[eid]
+
+    def require_unchanged(self, eid: str) -> None:
+        """Refuse a shard that is another one than when this run opened it first.
+
+        Raises:
+            ShardError: if it is.
+        """
+        self._require_version(eid, self.paths[eid].stat())
 
     def _require_version(self, eid: str, found: os.stat_result) -> None:
         # the header and the places of the trials are those of the file that was opened first
@@ -282,6 +301,7 @@ class ShardReader:
             while len(self._slow) >= MAX_OPEN_FILES:
                 self._slow.popitem(last=False)[1].close()
             self._slow[eid] = open_shard_file(self.paths[eid])
+            self.require_unchanged(eid)
         self._slow.move_to_end(eid)
         return self._slow[eid]
 

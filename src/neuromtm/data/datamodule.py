@@ -1,10 +1,12 @@
 """Streams sessions from a folder of shards to any number of ranks."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import h5py
 import lightning
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from neuromtm.data.manifest import SessionEntry, choose_sessions
 from neuromtm.data.neurons import chosen_neurons
 from neuromtm.data.placement import Cache, Placement, place
 from neuromtm.data.sampler import GroupPlan, SessionBatchSampler
+from neuromtm.data.shard_datasets import read_whole
 from neuromtm.data.shards import ShardHeader, open_shard, read_header, read_principal_axes
 from neuromtm.data.splits import evenly_spread, require_train_trials, with_fewer_train_trials
 from neuromtm.data.statistics import training_statistics
@@ -227,6 +230,7 @@ class SessionDataModule(lightning.LightningDataModule):
         mean, own = self.mean_counts(eid), self._opened.sources[eid]
         variance, axes = self.headers[eid].neurons.count_variance, None
         if variance is not None and len(own.neurons) == own.n_in_shard:
+            self._opened.reader.require_unchanged(eid)
             axes = read_principal_axes(own.path)
         if axes is None:
             n_trials = len(self.headers[eid].splits["train"])
@@ -275,8 +279,19 @@ class SessionDataModule(lightning.LightningDataModule):
         """(trial, bin) float32 trace of all trials of a session; None if it was not recorded."""
         if name not in self.headers[eid].behaviors:
             return None
+        with self.opened(eid) as file:
+            return read_whole(file[f"behavior/{name}"])
+
+    @contextmanager
+    def opened(self, eid: str) -> Generator[h5py.File]:
+        """Open the shard of a session.
+
+        Raises:
+            ShardError: if it is damaged, or another one than when this run opened it first.
+        """
         with open_shard(self.path(eid)) as file:
-            return file[f"behavior/{name}"][()]
+            self._opened.reader.require_unchanged(eid)
+            yield file
 
     def path(self, eid: str) -> Path:
         """The shard of a session."""

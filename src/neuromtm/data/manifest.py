@@ -11,14 +11,15 @@ from time import monotonic
 from typing import Any, Literal, get_args
 
 from neuromtm.data.shards import ShardHeader, read_header, shard_problems
+from neuromtm.data.upgrade_journal import upgraded_but_unlisted
 from neuromtm.errors import DataError, ManifestError, ShardError
-from neuromtm.files import locked, sha256, write_whole
+from neuromtm.files import hash_of, locked, sha256, write_whole
 
 FILE_NAME = "manifest.json"
-UPGRADE_JOURNAL = ".upgrade.jsonl"
-"""names the new shards of an upgrade before the manifest lists them"""
 FORMAT = "neuromtm-manifest"
 FORMAT_VERSION = 1
+DIGEST = "sessions_sha256"
+"""checksum of all entries, without regard to spaces; manifests of older versions have none"""
 MEND = "Delete it and prepare the folder again; good shards are kept."
 Role = Literal["pretrain", "heldout"]
 
@@ -186,7 +187,7 @@ def _add(folder: Path, added: Sequence[SessionEntry]) -> None:
     entries = {e.eid: e for e in _entries(folder / FILE_NAME)} if (folder / FILE_NAME).exists() else {}
     entries |= {entry.eid: entry for entry in added}
     sessions = [vars(entries[eid]) for eid in sorted(entries)]
-    manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "sessions": sessions}
+    manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, DIGEST: hash_of(sessions), "sessions": sessions}
     write_whole(folder / FILE_NAME, json.dumps(manifest, indent=1) + "\n")
 
 
@@ -290,6 +291,8 @@ def _entries(path: Path) -> list[SessionEntry]:
         raise ManifestError(f"{path}: not a readable manifest ({'; '.join(problems)}). {MEND}")
     if twice := sorted(eid for eid, times in Counter(entry.eid for entry in entries).items() if times > 1):
         raise ManifestError(f"{path}: lists {', '.join(map(repr, twice))} more than once. {MEND}")
+    if entries and DIGEST in manifest and manifest[DIGEST] != hash_of(manifest["sessions"]):
+        raise ManifestError(f"{path}: its entries are not those that were written: damaged, or changed by hand. {MEND}")
     return entries
 
 
@@ -346,22 +349,6 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "splits": (_are_numbers, "a number of trials for each split"),
 }
 """field of an entry -> the check of its value, and in words what the value must be"""
-
-
-def upgraded_but_unlisted(folder: Path) -> dict[str, str]:
-    """File name -> checksum of the new shards of an upgrade that was interrupted, or that goes on; empty otherwise.
-
-    Args:
-        folder: of shards. A last line of its journal that a kill cut short is left out.
-    """
-    path, known = Path(folder) / UPGRADE_JOURNAL, {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            note = json.loads(line)
-            known[note["file"]] = note["sha256"]
-        except (ValueError, KeyError, TypeError):
-            continue
-    return known
 
 
 def folder_problems(folder: Path) -> dict[str, list[str]]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from neuromtm.data.shard_datasets import read_trials
 from neuromtm.data.shard_layout import COUNTS
-from neuromtm.data.shards import ShardHeader, damage_named, open_shard, read_trials
+from neuromtm.data.shards import ShardHeader, damage_named, open_shard
 from neuromtm.errors import DataError
 
 TRIALS_AT_ONCE = 32

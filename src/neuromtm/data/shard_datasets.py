@@ -1,4 +1,4 @@
-"""Write the data sets of a shard."""
+"""Write the data sets of a shard, and read those of the trials."""
 
 from collections.abc import Sequence
 
@@ -33,3 +33,35 @@ def write_per_trial(file: h5py.File, name: str, values: np.ndarray) -> None:
     """Write one trial a chunk: to read random trials, nothing else has to be read."""
     chunks = (1, *values.shape[1:]) if values.size else None
     file.create_dataset(name, data=values, chunks=chunks, fletcher32=bool(values.size))
+
+
+def read_trials(dataset: h5py.Dataset, trials: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Read some trials of a dataset whose first axis is trials, one by one.
+
+    A list of trials as HDF5 index is several times slower than single reads of a chunk (benchmarks/reading.py).
+
+    Raises:
+        ShardError: naming the trial whose bytes do not fit their checksum.
+    """
+    values = np.empty((len(trials), *dataset.shape[1:]), dataset.dtype)
+    for row, trial in enumerate(trials):
+        try:
+            dataset.read_direct(values, np.s_[int(trial)], np.s_[row])
+        except OSError as error:
+            raise ShardError(
+                f"{dataset.file.filename}: {dataset.name.lstrip('/')} is damaged at trial {int(trial)} ({error}). "
+                "Delete it and prepare it again."
+            ) from error
+    return values
+
+
+def read_whole(dataset: h5py.Dataset) -> np.ndarray:
+    """Read all trials of a dataset whose first axis is trials.
+
+    Raises:
+        ShardError: as `read_trials` does.
+    """
+    try:
+        return dataset[()]
+    except OSError:
+        return read_trials(dataset, range(len(dataset)))  # which finds the damaged trial

@@ -17,12 +17,13 @@
 | `splits/train`, `val`, `test` | int32, disjoint trial numbers |
 | `truth/rates` | float16 (trial, bin, neuron) expected spikes per bin, simulated sessions only |
 
+Behind the HDF5 file stands a seal, see `neuromtm.data.seal`: every byte is found out if it changes.
 Format 1 is read, too. `python -m data_prep upgrade` rewrites its shards.
 """
 
 import json
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +32,9 @@ import h5py
 import numpy as np
 
 from neuromtm.batch import SessionInfo
+from neuromtm.data.seal import LATER, add_seal, require_seal
 from neuromtm.data.shard_checks import content_problems, structure_problems
-from neuromtm.data.shard_datasets import write_column, write_per_trial, write_text
+from neuromtm.data.shard_datasets import read_whole, write_column, write_per_trial, write_text
 from neuromtm.data.shard_layout import (
     ATTRIBUTES,
     COUNTS,
@@ -232,6 +234,7 @@ def write_shard(path: Path, shard: Shard) -> None:
                 file.create_dataset(f"splits/{name}", data=np.asarray(header.splits[name], np.int32))
             if shard.true_rates is not None:
                 write_per_trial(file, TRUE_RATES, np.asarray(shard.true_rates, np.float16))
+        add_seal(temporary)
         problems = _problems(temporary, name=path, statistics=False)
         if problems:
             raise ShardError(" ".join(problems))
@@ -249,10 +252,10 @@ def _statistics(shard: Shard) -> Statistics:
 
 @contextmanager
 def open_shard(path: Path) -> Generator[h5py.File]:
-    """Open a shard for reading and check its format. It takes no file lock, for the sake of cluster file systems.
+    """Open a shard for reading; check its seal and its format. It takes no lock, for the sake of cluster file systems.
 
     Raises:
-        ShardError: if the file is missing, truncated, not HDF5, or of another format or version.
+        ShardError: if the file is missing, damaged, not HDF5, or of another format or version.
     """
     file = open_shard_file(path)
     try:
@@ -276,6 +279,7 @@ def open_shard_file(path: Path) -> h5py.File:
     if not path.exists():
         raise ShardError(f"{path}: no such shard. Prepare it again.")
     try:
+        require_seal(path)
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
         raise ShardError(
@@ -299,11 +303,15 @@ def read_header(path: Path) -> ShardHeader:
         ShardError: naming the file and every problem found.
     """
     with open_shard(path) as file, damage_named(path):
-        contents = read_contents(file)
-        problems = structure_problems(contents, path)
-        if problems:
-            raise ShardError(" ".join(problems))
-        return _header(contents)
+        return _header_of(file, path)
+
+
+def _header_of(file: h5py.File, path: Path) -> ShardHeader:
+    contents = read_contents(file)
+    problems = structure_problems(contents, path)
+    if problems:
+        raise ShardError(" ".join(problems))
+    return _header(contents)
 
 
 def _header(contents: Contents) -> ShardHeader:
@@ -350,30 +358,24 @@ def read_principal_axes(path: Path) -> np.ndarray | None:
         ShardError: if the shard is missing or damaged.
     """
     with open_shard(path) as file, damage_named(path):
+        require_seal(path, parts=[PRINCIPAL_AXES])
         return file[PRINCIPAL_AXES][()] if PRINCIPAL_AXES in file else None
 
 
 def read_shard(path: Path) -> Shard:
-    """Read a whole session into memory."""
-    header = read_header(path)
+    """Read a whole session into memory.
+
+    Raises:
+        ShardError: naming what is damaged, and in which trial.
+    """
     with open_shard(path) as file, damage_named(path):
+        header = _header_of(file, path)
         return Shard(
             header,
-            counts=file["spikes/counts"][()],
-            behavior={name: file[f"behavior/{name}"][()] for name in header.behaviors},
-            true_rates=file["truth/rates"][()] if "truth/rates" in file else None,
+            counts=read_whole(file[COUNTS]),
+            behavior={name: read_whole(file[f"behavior/{name}"]) for name in header.behaviors},
+            true_rates=read_whole(file[TRUE_RATES]) if TRUE_RATES in file else None,
         )
-
-
-def read_trials(dataset: h5py.Dataset, trials: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Read some trials of a dataset whose first axis is trials, one by one.
-
-    A list of trials as HDF5 index is several times slower than single reads of a chunk (benchmarks/reading.py).
-    """
-    values = np.empty((len(trials), *dataset.shape[1:]), dataset.dtype)
-    for row, trial in enumerate(trials):
-        dataset.read_direct(values, np.s_[int(trial)], np.s_[row])
-    return values
 
 
 def shard_problems(path: Path) -> list[str]:
@@ -387,6 +389,7 @@ def shard_problems(path: Path) -> list[str]:
 def _problems(path: Path, name: Path, *, statistics: bool) -> list[str]:
     try:
         with open_shard(path) as file, damage_named(path):
+            require_seal(path, parts=LATER)
             contents = read_contents(file)
             problems = structure_problems(contents, name)
             return problems or content_problems(file, contents, name, statistics=statistics)

@@ -6,7 +6,8 @@ import h5py
 import numpy as np
 
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.data.shards import ShardHeader, open_shard
+from neuromtm.data.shard_datasets import read_whole
+from neuromtm.data.shards import ShardHeader
 from neuromtm.errors import DataError
 
 CLASSES_OF_A_TRIAL = ("choice", "reward", "block", "contrast")
@@ -48,7 +49,7 @@ def read_target(file: h5py.File, header: ShardHeader, name: str) -> Target | Non
         The behaviour; None if the session has none of that name, or no known value of it.
     """
     if name in header.behaviors:
-        values = file[f"behavior/{name}"][()]
+        values = read_whole(file[f"behavior/{name}"])
     elif name == "choice":
         values = np.where(header.trials.choice == 0, np.nan, header.trials.choice).astype(np.float32)
     elif name in CLASSES_OF_A_TRIAL:
@@ -88,5 +89,5 @@ def target_of(data: SessionDataModule, eid: str, name: str) -> Target | None:
     if not any(name in target_names(header) for header in data.headers.values()):
         names = sorted({known for header in data.headers.values() for known in target_names(header)})
         raise DataError(f"{data.root}: no behaviour {name!r} in the chosen sessions. There are: {', '.join(names)}.")
-    with open_shard(data.path(eid)) as file:
+    with data.opened(eid) as file:
         return read_target(file, data.headers[eid], name)

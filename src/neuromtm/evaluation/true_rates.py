@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 
 from neuromtm.data.manifest import SessionEntry, read_manifest
-from neuromtm.data.shards import open_shard, read_header, read_trials
+from neuromtm.data.shard_datasets import read_trials
+from neuromtm.data.shards import open_shard, read_header
 from neuromtm.errors import DataError
 from neuromtm.smoothing import smooth
 

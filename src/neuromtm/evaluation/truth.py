@@ -15,7 +15,8 @@ from torch import Tensor
 
 from neuromtm.batch import RegionIndex, SessionInfo
 from neuromtm.data.manifest import Role, choose_sessions
-from neuromtm.data.shards import SPLITS, ShardHeader, open_shard, read_header, read_trials
+from neuromtm.data.shard_datasets import read_trials
+from neuromtm.data.shards import SPLITS, ShardHeader, open_shard, read_header
 from neuromtm.decoding.linear import Splits
 from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, behavior_metrics, decode, labels_of
 from neuromtm.decoding.targets import read_target
