@@ -9,6 +9,7 @@ import pytest
 from small_shards import Session, make_shard, ready, write_folder
 
 from neuromtm.data import chunks as chunks_module
+from neuromtm.data.chunks import ShardReader
 from neuromtm.data.seal import FOOTER_BYTES, STRUCTURE, add_seal, is_sealed, require_seal
 from neuromtm.data.shard_datasets import read_trials
 from neuromtm.data.shards import open_shard, read_header, read_principal_axes, read_shard, shard_problems, write_shard
@@ -114,6 +115,32 @@ def test_a_damaged_trial_is_named_where_hdf5_reads_it(path):
         read_trials(file["behavior/whisker_motion_energy"], [1, 4])
     with pytest.raises(ShardError, match=r"a\.h5: behavior/whisker_motion_energy is damaged at trial 4"):
         read_shard(path)
+
+
+@pytest.mark.parametrize("name", ["spikes/counts", "behavior/whisker_motion_energy"])
+def test_zeros_in_the_place_of_a_trial_and_of_its_checksum_are_found(path, name):
+    with h5py.File(path) as file:
+        chunk = file[name].id.get_chunk_info(4)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    path.write_bytes(content)
+    with h5py.File(path) as file:
+        assert not file[name][4].any()  # HDF5 takes them for good
+    for mapped in (False, True):
+        with pytest.raises(ShardError, match=rf"a\.h5: {name} is damaged \(the checksum of trial 4 is wrong\)"):
+            ShardReader({"a": path}, mapped=mapped).read("a", name, np.array([4]))
+    with pytest.raises(ShardError, match=rf"a\.h5: {name} is damaged at trial 4 \(zeros in its place\)"):
+        read_shard(path)
+    assert f"{name} is damaged at trial 4" in shard_problems(path)[0]
+
+
+def test_a_trial_without_a_spike_is_read(tmp_path):
+    shard = make_shard(Session("a"))
+    shard.counts[3] = 0
+    write_shard(tmp_path / "a.h5", shard)
+    assert not read_shard(tmp_path / "a.h5").counts[3].any()
+    assert not ShardReader({"a": tmp_path / "a.h5"}).read("a", "spikes/counts", np.array([3])).any()
+    assert shard_problems(tmp_path / "a.h5") == []
 
 
 @pytest.mark.parametrize("cache", ["memory", "none"])

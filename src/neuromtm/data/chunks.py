@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import torch
 
+from neuromtm.data.seal import trial_sums
 from neuromtm.data.shard_datasets import read_trials
 from neuromtm.data.shards import open_shard, open_shard_file
 from neuromtm.errors import ShardError
@@ -116,6 +117,8 @@ class TrialChunks:
     dtype: np.dtype
     checked: np.ndarray
     """(trial,) bool, whether this process has found the trial's checksum right in a mapped file"""
+    sums: np.ndarray | None = None
+    """(trial,) uint32 checksums by the shard's seal; None if it has no seal"""
 
     @property
     def n_bytes(self) -> int:
@@ -123,8 +126,13 @@ class TrialChunks:
         return math.prod(self.shape) * self.dtype.itemsize
 
     @classmethod
-    def of(cls, dataset: h5py.Dataset) -> "TrialChunks | None":
-        """Ask HDF5 for the places; None if the dataset is not one whole checksummed trial a chunk."""
+    def of(cls, dataset: h5py.Dataset, *, sums: np.ndarray | None = None) -> "TrialChunks | None":
+        """Ask HDF5 for the places; None if the dataset is not one whole checksummed trial a chunk.
+
+        Args:
+            dataset: of an open shard.
+            sums: by its seal.
+        """
         known = dataset.id.get_create_plist()
         n_trials, trial = (dataset.shape[0], dataset.shape[1:]) if dataset.ndim else (0, ())
         if dataset.chunks != (1, *trial) or dataset.file.userblock_size:
@@ -134,7 +142,7 @@ class TrialChunks:
         if not dataset.dtype.isnative or dataset.dtype != dataset.dtype.newbyteorder("<"):
             return None
         found = [dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks())]
-        chunks = cls(np.full(n_trials, -1), trial, dataset.dtype, np.zeros(n_trials, bool))
+        chunks = cls(np.full(n_trials, -1), trial, dataset.dtype, np.zeros(n_trials, bool), sums)
         for chunk in found:
             if chunk.filter_mask or chunk.size != chunks.n_bytes + CHECKSUM_BYTES or chunk.byte_offset == UNDEFINED:
                 return None
@@ -179,7 +187,10 @@ class TrialChunks:
                 raise DamagedTrial(f"trial {trial} is cut short")
         stored = block[:, n_bytes:stored_bytes].copy().view("<u4")[:, 0]
         block[:, n_bytes:stored_bytes] = 0
-        wrong = np.flatnonzero(fletcher32(block, n_bytes) != stored)
+        found = fletcher32(block, n_bytes)
+        # zeros in the place of a trial and of its checksum agree with each other, but not with the seal
+        sealed = stored if self.sums is None else self.sums[trials]
+        wrong = np.flatnonzero((found != stored) | (found != sealed))
         if len(wrong):
             raise DamagedTrial(f"the checksum of trial {trials[wrong[0]]} is wrong")
         return block[:, :n_bytes]
@@ -253,8 +264,9 @@ class ShardReader:
     def _chunks_of(self, eid: str, name: str) -> TrialChunks | None:
         if eid not in self._indexed:
             with open_shard(self.paths[eid]) as file:
+                sums = trial_sums(self.paths[eid])
                 for found in ("spikes/counts", *(f"behavior/{trace}" for trace in file.get("behavior", ()))):
-                    self._chunks[eid, found] = TrialChunks.of(file[found])
+                    self._chunks[eid, found] = TrialChunks.of(file[found], sums=sums.get(found))
                 self.require_unchanged(eid)
             self._indexed.add(eid)
         return self._chunks[eid, name]

@@ -5,17 +5,20 @@ would be read as it is, and one in HDF5's own tables can end the process. The se
 
 | bytes at the end of the file | |
 | --- | --- |
-| text | JSON, `parts`: name -> `extents` [[first byte, byte after the last], ...] and their `sha256` |
+| text | JSON. `parts`: name -> `extents` [[first byte, byte after the last], ...] and their `sha256`. `trials`: |
+| | dataset -> the checksums of its trials as HDF5 stores them: 4 bytes each, little-endian, hexadecimal digits |
 | 32 | SHA-256 of the text |
 | 8 | length of the text, little-endian |
 | 8 | `MAGIC` |
 
+HDF5's own checksum of zeros is zero: it takes a trial that was overwritten by zeros for a good one.
 A part is a dataset without checksums, by its path, or `STRUCTURE`: all that is no values of a dataset. HDF5 does not
 look behind its own end, and cuts the seal off when it opens a file for writing. A shard without a seal, as older
 versions wrote them, is opened as it is; `python -m data_prep upgrade` seals it.
 """
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Collection, Mapping
@@ -23,12 +26,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import h5py
+import numpy as np
 
 from neuromtm.data.shard_layout import PRINCIPAL_AXES
 from neuromtm.errors import ShardError
 
 MAGIC = b"NMTMSEAL"
 FOOTER_BYTES = 32 + 8 + len(MAGIC)
+SUM_BYTES = 4
+"""of HDF5's checksum, at the end of a trial"""
 STRUCTURE = "structure"
 LATER = (PRINCIPAL_AXES,)
 """Parts that are compared only when they are read: they are larger than all others together."""
@@ -45,6 +51,22 @@ class _Part(NamedTuple):
     sha256: str
 
 
+class _Seal(NamedTuple):
+    parts: Mapping[str, _Part]
+    sums: Mapping[str, np.ndarray]
+
+
+class _Values(NamedTuple):
+    """Where the values of the datasets lie."""
+
+    checked: Extents
+    """those that HDF5 checks"""
+    others: dict[str, Extents]
+    """by the path of their dataset"""
+    sums: dict[str, np.ndarray]
+    """dataset -> (trial,) places of the checksums of its trials"""
+
+
 def add_seal(path: Path) -> None:
     """Append the seal to an HDF5 file that nobody has opened for writing.
 
@@ -52,16 +74,20 @@ def add_seal(path: Path) -> None:
         path: a shard without a seal.
     """
     with h5py.File(path, "r", locking=False) as file:
-        checked, own = _values(file)
+        values = _values(file)
     n_bytes = path.stat().st_size
-    extents = {name: found for name, found in own.items() if found}
-    extents[STRUCTURE] = _between(checked + [extent for found in own.values() for extent in found], n_bytes)
+    extents = {name: found for name, found in values.others.items() if found}
+    extents[STRUCTURE] = _between([*values.checked, *itertools.chain(*values.others.values())], n_bytes)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         parts = {name: _Part(found, _digest(descriptor, found))._asdict() for name, found in sorted(extents.items())}
+        sums = {
+            name: b"".join(os.pread(descriptor, SUM_BYTES, place) for place in places.tolist()).hex()
+            for name, places in sorted(values.sums.items())
+        }
     finally:
         os.close(descriptor)
-    text = json.dumps({"parts": parts}, separators=(",", ":")).encode()
+    text = json.dumps({"parts": parts, "trials": sums}, separators=(",", ":")).encode()
     with path.open("ab") as file:
         file.write(text + hashlib.sha256(text).digest() + len(text).to_bytes(8, "little") + MAGIC)
 
@@ -86,8 +112,7 @@ def require_seal(path: Path, *, parts: Collection[str] | None = None) -> None:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        seal = _read(descriptor, path)
-        for name, part in seal.items():
+        for name, part in _read(descriptor, path).parts.items():
             wanted = name not in LATER if parts is None else name in parts
             if wanted and _digest(descriptor, part.extents) != part.sha256:
                 what = "its structure (attributes, or HDF5's own tables)" if name == STRUCTURE else name
@@ -99,26 +124,42 @@ def require_seal(path: Path, *, parts: Collection[str] | None = None) -> None:
         os.close(descriptor)
 
 
-def _read(descriptor: int, path: Path) -> Mapping[str, _Part]:
-    """The parts by the seal; none if there is no seal."""
+def trial_sums(path: Path) -> Mapping[str, np.ndarray]:
+    """The checksums of trials by the seal of a shard: dataset -> (trial,) uint32. None of a shard without a seal.
+
+    Raises:
+        ShardError: if the seal is damaged or cut off.
+        OSError: if the file cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _read(descriptor, path).sums
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, path: Path) -> _Seal:
+    """The seal; an empty one if there is none."""
     size = os.fstat(descriptor).st_size
     footer = os.pread(descriptor, FOOTER_BYTES, max(0, size - FOOTER_BYTES))
     if not footer.endswith(MAGIC):
         if size > _end_of_hdf5(os.pread(descriptor, 64, 0), size):
             raise ShardError(f"{path}: its end is damaged or it was cut short. Delete it and prepare it again.")
-        return {}
+        return _Seal({}, {})
     n_text = int.from_bytes(footer[32:40], "little")
     start = size - FOOTER_BYTES - n_text
     text = os.pread(descriptor, n_text, start) if start >= 0 else b""
     if hashlib.sha256(text).digest() != footer[:32]:
         raise ShardError(f"{path}: the checksums at its end are damaged. Delete it and prepare it again.")
     try:
-        parts = {str(name): _Part(part["extents"], part["sha256"]) for name, part in json.loads(text)["parts"].items()}
+        table = json.loads(text)
+        parts = {str(name): _Part(part["extents"], part["sha256"]) for name, part in table["parts"].items()}
+        sums = {str(name): np.frombuffer(bytes.fromhex(found), "<u4") for name, found in table["trials"].items()}
         if not all(0 <= first < after <= start for part in parts.values() for first, after in part.extents):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ShardError(f"{path}: the checksums at its end are none of neuromtm. Prepare it again.") from error
-    return parts
+    return _Seal(parts, sums)
 
 
 def _end_of_hdf5(head: bytes, size: int) -> int:
@@ -127,26 +168,28 @@ def _end_of_hdf5(head: bytes, size: int) -> int:
     return size if place is None else int.from_bytes(head[place : place + 8], "little")
 
 
-def _values(file: h5py.File) -> tuple[Extents, dict[str, Extents]]:
-    """Where values lie: those that HDF5 checks itself, and the others by the path of their dataset."""
-    checked: Extents = []
-    own: dict[str, Extents] = {}
+def _values(file: h5py.File) -> _Values:
+    values = _Values([], {}, {})
 
     def look(path: str, dataset: object) -> None:
         if not isinstance(dataset, h5py.Dataset):
             return
-        extents: Extents = []
+        extents: dict[object, tuple[int, int]] = {}  # place of the chunk in the dataset -> extent
         if dataset.chunks is not None:
-            dataset.id.chunk_iter(lambda chunk: extents.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
+            dataset.id.chunk_iter(
+                lambda chunk: extents.update({chunk.chunk_offset: (chunk.byte_offset, chunk.byte_offset + chunk.size)})
+            )
         elif (offset := dataset.id.get_offset()) is not None:
-            extents.append((offset, offset + dataset.id.get_storage_size()))
-        if dataset.fletcher32:
-            checked.extend(extents)
-        else:
-            own[path] = sorted(extents)
+            extents[0] = offset, offset + dataset.id.get_storage_size()
+        if not dataset.fletcher32:
+            values.others[path] = sorted(extents.values())
+            return
+        values.checked.extend(extents.values())
+        if dataset.chunks == (1, *dataset.shape[1:]) and len(extents) == len(dataset):
+            values.sums[path] = np.array([after - SUM_BYTES for _, (_, after) in sorted(extents.items())])
 
     file.visititems(look)
-    return checked, own
+    return values
 
 
 def _between(extents: Extents, end: int) -> Extents:

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from neuromtm.data.shard_datasets import read_trials
 from neuromtm.data.shard_layout import (
     ATTRIBUTES,
     COUNTS,
@@ -22,6 +23,7 @@ from neuromtm.data.shard_layout import (
 )
 from neuromtm.data.statistics import are_principal_axes, mean_and_variance, smoothed_covariance
 from neuromtm.data.windows import sharing_time
+from neuromtm.errors import ShardError
 
 
 def structure_problems(contents: Contents, name: Path) -> list[str]:
@@ -100,11 +102,11 @@ def content_problems(file: h5py.File, contents: Contents, name: Path, *, statist
         dataset = file[path]
         try:
             for trial in range(dataset.shape[0]):
-                values = dataset[trial]
+                values = read_trials(dataset, [trial])
                 if path == COUNTS:
-                    counts[trial] = values
-        except OSError as error:
-            problems.append(f"{name}: {path} is damaged at trial {trial} ({error}). Prepare it again.")
+                    counts[trial] = values[0]
+        except ShardError as error:
+            problems.append(str(error).replace(dataset.file.filename, str(name)))
     uuids = contents.text("neurons/uuid")
     if len(np.unique(uuids)) != len(uuids):
         problems.append(f"{name}: neurons/uuid names a neuron twice. Prepare it again.")

@@ -1,10 +1,12 @@
 """Write the data sets of a shard, and read those of the trials."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import h5py
 import numpy as np
 
+from neuromtm.data.seal import trial_sums
 from neuromtm.data.shard_layout import OWN_TRIAL_COLUMNS
 from neuromtm.errors import ShardError
 
@@ -48,10 +50,8 @@ def read_trials(dataset: h5py.Dataset, trials: Sequence[int] | np.ndarray) -> np
         try:
             dataset.read_direct(values, np.s_[int(trial)], np.s_[row])
         except OSError as error:
-            raise ShardError(
-                f"{dataset.file.filename}: {dataset.name.lstrip('/')} is damaged at trial {int(trial)} ({error}). "
-                "Delete it and prepare it again."
-            ) from error
+            raise _damaged(dataset, int(trial), str(error)) from error
+    _require_true_zeros(dataset, trials, values)
     return values
 
 
@@ -61,7 +61,30 @@ def read_whole(dataset: h5py.Dataset) -> np.ndarray:
     Raises:
         ShardError: as `read_trials` does.
     """
+    trials = np.arange(len(dataset))
     try:
-        return dataset[()]
+        values = dataset[()]
     except OSError:
-        return read_trials(dataset, range(len(dataset)))  # which finds the damaged trial
+        return read_trials(dataset, trials)  # which finds the damaged trial
+    _require_true_zeros(dataset, trials, values)
+    return values
+
+
+def _require_true_zeros(dataset: h5py.Dataset, trials: Sequence[int] | np.ndarray, values: np.ndarray) -> None:
+    """Refuse zeros in the place of a trial and of its checksum: HDF5's checksum of zeros is zero."""
+    if not values.size:
+        return
+    # as bytes: -0.0 is not zeros
+    empty = np.asarray(trials)[~values.reshape(len(values), -1).view(np.uint8).any(axis=1)]
+    if not len(empty):
+        return
+    sums = trial_sums(Path(dataset.file.filename)).get(dataset.name.lstrip("/"))
+    if sums is not None and len(overwritten := empty[sums[empty] != 0]):
+        raise _damaged(dataset, int(overwritten[0]), "zeros in its place")
+
+
+def _damaged(dataset: h5py.Dataset, trial: int, why: str) -> ShardError:
+    name = dataset.name.lstrip("/")
+    return ShardError(
+        f"{dataset.file.filename}: {name} is damaged at trial {trial} ({why}). Delete it and prepare it again."
+    )

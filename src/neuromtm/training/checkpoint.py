@@ -1,9 +1,6 @@
 """The checkpoint's record of itself, in plain types, so that it opens without the data and with `weights_only`."""
 
 import pickle
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +16,7 @@ from neuromtm.models.blocks import Prompts
 from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import StitchedModel, module_key
 from neuromtm.training.architecture import first_line, make_backbone
+from neuromtm.training.checkpoint_bytes import require_whole
 from neuromtm.training.record_fields import plain_session, record_problems, session_of
 
 KEY = "neuromtm"
@@ -26,8 +24,6 @@ FORMAT_VERSION = 1
 MODEL_PREFIX = "model."
 """of the names of all weights in a checkpoint"""
 BACKBONE_PREFIX = f"{MODEL_PREFIX}backbone."
-DOS_FOLDER = 0x10
-"""the bit in the attributes of a zip file's part that marks a folder"""
 
 
 @dataclass(frozen=True)
@@ -203,7 +199,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(_absence(path))
-    _check_bytes(path)
+    require_whole(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -219,12 +215,13 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
 
 
 def glance_at_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint for what it says of its training: its weights are read only where they are used.
+    """Load a checkpoint for what it says of its training; its weights are neither read nor checked.
 
     Raises:
         CheckpointError: if it is damaged or no checkpoint of neuromtm.
     """
     try:
+        require_whole(path, large=False)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception:
         checkpoint = load_checkpoint(path)  # which finds the sentence for it
@@ -241,27 +238,6 @@ def _absence(path: Path) -> str:
     if path.name == "best.ckpt" and last.is_file():
         return f"{path}: no such checkpoint, because the training ended before its first validation. Use {last}."
     return f"{path}: no such checkpoint."
-
-
-def _check_bytes(path: Path) -> None:
-    """Compare the checksums that torch stores but does not read; without this a wrong bit would load unnoticed.
-
-    Raises:
-        CheckpointError: if the file is damaged.
-    """
-    try:
-        with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()
-            # torch takes a part with this bit for a folder, and returns uninitialised memory
-            folders = [part.filename for part in file.infolist() if part.external_attr & DOS_FOLDER]
-    except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint; the file is damaged or cut short ({error}). Use another one."
-        ) from error
-    if damaged is not None or folders:
-        raise CheckpointError(
-            f"{path}: not a whole checkpoint; the file is damaged in its part {damaged or folders[0]}. Use another one."
-        )
 
 
 def _weights(checkpoint: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
