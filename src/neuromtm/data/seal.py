@@ -185,7 +185,8 @@ def _values(file: h5py.File) -> _Values:
             values.others[path] = sorted(extents.values())
             return
         values.checked.extend(extents.values())
-        if dataset.chunks == (1, *dataset.shape[1:]) and len(extents) == len(dataset):
+        is_plain = dataset.id.get_create_plist().get_nfilters() == 1
+        if is_plain and dataset.chunks == (1, *dataset.shape[1:]) and len(extents) == len(dataset):
             values.sums[path] = np.array([after - SUM_BYTES for _, (_, after) in sorted(extents.items())])
 
     file.visititems(look)
