@@ -103,11 +103,10 @@ def main() -> None:
             (f"opening {given.n_opened} sessions of 100 trials, 60 neurons", opening(Path(folder), given.n_rounds))
         )
     for n_neurons in (65, 400):
+        sessions = f"{given.n_read} sessions, {n_neurons} neurons"
         with tempfile.TemporaryDirectory() as folder:
             write_sessions(Path(folder), [n_neurons] * given.n_read, n_train=N_TRIALS)
-            rows.append(
-                (f"opening {given.n_read} sessions, {n_neurons} neurons", opening(Path(folder), given.n_rounds))
-            )
+            rows.append((f"opening {sessions}", opening(Path(folder), given.n_rounds)))
             for name, mapped in (("none", False), ("memory", True)):
                 found = reading(Path(folder), mapped=mapped, n_rounds=given.n_rounds)
                 rows.append((f"an epoch of {sessions}, `{name}`", found))
