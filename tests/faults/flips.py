@@ -309,7 +309,8 @@ def main() -> int:
             for name, outcome in found.failures.items():
                 n_failed += 1
                 case = found.case
-                print(f"FAILED case {case.number}: {case.damage} at {case.place} of {case.file}, {name}: {outcome}")
+                what = f"{case.damage} at {case.place} of {case.file}, {name}: {outcome}"
+                print(f"FAILED case {case.number}: {what}", flush=True)
     print(f"{given.n} cases, seed {given.seed}, {given.n_commands} of them through the commands")
     for kind, own in counts.items():
         print(f"{kind}: {own.total()} cases, {own[REFUSED]} refused, {own[SAME]} without effect")
