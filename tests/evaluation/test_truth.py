@@ -12,7 +12,7 @@ from neuromtm.evaluation.psth import Conditions, task_conditions
 from neuromtm.evaluation.results import metrics_of
 from neuromtm.evaluation.scores import activity_means
 from neuromtm.evaluation.truth import activity_ceiling, ceiling
-from neuromtm.metrics.keys import BPS_KEYS
+from neuromtm.metrics.keys import BPS_KEYS, MEDIAN_KEYS
 from neuromtm.metrics.spikes import BitsPerSpike
 
 REGIONS = ("CA1", "CA1", "LP", "root")
@@ -146,7 +146,7 @@ def test_the_ceiling_has_the_shape_of_metrics_over_the_heldout_test_trials(tmp_p
     found = metrics_of([one.session for one in ceiling(tmp_path)])
     assert list(found["sessions"]) == ["one", "two"]
     choice, whisker = ("choice_accuracy", "choice_balanced_accuracy", "choice_chance"), ("whisker_r2", "whisker_chance")
-    assert tuple(found["mean"]) == tuple(found["sessions"]["one"]) == (*BPS_KEYS, *choice, *whisker)
+    assert tuple(found["mean"]) == tuple(found["sessions"]["one"]) == (*BPS_KEYS, *MEDIAN_KEYS, *choice, *whisker)
     assert found["sessions"]["one"]["co_smoothing_bps"] == pytest.approx(float(scored_alone(rates, counts).mean()))
     assert found["sessions"]["one"]["whisker_r2"] > found["sessions"]["one"]["whisker_chance"]
     assert found["mean"]["whisker_r2"] == pytest.approx(

@@ -10,7 +10,7 @@ from neuromtm.api.sessions import Session
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.evaluation.connectivity import Matrices, matrices_of, pairs_of, predict_from_each
 from neuromtm.evaluation.tasks import TASKS, Task, hidden_rates
-from neuromtm.metrics.spikes import BitsPerSpike
+from neuromtm.metrics.spikes import BitsPerSpike, scored_log_rates
 
 
 def predict_hidden(model: Model, session: Session, *, task: Task, batch_size: int = 64) -> np.ndarray:
@@ -69,7 +69,8 @@ def connectivity(model: Model, session: Session, *, batch_size: int = 64) -> Mat
             for group in model._groups(given, batch_size):
                 for source, held_out in predict_from_each(model.stitched, objective, group):
                     places = source % n_rows * n_neurons + held_out.neurons
-                    metric.update(held_out.log_rates, held_out.counts, neurons=places)
+                    log_rates = scored_log_rates(held_out.log_rates, bin_size_s=model.bin_size_s)
+                    metric.update(log_rates, held_out.counts, neurons=places)
     bps = rearrange(metric.compute().cpu().numpy(), "(source neuron) -> source neuron", source=n_rows)
     if not (pairs := pairs_of(given.session, bps)):
         raise DataError(f"{session.eid}: no connectivity, as there are no two known regions with spikes.")

@@ -215,7 +215,8 @@ class Model:
             self.record.objective.require_trained(prompt, option="prompt")
         with torch.no_grad():
             groups = self._groups(given, batch_size)
-            return score_task(task, self.stitched, self.record.objective, given.session, groups, prompt=prompt)
+            bins = {"bin_size_s": self.bin_size_s, "prompt": prompt}
+            return score_task(task, self.stitched, self.record.objective, given.session, groups, **bins)
 
     def adapt(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 from neuromtm.batch import Scheme, SessionGroup, SessionInfo
 from neuromtm.evaluation.tasks import Task, predict_task
 from neuromtm.masking.objective import Objective
-from neuromtm.metrics.spikes import BitsPerSpike, mean_over_neurons, pooled_bits_per_spike
+from neuromtm.metrics.spikes import BitsPerSpike, mean_over_neurons, pooled_bits_per_spike, scored_log_rates
 from neuromtm.models.stitching import StitchedModel
 
 
@@ -39,6 +39,7 @@ def score_task(
     session: SessionInfo,
     groups: Iterable[SessionGroup],
     *,
+    bin_size_s: float,
     prompt: Scheme | None,
 ) -> TaskScore:
     """Score a task.
@@ -49,13 +50,15 @@ def score_task(
         objective: what it was trained with.
         session: session of the trials.
         groups: the trials, some at a time, on the model's device.
+        bin_size_s: width of a bin.
         prompt: scheme whose prompt and attention are used instead of the task's own.
     """
     metric = BitsPerSpike(session.n_neurons)
     for group in groups:
         metric.to(group.counts.device)
         for held_out in predict_task(task, model, objective, group, prompt=prompt):
-            metric.update(held_out.log_rates, held_out.counts, neurons=held_out.neurons)
+            log_rates = scored_log_rates(held_out.log_rates, bin_size_s=bin_size_s)
+            metric.update(log_rates, held_out.counts, neurons=held_out.neurons)
     bps = metric.compute().cpu().reshape(-1)  # torchmetrics drops the axis if there is one neuron
     scored = metric.entries > 0
     pooled = pooled_bits_per_spike(metric.model_nll[scored], metric.spikes[scored], metric.entries[scored])

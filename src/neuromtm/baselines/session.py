@@ -15,11 +15,18 @@ from neuromtm.batch import SessionInfo
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import DataError
 from neuromtm.evaluation.psth import Conditions, task_conditions
-from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores, trial_scores
+from neuromtm.evaluation.scores import (
+    NeuronScores,
+    SessionScores,
+    first_heard_in_test,
+    psth_scores,
+    session_scores,
+    trial_scores,
+)
 from neuromtm.evaluation.tasks import Task
 from neuromtm.metrics.absent import Absent
 from neuromtm.metrics.neurons import NUMBER_COLUMNS, neuron_metrics
-from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages
+from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, scored_log_rates
 from neuromtm.metrics.trials import TrialSums
 
 
@@ -32,6 +39,8 @@ class BaselineScores(NamedTuple):
     """settings chosen on validation trials, by their names"""
     absent: dict[Task, str]
     """why a task has no metric"""
+    first_heard: str | None
+    """see `first_heard_in_test`"""
 
 
 def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScores]:
@@ -72,10 +81,11 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
                 subject=header.subject,
             )
         yield BaselineScores(
-            SessionScores(eid=eid, behavior={}, **activity_means(neurons)),
+            session_scores(neurons),
             neurons,
             {task: one.setting for task, one in fitted.items() if isinstance(one, Predictor)},
             {task: one.reason for task, one in fitted.items() if isinstance(one, Absent)},
+            first_heard_in_test(neurons, ~train.any(axis=(0, 1))),
         )
 
 
@@ -109,7 +119,9 @@ def score_tasks(
         bps = BitsPerSpike(info.n_neurons)
         shares = neuron_metrics(info.n_neurons)
         averages = ConditionAverages(len(conditions.names), counts.shape[1], info.n_neurons)
-        for held_out in predictor.predict(counts):
+        for predicted in predictor.predict(counts):
+            log_rates = scored_log_rates(predicted.log_rates, bin_size_s=bin_size_s)
+            held_out = predicted._replace(log_rates=log_rates)
             bps.update(held_out.log_rates, held_out.counts, neurons=held_out.neurons)
             own = {"trials": torch.as_tensor(trials, dtype=torch.int64), "neurons": held_out.neurons}
             sums.update(held_out.log_rates, held_out.counts, key=f"{task}_bps", **own)
@@ -134,13 +146,14 @@ def score_tasks(
 
 
 def notes(scores: BaselineScores) -> list[str]:
-    """Lines that say which settings were chosen, which task has no metric, and why."""
+    """Lines that say which settings were chosen, which task has no metric and why, and which neurons are unexpected."""
     eid = scores.session.eid
     lines = [
         f"{eid} {task}: {', '.join(f'{name} {value:g}' for name, value in setting.items())}"
         for task, setting in scores.chosen.items()
     ]
-    return lines + [f"{eid} {task}: no metric, because {reason}." for task, reason in scores.absent.items()]
+    lines += [f"{eid} {task}: no metric, because {reason}." for task, reason in scores.absent.items()]
+    return lines + ([] if scores.first_heard is None else [scores.first_heard])
 
 
 def baseline_text(kind: str, data: SessionDataModule, scores: Sequence[BaselineScores]) -> str:

@@ -19,7 +19,7 @@ from neuromtm.evaluation.scores import NeuronScores, activity_means, psth_scores
 from neuromtm.evaluation.tasks import TASKS, HeldOut, Places, Task, predict_task
 from neuromtm.evaluation.trials import TrialScores
 from neuromtm.metrics.neurons import neuron_metrics
-from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, NeuronSums, Psth
+from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, NeuronSums, Psth, scored_log_rates
 from neuromtm.metrics.trials import TrialSums
 from neuromtm.randomness import generator_for
 from neuromtm.training.masked_modeling import MaskedModeling
@@ -87,6 +87,7 @@ class ActivityTasks(lightning.Callback):
     def _update(
         self, module: MaskedModeling, batch: Batch, *, every_neuron: bool, done: Callable[[int], None] | None = None
     ) -> None:
+        bin_size_s = data_of(module.trainer).bin_size_s
         with module.trainer.precision_plugin.forward_context():
             for group in batch.groups:
                 if group.eid not in self._places:
@@ -96,6 +97,8 @@ class ActivityTasks(lightning.Callback):
                     for held_out in predict_task(
                         task, module.built_model, module.known_objective, group, own, prompt=self.prompt, done=done
                     ):
+                        log_rates = scored_log_rates(held_out.log_rates, bin_size_s=bin_size_s)
+                        held_out = held_out._replace(log_rates=log_rates)
                         places = held_out.neurons + self._offsets[group.eid]
                         self._bps[task].update(held_out.log_rates, held_out.counts, neurons=places)
                         if group.eid in self._trials:

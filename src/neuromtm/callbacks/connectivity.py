@@ -22,7 +22,7 @@ from neuromtm.evaluation.connectivity import (
     predict_from_each,
 )
 from neuromtm.files import keep_previous, write_whole
-from neuromtm.metrics.spikes import BitsPerSpike
+from neuromtm.metrics.spikes import BitsPerSpike, scored_log_rates
 from neuromtm.plots.connectivity import connectivity_plot
 from neuromtm.training.masked_modeling import MaskedModeling
 
@@ -58,6 +58,7 @@ class RegionConnectivity(lightning.Callback):
     def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         if self._bps is None:
             return
+        bin_size_s = data_of(trainer).bin_size_s
         with trainer.precision_plugin.forward_context():
             for group in batch.groups:
                 if group.eid not in self._offsets:
@@ -65,7 +66,8 @@ class RegionConnectivity(lightning.Callback):
                 for source, held_out in predict_from_each(pl_module.built_model, pl_module.known_objective, group):
                     row = source % self._n_rows[group.eid]
                     places = self._offsets[group.eid] + row * group.counts.shape[2] + held_out.neurons
-                    self._bps.update(held_out.log_rates, held_out.counts, neurons=places)
+                    log_rates = scored_log_rates(held_out.log_rates, bin_size_s=bin_size_s)
+                    self._bps.update(log_rates, held_out.counts, neurons=places)
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if self._bps is None:

@@ -9,7 +9,7 @@ from neuromtm.decoding.end_to_end import score_decoded
 from neuromtm.decoding.targets import target_of
 from neuromtm.evaluation.multimodal import decode_traces, encode_neurons
 from neuromtm.metrics.keys import ENCODING_KEY, short_name
-from neuromtm.metrics.spikes import BitsPerSpike, mean_over_neurons
+from neuromtm.metrics.spikes import BitsPerSpike, mean_over_neurons, scored_log_rates
 from neuromtm.training.masked_modeling import MaskedModeling
 
 
@@ -45,7 +45,8 @@ class EncodingAndDecoding(lightning.Callback):
                     continue
                 if "encoding" in schemes:
                     held_out = encode_neurons(model, group)
-                    self._bps[group.eid].update(held_out.log_rates, held_out.counts)
+                    log_rates = scored_log_rates(held_out.log_rates, bin_size_s=data_of(trainer).bin_size_s)
+                    self._bps[group.eid].update(log_rates, held_out.counts)
                 if "decoding" in schemes:
                     traces = decode_traces(model, group).cpu().numpy()
                     of_session = self._predicted.setdefault(group.eid, {})

@@ -21,7 +21,7 @@ from neuromtm.data.datamodule import data_of
 from neuromtm.decoding.selection import Decoded, behavior_metrics, behavior_text
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.results import add_behavior, write_results
-from neuromtm.evaluation.scores import SessionScores, activity_means
+from neuromtm.evaluation.scores import first_heard_in_test, session_scores
 from neuromtm.files import keep_previous, whole_file, write_whole
 from neuromtm.training.masked_modeling import MaskedModeling
 
@@ -72,11 +72,20 @@ class ActivityResults(lightning.Callback):
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
         if trainer.is_global_zero:
-            sessions = [
-                SessionScores(eid=neurons.eid, **activity_means(neurons), behavior={})
-                for neurons in self.activity.scores
-            ]
+            sessions = [session_scores(neurons) for neurons in self.activity.scores]
             write_results(Path(trainer.default_root_dir), sessions, self.activity.scores)
+            for neurons in self.activity.scores:
+                heard = first_heard_in_test(neurons, _silent_in_training(trainer, neurons.eid))
+                if heard is not None:
+                    rank_zero_info(heard)
+
+
+def _silent_in_training(trainer: lightning.Trainer, eid: str) -> np.ndarray:
+    """(neuron,) bool, the neurons without a spike in the training trials; none if there are no such trials."""
+    data = data_of(trainer)
+    n_entries = len(data.headers[eid].splits["train"]) * data.n_bins
+    mean_counts = data.mean_counts(eid).numpy()  # with half a spike added
+    return (mean_counts * n_entries < 1) & (n_entries > 0)
 
 
 class TestResults(lightning.Callback):
@@ -99,9 +108,8 @@ class TestResults(lightning.Callback):
         sessions = []
         for neurons in self.activity.scores:
             decoded = self.behavior.scores[neurons.eid]
-            scores = activity_means(neurons)
             found = self.multimodal.metrics[neurons.eid] | behavior_metrics(decoded)
-            sessions.append(SessionScores(eid=neurons.eid, **scores, behavior=found))
+            sessions.append(session_scores(neurons, found))
             self._say_what_is_absent(neurons.eid, decoded)
         if trainer.is_global_zero:
             run_dir = Path(trainer.default_root_dir)
@@ -155,7 +163,7 @@ class RatePredictions(lightning.Callback):
         path = Path(trainer.default_root_dir) / "predictions" / f"{eid}.h5"
         trials, text = sorted(by_trial), h5py.string_dtype()
         keep_previous(path)
-        with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        with whole_file(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
             file.attrs.update(eid=eid, split="test", bin_size_s=data.bin_size_s, window_s=data.headers[eid].window_s)
             rates = torch.stack([by_trial[trial] for trial in trials]).numpy()
             file.create_dataset("rates", data=rates, chunks=(1, *rates.shape[1:]), fletcher32=True)

@@ -23,6 +23,7 @@ from neuromtm.files import keep_previous, require_file, whole_file, write_whole
 from neuromtm.metrics.keys import BPS_KEYS, SHORT_TITLES, columns_of
 from neuromtm.report.tables import (
     comparison_table,
+    median_table,
     paired_table,
     paired_text,
     print_tables,
@@ -82,6 +83,8 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         shares = {name: paired for name, paired in against.items() if paired}
     animals = {name: _n_animals(run) for name, run in runs.items()}
     tables = [comparison_table(metrics, balanced=options.balanced, animals=animals)]
+    medians = median_table(metrics)
+    tables += [] if medians is None else [medians]
     spreads = {name: found for name, of_entry in every.items() if (found := spread(of_entry))}
     tables += [spread_table(spreads, balanced=options.balanced)] if spreads else []
     tables += [paired_table(pairs, reference)] if pairs else []

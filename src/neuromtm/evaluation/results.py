@@ -16,7 +16,7 @@ from neuromtm.errors import DataError, UserError
 from neuromtm.evaluation.statistics import bootstrap_mean
 from neuromtm.evaluation.trials import TRIALS_FILE, write_trials
 from neuromtm.files import keep_previous, read_table, reason_of, table_text, write_whole
-from neuromtm.metrics.keys import BPS_KEYS
+from neuromtm.metrics.keys import BPS_KEYS, MEDIAN_KEYS
 from neuromtm.metrics.neurons import NEURON_COLUMNS, NUMBER_COLUMNS
 
 if TYPE_CHECKING:  # torch is not needed to read results
@@ -66,7 +66,7 @@ def with_means(sessions: dict[str, dict[str, float]]) -> Metrics:
         sessions: eid -> metric -> value.
     """
     mean = {}
-    for key in dict.fromkeys((*BPS_KEYS, *(key for metrics in sessions.values() for key in metrics))):
+    for key in dict.fromkeys((*BPS_KEYS, *MEDIAN_KEYS, *(key for metrics in sessions.values() for key in metrics))):
         values = [metrics[key] for metrics in sessions.values() if key in metrics]
         if values:
             mean[key] = math.fsum(values) / len(values)

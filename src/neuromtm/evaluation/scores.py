@@ -9,8 +9,11 @@ from torch import Tensor
 
 from neuromtm.evaluation.trials import TaskTrials, TrialScores
 from neuromtm.metrics.keys import BPS_KEYS
-from neuromtm.metrics.spikes import Psth, mean_over_neurons
+from neuromtm.metrics.spikes import Psth, mean_over_neurons, median_over_neurons
 from neuromtm.metrics.trials import SumsByTrial, TrialSums
+
+MOST_NAMED = 10
+"""neurons that a line names"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +38,52 @@ class SessionScores:
     forward_prediction_bps: float | None = None
     intra_region_bps: float | None = None
     inter_region_bps: float | None = None
+    medians: Mapping[str, float] = field(default_factory=dict)
+    """`MEDIAN_KEYS` -> the median over neurons, of the tasks that have one"""
     behavior: Mapping[str, float] = field(default_factory=dict)
     """metrics of behaviour by their keys, see `metrics.keys`; that of encoding is among them"""
 
     def metrics(self) -> dict[str, float]:
         """The metrics that are not None, by their keys in metrics.json."""
         tasks = {key: getattr(self, key) for key in BPS_KEYS}
-        return {key: float(value) for key, value in {**tasks, **self.behavior}.items() if value is not None}
+        return {
+            key: float(value) for key, value in {**tasks, **self.medians, **self.behavior}.items() if value is not None
+        }
 
 
 def activity_means(neurons: NeuronScores) -> dict[str, float | None]:
     """Each activity task's mean over the neurons that have a metric, by its key in metrics.json."""
     return {key: mean_over_neurons(neurons.columns[key]) for key in BPS_KEYS}
+
+
+def session_scores(neurons: NeuronScores, behavior: Mapping[str, float] | None = None) -> SessionScores:
+    """A session's metrics: means and medians over its neurons.
+
+    Args:
+        neurons: metrics of its neurons.
+        behavior: metrics of behaviour by their keys.
+    """
+    found = {key: median_over_neurons(neurons.columns[key]) for key in BPS_KEYS}
+    medians = {f"{key}_median": value for key, value in found.items() if value is not None}
+    return SessionScores(eid=neurons.eid, medians=medians, behavior=behavior or {}, **activity_means(neurons))
+
+
+def first_heard_in_test(neurons: NeuronScores, silent: np.ndarray) -> str | None:
+    """A line that names the neurons which fire in the test and never did in training; None if there is none.
+
+    Args:
+        neurons: the session's scores.
+        silent: (neuron,) bool, the neurons without a spike in the training trials.
+    """
+    rates_hz = neurons.columns["firing_rate_hz"].double().cpu().numpy()
+    names = [neurons.uuid[place] for place in np.flatnonzero(silent & (rates_hz > 0))]
+    if not names:
+        return None
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (
+        f"{neurons.eid}: fires in the test but in no training trial: {', '.join(names[:MOST_NAMED])}{more}. Nothing "
+        "could be learned of this rate, and it can pull the session's mean down far; look at the median too."
+    )
 
 
 def psth_scores(psth: Psth | None, n_neurons: int, *, bin_size_s: float) -> dict[str, Tensor]:

@@ -22,11 +22,11 @@ from neuromtm.decoding.selection import DEFAULT_TARGETS, Candidate, Decoded, beh
 from neuromtm.decoding.targets import read_target
 from neuromtm.errors import DataError
 from neuromtm.evaluation.psth import Conditions, task_conditions
-from neuromtm.evaluation.scores import NeuronScores, SessionScores, activity_means, psth_scores, trial_scores
+from neuromtm.evaluation.scores import NeuronScores, SessionScores, psth_scores, session_scores, trial_scores
 from neuromtm.evaluation.tasks import TASKS, Task, n_forward_bins
 from neuromtm.masking.regions import regions_for
 from neuromtm.metrics.neurons import neuron_metrics
-from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages
+from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, scored_log_rates
 from neuromtm.metrics.trials import TrialSums
 
 SMALLEST_RATE = 2.0**-24
@@ -87,12 +87,7 @@ def _session(path: Path) -> Ceiling:
         trials=trials,
         subject=header.subject,
     )
-    session = SessionScores(
-        eid=header.eid,
-        behavior=behavior_metrics(behavior),
-        **activity_means(neurons),
-    )
-    return Ceiling(session, neurons, behavior)
+    return Ceiling(session_scores(neurons, behavior_metrics(behavior)), neurons, behavior)
 
 
 def _of_splits(dataset: h5py.Dataset, header: ShardHeader) -> Splits:
@@ -122,6 +117,7 @@ def activity_ceiling(
     """
     sums = TrialSums(np.sort(trials), info.n_neurons)
     log_rates, spikes = torch.from_numpy(rates).clamp(min=SMALLEST_RATE).log(), torch.from_numpy(counts)
+    log_rates = scored_log_rates(log_rates, bin_size_s=bin_size_s)
     region, metrics = info.region_index(), {}
     for task in TASKS:
         first_bin = rates.shape[1] - n_forward_bins(rates.shape[1]) if task == "forward_prediction" else 0

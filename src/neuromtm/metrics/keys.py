@@ -13,7 +13,9 @@ TASK_TITLES = {
 }
 """activity task -> its name in plots and pages; its key in metrics.json is `<task>_bps`"""
 BPS_KEYS = ("co_smoothing_bps", "forward_prediction_bps", "intra_region_bps", "inter_region_bps")
-"""keys of the activity tasks, in bits per spike"""
+"""keys of the activity tasks, in bits per spike: means over neurons"""
+MEDIAN_KEYS = tuple(f"{key}_median" for key in BPS_KEYS)
+"""keys of their medians over neurons, which a few neurons cannot move"""
 
 SCORES = ("accuracy", "r2")
 """the scores of a behaviour: `accuracy` of classes, `r2` of a trace or a number"""

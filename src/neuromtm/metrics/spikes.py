@@ -12,6 +12,21 @@ from torch import Tensor
 
 from neuromtm.metrics.sums import Sums
 
+LOWEST_RATE_HZ = 0.002
+"""Lower rates are scored as this one: one spike in 500 s, about as long as the training trials of a recording last. A
+neuron without a spike in all of them may have this rate; a rate far below it would be a guess, and the first spike in a
+test would cost as many bits as the guess was bold."""
+
+
+def scored_log_rates(log_rates: Tensor, *, bin_size_s: float) -> Tensor:
+    """Predictions as every score takes them, those of models, of baselines and of the truth: at least `LOWEST_RATE_HZ`.
+
+    Args:
+        log_rates: log of the expected spikes per bin, of any shape; NaN stays NaN.
+        bin_size_s: width of a bin.
+    """
+    return log_rates.clamp(min=math.log(LOWEST_RATE_HZ * bin_size_s))
+
 
 def poisson_nll(log_rates: Tensor, counts: Tensor) -> Tensor:
     """Cost of each entry in nats, without the constant log(count!).
@@ -98,6 +113,12 @@ def mean_over_neurons(values: Tensor) -> float | None:
     """
     known = values[~values.isnan()]
     return float(known.double().mean()) if len(known) else None
+
+
+def median_over_neurons(values: Tensor) -> float | None:
+    """Median of the neurons that have a value, the mean of the two in the middle if their number is even; or None."""
+    known = values[~values.isnan()]
+    return float(known.double().quantile(0.5)) if len(known) else None
 
 
 class NeuronSums(Sums):

@@ -13,7 +13,7 @@ from neuromtm.evaluation.references import read_baseline, read_ceiling, share_of
 from neuromtm.evaluation.results import REGIONS_FILE, WHOLE_SESSION, RegionMean, read_regions
 from neuromtm.evaluation.trials import animals_of
 from neuromtm.metrics.intervals import Interval, over_sessions
-from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, ENCODING_KEY, SHORT_TITLES, TASK_TITLES, columns_of
+from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, ENCODING_KEY, MEDIAN_KEYS, SHORT_TITLES, TASK_TITLES, columns_of
 from neuromtm.metrics.neurons import NUMBER_COLUMNS
 from neuromtm.plots.summary import Scored, summary_plot
 from neuromtm.report.behavior import behavior_of
@@ -223,6 +223,9 @@ def _scores(run: TestedRun, held: Mapping[str, Held]) -> Table:
 
     lines = {**run.metrics["sessions"], "mean over sessions": run.metrics["mean"]}
     rows = [[name, *(cell(metrics, one.key, one.chance) for one in columns)] for name, metrics in lines.items()]
+    if any(key in run.metrics["mean"] for key in MEDIAN_KEYS):
+        medians = [run.metrics["mean"].get(f"{column.key}_median") for column in columns]
+        rows.append(["median over neurons", *(ABSENT if value is None else f"{value:.3f}" for value in medians)])
     intervals = [_ends(interval(column.key)) for column in columns]
     if any(ends != ABSENT for ends in intervals):
         rows.append(["95 % interval", *intervals])

@@ -15,7 +15,7 @@ from neuromtm.evaluation.results import Metrics
 from neuromtm.evaluation.seeds import Spread
 from neuromtm.files import table_text
 from neuromtm.metrics.intervals import FEWEST
-from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, Column, columns_of
+from neuromtm.metrics.keys import BPS_KEYS, COLUMNS, MEDIAN_KEYS, SHORT_TITLES, Column, columns_of
 
 PLAIN_WIDTH = 1000
 """characters a line in a file or pipe: lines are not folded, even if the names of runs are long"""
@@ -67,7 +67,30 @@ def print_comparison(runs: Mapping[str, Metrics], file: TextIO | None = None, *,
         file: where to print; by default standard output.
         balanced: whether classes have a column of their balanced accuracy too.
     """
-    _print(comparison_table(runs, balanced=balanced), file)
+    medians = median_table(runs)
+    print_tables([comparison_table(runs, balanced=balanced), *([] if medians is None else [medians])], file)
+
+
+def median_table(runs: Mapping[str, Metrics]) -> Table | None:
+    """One row per run and one column per activity task: medians over neurons. None if no run has them.
+
+    Args:
+        runs: name -> its metrics, as `read_metrics` gives them. Tests of older versions have no medians.
+    """
+    if not any(key in metrics["mean"] for metrics in runs.values() for key in MEDIAN_KEYS):
+        return None
+    table = Table(
+        title="Median over the neurons of a session, mean over sessions, in bits per spike. A few neurons cannot move "
+        "it, as they can move the mean.",
+        title_justify="left",
+    )
+    table.add_column("run", no_wrap=True)
+    for key in BPS_KEYS:
+        table.add_column(SHORT_TITLES[key], justify="right", no_wrap=True)
+    for name, metrics in runs.items():
+        cells = (metrics["mean"].get(key) for key in MEDIAN_KEYS)
+        table.add_row(Text(name), *(ABSENT if value is None else f"{value:.2f}" for value in cells))
+    return table
 
 
 def paired_table(pairs: Mapping[str, Mapping[str, Paired]], reference: str) -> Table:
