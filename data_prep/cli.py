@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from neuromtm.errors import UserError
+from neuromtm.errors import UserError, printable
 
 
 class PrepCommand(NamedTuple):
@@ -62,7 +62,7 @@ def run(args: Sequence[str] | None = None) -> int:
         parser.error("the following arguments are required: --out")
     try:
         if inspects:
-            print(module.inspect(options))
+            print(printable(module.inspect(options)))
             return 0
         if COMMANDS[name].is_source:
             from data_prep.commands.shared import prepare_plan
@@ -70,7 +70,7 @@ def run(args: Sequence[str] | None = None) -> int:
             return prepare_plan(module.plan(options), options)
         return module.run(options)
     except UserError as error:
-        print(f"neuromtm-prep: {error}", file=sys.stderr)
+        print(f"neuromtm-prep: {printable(error)}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.filename is None:

@@ -23,7 +23,7 @@ from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.data.manifest import ManifestWriter, Role, SessionEntry
 from neuromtm.data.shards import read_header, shard_name, shard_problems, write_shard
 from neuromtm.data.upgrade_journal import UPGRADE_JOURNAL
-from neuromtm.errors import ConfigError, ShardError, SourceError
+from neuromtm.errors import ConfigError, ShardError, SourceError, printable
 from neuromtm.files import sha256
 
 IN_PREPARATION = ".preparing"
@@ -72,7 +72,7 @@ class Outcome:
     note: str
 
     def __str__(self) -> str:
-        return f"{self.eid}: {self.status}" + (f": {self.note}" if self.note else "")
+        return printable(f"{self.eid}: {self.status}" + (f": {self.note}" if self.note else ""))
 
 
 def prepare_sessions(

@@ -20,6 +20,7 @@ from data_prep.heldout import eid_from
 from data_prep.recording import Trace, TrialTable
 from data_prep.tables import as_numbers, as_values, read_text_table
 from data_prep.trial_columns import trial_table
+from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.errors import ConfigError, SourceError
 
 TRIALS, TRACES, OBSERVED, SESSION = "trials.csv", "traces", "observed.csv", "session.json"
@@ -129,12 +130,24 @@ def load_npz(path: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     if not path.exists():
         raise SourceError(f"no {label}.")
     try:
+        _require_room(path, label)
         with np.load(path, allow_pickle=False) as file:
             if missing := [name for name in names if name not in file]:
                 raise SourceError(f"{label}: has no {', '.join(missing)}. It has: {', '.join(file)}.")
-            return tuple(file[name] for name in names)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+            found = tuple(file[name] for name in names)
+            if odd := [name for name, values in zip(names, found, strict=True) if not isinstance(values, np.ndarray)]:
+                raise ValueError(f"{odd[0]} is no array")
+            return found
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError, MemoryError) as error:
         raise SourceError(f"{label}: is not a readable npz file of plain arrays ({error}).") from error
+
+
+def _require_room(path: Path, label: str) -> None:
+    """Refuse a file that unpacks to more than fits into memory, before any of it is unpacked."""
+    with zipfile.ZipFile(path) as file:
+        needed = sum(part.file_size for part in file.infolist())
+    if needed > (free := free_host_memory()):
+        raise SourceError(f"{label}: unpacks to {size_text(needed)}, but {size_text(free)} of memory are free.")
 
 
 def finite_times(label: str, times_s: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ from pathlib import Path
 # Before torch is imported, and for the programs that tests start: threads that spin while they wait made a tiny
 # training four times slower on two cores that something else used too, and gained nothing on idle ones.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# configurations of the tests name callbacks of their own
+os.environ.setdefault("NEUROMTM_ALLOW", "tests")
 
 import pytest
 from hypothesis import settings

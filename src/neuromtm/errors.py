@@ -1,5 +1,19 @@
 """Errors that the user can mend. Each message says what is wrong, where, and how to mend it."""
 
+import re
+
+NOT_FOR_A_TERMINAL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""A terminal obeys these: it moves, hides or rewrites what stands there. Line ends and tabs are not among them."""
+
+
+def printable(text: object) -> str:
+    """A text as it can be shown: characters that a terminal would obey are written as their codes.
+
+    Args:
+        text: with names from a file, which may come from anybody.
+    """
+    return NOT_FOR_A_TERMINAL.sub(lambda found: found.group().encode("unicode_escape").decode(), str(text))
+
 
 class UserError(Exception):
     """A problem that the user can mend. The command line prints the message in one line and exits with code 2."""

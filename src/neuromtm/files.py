@@ -1,17 +1,22 @@
 """Files that are either whole or absent, a lock for one writer at a time, hashes, and CSV tables."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
 import json
 import math
 import os
+import socket
+import sys
 import tempfile
+import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from neuromtm.errors import UserError
 
@@ -64,13 +69,142 @@ def whole_folder(path: Path) -> Generator[Path]:
         os.replace(new, path)
 
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""what a file system without locks answers"""
+PATIENCE_S = 600.0
+"""how long a process waits for the lock of another machine, of which nobody can say whether it still lives"""
+
+
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Hold the folder's lock, so that two processes do not change its manifest at the same time."""
+    """Hold the folder's lock, so that two processes do not change its manifest at the same time.
+
+    Where the file system has no locks, a file that only one process can make takes their place.
+
+    Raises:
+        UserError: if that file stays there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            with _exclusive_file(folder / ".lock.held"):
+                yield
+        else:
+            yield
+
+
+_SAID: set[Path] = set()
+"""folders of which this process has said that they have no locks"""
+
+
+@contextmanager
+def _exclusive_file(path: Path) -> Generator[None]:
+    if path.parent not in _SAID:
+        _SAID.add(path.parent)
+        print(f"{path.parent}: its file system has no locks; the file {path.name} takes their place.", file=sys.stderr)
+    me = f"{socket.gethostname()} {os.getpid()}"
+    began_s = time.monotonic()
+    while not _made(path, me):
+        if not _is_held_here(path) and time.monotonic() - began_s > PATIENCE_S:
+            raise UserError(
+                f"{path}: another process holds this folder, or has ended without removing the file. If none is at "
+                "work here, remove it."
+            )
+        time.sleep(0.05)
+    try:
         yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _made(path: Path, me: str) -> bool:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(me)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _is_held_here(path: Path) -> bool:
+    """Whether a living process of this machine holds the file. That of one which has ended is removed."""
+    try:
+        holder = path.read_text(encoding="utf-8")
+        host, _, process = holder.partition(" ")
+        if host != socket.gethostname() or not process:
+            return False
+        if _lives(int(process)):
+            return True
+        # of several that see it gone, one gets the file under another name, and sees whose it is
+        aside = path.with_name(f"{path.name}.{os.getpid()}")
+        os.rename(path, aside)
+        if aside.read_text(encoding="utf-8") != holder:
+            os.link(aside, path)
+        aside.unlink()
+    except (FileNotFoundError, FileExistsError):
+        pass
+    return False
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True
+
+
+LARGEST_YAML = 2**23
+"""characters of a configuration"""
+MOST_YAML_ENTRIES = 500_000
+"""of a configuration, each counted as often as it stands there or is repeated by a reference"""
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain content of a YAML file. Its size is known before it is made: references can repeat each other.
+
+    Raises:
+        OSError, UnicodeDecodeError: if the file cannot be read.
+        yaml.YAMLError: if it is no YAML of plain types, too long, or nested or repeated without end.
+    """
+    import yaml
+
+    with Path(path).open(encoding="utf-8") as file:
+        text = file.read(LARGEST_YAML + 1)
+    if len(text) > LARGEST_YAML:
+        raise yaml.YAMLError(f"it has more than {LARGEST_YAML} characters")
+    try:
+        if "&" in text:  # only an anchor can be repeated
+            _require_few_entries(yaml.compose(text, Loader=yaml.SafeLoader))
+        return yaml.safe_load(text)
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    except (ValueError, OverflowError, TypeError) as error:  # a number of many digits, a date that does not exist
+        raise yaml.YAMLError(str(error)) from error
+
+
+def _require_few_entries(top: Any) -> None:
+    import yaml
+
+    entries: dict[int, int] = {}  # of a node, with all that is in it
+
+    def count(node: Any) -> int:
+        if node is None or not isinstance(node.value, list):
+            return 1
+        if id(node) not in entries:
+            entries[id(node)] = MOST_YAML_ENTRIES + 1  # of one that holds itself
+            parts = (part for one in node.value for part in (one if isinstance(one, tuple) else (one,)))
+            entries[id(node)] = 1 + sum(map(count, parts))
+        return entries[id(node)]
+
+    if count(top) > MOST_YAML_ENTRIES:
+        raise yaml.YAMLError(f"its references repeat more than {MOST_YAML_ENTRIES} entries")
 
 
 def hash_of(*values: object) -> str:

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from small_shards import Session, make_shard
 
 from neuromtm.data import chunks as chunks_module
+from neuromtm.data import shard_access
 from neuromtm.data.chunks import CHECKSUM_BYTES, LARGEST_BYTES, ShardReader, TrialChunks, fletcher32, room_for
 from neuromtm.data.shards import write_shard
 from neuromtm.errors import ShardError
@@ -190,7 +191,7 @@ def test_a_shard_of_another_layout_gives_the_same_trials(written, tmp_path):
 
 
 def test_no_more_files_are_open_than_allowed_and_the_ones_in_use_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks_module, "MAX_OPEN_FILES", 3)
+    monkeypatch.setattr(shard_access, "MAX_OPEN_FILES", 3)
     shards = {f"s{i}": make_shard(Session(f"s{i}", n_trials=10)) for i in range(5)}
     for eid, shard in shards.items():
         write_shard(tmp_path / f"{eid}.h5", shard)

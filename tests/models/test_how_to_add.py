@@ -36,6 +36,7 @@ def my_lab(page, tmp_path, monkeypatch):
     (package / "mean_field.py").write_text(block(page, "python"))
     (tmp_path / "my_field.yaml").write_text(block(page, "yaml"))
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("NEUROMTM_ALLOW", "my_lab")
     yield tmp_path
     forget_my_lab()
 
@@ -45,15 +46,19 @@ def forget_my_lab() -> None:
         del sys.modules[name]
 
 
-def test_the_example_trains_fine_tunes_and_is_tested_from_the_command_line(root, my_lab, sessions_dir):
+def test_the_example_trains_fine_tunes_and_is_tested_from_the_command_line(root, my_lab, sessions_dir, monkeypatch):
     recipe, overlay, run_dir = root / "conf" / "pretrain.yaml", my_lab / "my_field.yaml", my_lab / "run"
     data = ("--data.root", sessions_dir)
     command("fit", "--config", recipe, "--config", overlay, *SHORT, *data, "--run_dir", run_dir)
     assert scalars(run_dir)["train/loss"]
     checkpoint, tuned = run_dir / "checkpoints" / "best.ckpt", my_lab / "tuned"
     forget_my_lab()  # as in another process
+    monkeypatch.delenv("NEUROMTM_ALLOW")
     with pytest.raises(CheckpointError, match=r"is of another package: import my_lab.mean_field before"):
         neuromtm.load(checkpoint)
+    monkeypatch.setenv("NEUROMTM_ALLOW", "my_lab")
+    assert neuromtm.load(checkpoint).record.class_path == "my_lab.mean_field.MeanField"
+    forget_my_lab()
     fine_tune = finetune(root, sessions_dir, checkpoint, "--data.sessions", f"[{HELDOUT}]", "--run_dir", tuned)
     command(*fine_tune, "--config", overlay)
     forget_my_lab()

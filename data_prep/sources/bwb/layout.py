@@ -1,5 +1,6 @@
 """Read a session of BrainWideBench: an HDF5 file in the layout of `temporaldata`. Nothing is taken from other files."""
 
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,10 +8,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.errors import SourceError
 
 FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
 """what h5py raises on a damaged file"""
+LITTLE_BYTES = 10**8
+"""for which the memory is not asked"""
 
 
 class SessionFile:
@@ -53,6 +57,14 @@ class SessionFile:
     def _unreadable(self, place: str, error: Exception) -> SourceError:
         return SourceError(f"{self.path}: {place} cannot be read, perhaps the file is damaged ({error}).")
 
+    def _require_plain(self, found: h5py.Dataset, place: str) -> None:
+        chunk_bytes = math.prod(found.chunks or ()) * found.dtype.itemsize  # a chunk is read whole
+        needed, free = max((found.size or 0) * found.dtype.itemsize, chunk_bytes), free_host_memory()
+        if needed > LITTLE_BYTES and needed > free:
+            raise SourceError(
+                f"{self.path}: {place} takes {size_text(needed)} of memory to read, but {size_text(free)} are free."
+            )
+
     def values(self, place: str, *, n: int | None = None) -> np.ndarray:
         """(value,) all values of a data set; texts as str.
 
@@ -69,6 +81,7 @@ class SessionFile:
         if found.shape is None or len(found.shape) != 1 or n not in (None, found.shape[0]):
             expected = "one value after the other" if n is None else f"{n} values"
             raise SourceError(f"{self.path}: {place} has the shape {found.shape}, not {expected}.")
+        self._require_plain(found, place)
         try:
             values = found[()]
         except FAULTS as error:
@@ -120,6 +133,8 @@ class SessionFile:
         value = None if holder is None else holder.attrs.get(name)
         if value is None:
             found = self._find(place)
+            if isinstance(found, h5py.Dataset):
+                self._require_plain(found, place)
             value = found[()] if isinstance(found, h5py.Dataset) and found.shape == () else ""
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
 from data_prep.sources.ibl.behaviors import DEFAULT, read_behaviors, trial_span
+from data_prep.sources.ibl.pickles import refuse_pickles
 from data_prep.sources.ibl.sortings import choose_sortings, sorting_attributes
 from data_prep.spikes import SpikePart, lean_type
 from neuromtm.errors import SourceError
@@ -123,6 +124,7 @@ def _reading(what: str) -> Generator[None]:
     """Turn every error of a missing or unreadable file into one sentence."""
     from one.alf.exceptions import ALFError, ALFWarning
 
+    refuse_pickles()
     try:
         with warnings.catch_warnings():
             # this warning says which revision is read: the default or the newest one, as it should be

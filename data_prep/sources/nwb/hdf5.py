@@ -1,5 +1,6 @@
 """Read an NWB 2 file by h5py. Nothing is read that lies in another file, and every fault is one sentence."""
 
+import math
 import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def open_nwb(path: Path) -> Generator["NwbFile"]:
         SourceError: if the file is damaged, no HDF5 file, or no NWB file of version 2.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             _require_version_2(file)
             yield NwbFile(file)
     except SourceError as error:
@@ -109,14 +110,7 @@ class NwbFile:
         """
         if node.shape is None:
             return np.empty(0)
-        entries = node.size if column is None else node.shape[0]
-        if entries > MANY:
-            free, needed = free_host_memory(), NUMBERS_BYTES * entries
-            if needed > free:
-                raise SourceError(
-                    f"{_name(node)} has {entries} values, which take {size_text(needed)} of memory to read, but "
-                    f"{size_text(free)} are free."
-                )
+        require_values_fit(node, node.size if column is None else node.shape[0])
         try:
             return np.asarray(node[...] if column is None else node[:, column])
         except FAULTS as error:
@@ -141,6 +135,7 @@ class NwbFile:
         """
         if node.shape is None:
             return np.empty(0, dtype="U1")
+        require_values_fit(node, node.size)
         try:
             return np.asarray(node.asstr(errors="replace")[...], dtype=str)
         except FAULTS as error:
@@ -183,6 +178,7 @@ class NwbFile:
         # an object that was deleted opens, but has no name any more
         if found is None or found.name is None:
             raise SourceError(f"{where} refers to an object that is not in the file. The file is damaged.")
+        _require_inside(found, _name(found))
         return found
 
     def _walk(self, start: h5py.Group, path: str, *, links_left: int) -> Node | None:
@@ -224,15 +220,43 @@ class NwbFile:
         where = f"{_name(group)}/{name}".lstrip("/")
         try:
             found = group[name]
-            # a dataset may be a view of other files, or lie in one
-            outside = isinstance(found, h5py.Dataset) and (
-                found.external or (found.is_virtual and any(s.file_name != "." for s in found.virtual_sources()))
-            )
         except FAULTS as error:
             raise _unreadable(where, error) from error
-        if outside:
-            raise SourceError(f"{where} has its values in another file. Copy them into this file.")
+        _require_inside(found, where)
         return found
+
+
+def _require_inside(node: Node, where: str) -> None:
+    """Refuse a dataset that is a view of other files, or lies in one."""
+    try:
+        outside = isinstance(node, h5py.Dataset) and (
+            node.external or (node.is_virtual and any(s.file_name != "." for s in node.virtual_sources()))
+        )
+    except FAULTS as error:
+        raise _unreadable(where, error) from error
+    if outside:
+        raise SourceError(f"{where} has its values in another file. Copy them into this file.")
+
+
+def require_values_fit(node: h5py.Dataset, n_entries: int) -> None:
+    """Refuse values that do not fit into memory, before any is read.
+
+    Args:
+        node: the dataset.
+        n_entries: entries that will be read.
+
+    Raises:
+        SourceError: if they would not.
+    """
+    chunk_bytes = math.prod(node.chunks or ()) * node.dtype.itemsize  # a chunk is read whole
+    if n_entries <= MANY and chunk_bytes <= MANY * NUMBERS_BYTES:
+        return
+    free, needed = free_host_memory(), max(NUMBERS_BYTES * n_entries, chunk_bytes)
+    if needed > free:
+        raise SourceError(
+            f"{_name(node)} has {n_entries} values, which take {size_text(needed)} of memory to read, but "
+            f"{size_text(free)} are free."
+        )
 
 
 def holds_text(node: h5py.Dataset) -> bool:

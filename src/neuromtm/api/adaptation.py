@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from neuromtm.api.given import checked_path, is_number, is_whole
@@ -27,7 +26,7 @@ from neuromtm.commands.main import users_own
 from neuromtm.commands.recipes import shipped, with_shipped_recipes
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError, DataError, TrainingError, UserError
-from neuromtm.files import whole_file
+from neuromtm.files import read_yaml, whole_file
 from neuromtm.training.checkpoint import load_checkpoint, to_checkpoint
 from neuromtm.training.few_trials import adapt_in_closed_form
 
@@ -228,7 +227,7 @@ def _defaults(recipes: Sequence[Path], options: Mapping[str, object], *, progres
     """Options that differ from a fine-tuning on the command line, unless `options` sets them."""
     trainer: dict = {}
     for path in recipes:
-        trainer |= (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("trainer") or {}
+        trainer |= (read_yaml(path) or {}).get("trainer") or {}
     epochs, every = options.get("trainer.max_epochs", trainer.get("max_epochs")), trainer["check_val_every_n_epoch"]
     if isinstance(epochs, int) and epochs < 1:
         raise ConfigError(f"max_epochs is {epochs}, less than 1.")

@@ -214,9 +214,8 @@ class Model:
         if prompt is not None:
             self.record.objective.require_trained(prompt, option="prompt")
         with torch.no_grad():
-            groups = self._groups(given, batch_size)
-            bins = {"bin_size_s": self.bin_size_s, "prompt": prompt}
-            return score_task(task, self.stitched, self.record.objective, given.session, groups, **bins)
+            bins = {"groups": self._groups(given, batch_size), "bin_size_s": self.bin_size_s, "prompt": prompt}
+            return score_task(task, self.stitched, self.record.objective, given.session, **bins)
 
     def adapt(
         self,

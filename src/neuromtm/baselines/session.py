@@ -85,7 +85,7 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
             neurons,
             {task: one.setting for task, one in fitted.items() if isinstance(one, Predictor)},
             {task: one.reason for task, one in fitted.items() if isinstance(one, Absent)},
-            first_heard_in_test(neurons, ~train.any(axis=(0, 1))),
+            first_heard_in_test(neurons, train.max(axis=(0, 1)) == 0),
         )
 
 

@@ -98,7 +98,7 @@ class DecodingResults(lightning.Callback):
         for eid, (trials, predicted) in self._gather(trainer).items():
             path = folder / f"{eid}.h5"
             keep_previous(path)
-            with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+            with whole_file(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
                 file.attrs.update(eid=eid, split="test", target=pl_module.target)
                 file["predicted"], file["trial"] = predicted, trials.astype(np.int64)
         rank_zero_info(f"Predicted {pl_module.target}: {folder}")

@@ -30,6 +30,7 @@ from neuromtm.callbacks.ranks import WatchRanks
 from neuromtm.callbacks.run_files import ActivityResults, EventsOnly, RatePredictions, RunConfig, TestResults
 from neuromtm.callbacks.stopping import StopBetweenSteps
 from neuromtm.callbacks.throughput import Throughput
+from neuromtm.commands.class_paths import require_allowed_classes
 from neuromtm.commands.failures import in_plain_words, users_own
 from neuromtm.commands.recipes import config_texts, with_shipped_recipes
 from neuromtm.commands.registry import LIGHTNING
@@ -42,6 +43,7 @@ from neuromtm.commands.starting import (
 )
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
+from neuromtm.files import read_yaml
 from neuromtm.training.checkpoint import glance_at_checkpoint, newest_checkpoint
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.decoding import BehaviorDecoding
@@ -91,6 +93,7 @@ class NeuromtmCLI(LightningCLI):
         self._further_callbacks = callbacks
         self._lock: RunLock | None = None
         given = with_shipped_recipes(sys.argv[1:] if args is None else args)
+        require_allowed_classes(given)
         self._given, self._decodes = given, names_a_target(given)
         try:
             super().__init__(
@@ -322,7 +325,7 @@ def names_a_target(arguments: Sequence[str]) -> bool:
         return True
     for file in config_texts(arguments):
         try:
-            config = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+            config = read_yaml(Path(file))
             if config["model"].get("target") is not None:
                 return True
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):

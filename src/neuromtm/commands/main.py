@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 from neuromtm import __version__
 from neuromtm.commands.failures import users_own
+from neuromtm.commands.open_files import raise_limit
 from neuromtm.commands.registry import COMMANDS, LIGHTNING
 from neuromtm.commands.stopping import end_stopped
-from neuromtm.errors import ConfigError
+from neuromtm.errors import ConfigError, printable
 from neuromtm.training.stopping import Stopped, StopSignals
 
 
@@ -27,6 +28,7 @@ def main(args: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if args is None else list(args)
     # torch's own warnings of a connection that broke, with a trace of its C++ code, would hide the reason in a log
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    raise_limit()
     try:
         if given and given[0] in COMMANDS:
             name, *arguments = given
@@ -49,7 +51,7 @@ def main(args: Sequence[str] | None = None) -> None:
         problem = users_own(error)
         if problem is None:
             raise
-        print(f"neuromtm: {' '.join(str(problem).split())}", file=sys.stderr)
+        print(f"neuromtm: {printable(' '.join(str(problem).split()))}", file=sys.stderr)
         sys.exit(2)
 
 

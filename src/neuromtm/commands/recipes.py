@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from neuromtm.errors import ConfigError
-from neuromtm.files import write_whole
+from neuromtm.files import read_yaml, write_whole
 
 CONFIG_OPTIONS = ("--config", "-c")
 
@@ -121,11 +121,13 @@ def _is_file(value: str) -> bool:
 def _require_yaml(path: Path) -> None:
     """Name the file of a mistake: the parser knows only the text, and several files may be given."""
     try:
-        yaml.safe_load(path.read_text(encoding="utf-8"))
+        read_yaml(path)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
         raise ConfigError(f"--config {path}: no valid YAML{where}: {error.problem}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--config {path}: no configuration: {error}.") from error
     except (OSError, UnicodeDecodeError):
         pass  # the parser reports a folder, or a file that cannot be read
 
@@ -134,7 +136,7 @@ def _is_yaml(value: str) -> bool:
     """Whether the text is itself a configuration, which the parser takes in place of a file."""
     try:
         return isinstance(yaml.safe_load(value), dict)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError, ValueError):
         return False
 
 

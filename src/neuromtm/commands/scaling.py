@@ -13,7 +13,7 @@ import yaml
 from neuromtm.errors import UserError
 from neuromtm.evaluation.scaling import fit_curve, gain_over, score_of, seed_noise
 from neuromtm.evaluation.sweep import Entry, Unfinished, read_grid, read_sweep
-from neuromtm.files import keep_previous, whole_file, write_whole
+from neuromtm.files import keep_previous, read_yaml, whole_file, write_whole
 from neuromtm.metrics.keys import BPS_KEYS, Column, columns_of
 from neuromtm.report.scaling import (
     Curves,
@@ -139,7 +139,7 @@ def _n_train_trials(config: Path, eids: Sequence[str]) -> int | None:
     from neuromtm.data.manifest import read_manifest
 
     try:
-        options: Mapping[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
+        options: Mapping[str, Any] = read_yaml(config)["data"]
         in_manifest = {entry.eid: entry.splits["train"] for entry in read_manifest(Path(options["root"]))}
         most = options.get("n_train_trials")
         return sum(in_manifest[eid] if most is None else min(in_manifest[eid], most) for eid in eids)

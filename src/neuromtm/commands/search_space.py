@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from neuromtm.errors import ConfigError
+from neuromtm.files import read_yaml
 
 if TYPE_CHECKING:
     import optuna
@@ -69,7 +70,7 @@ def read_space(path: Path) -> Space:
         ConfigError: if the file cannot be read, or an option's values are none.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = read_yaml(Path(path))
     except OSError as error:
         raise ConfigError(f"--space {path}: {error.strerror or error}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any, get_args
 
-from neuromtm.data.manifest import Role
+from neuromtm.data.manifest import ChosenRole
 
 SELECTION = ("sessions", "role", "subjects", "min_firing_rate_hz", "regions", "n_train_trials")
 
@@ -17,7 +17,7 @@ def session_options(parser: argparse.ArgumentParser, *, to_do: str) -> None:
     """
     parser.add_argument("--sessions", metavar="EID", nargs="+", help=f"sessions to {to_do} (default: all of the role)")
     parser.add_argument(
-        "--role", choices=get_args(Role), default="heldout", help="role of these sessions (default: heldout)"
+        "--role", choices=get_args(ChosenRole), default="heldout", help="role of these sessions (default: heldout)"
     )
 
 

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from neuromtm.data.seal import trial_sums
+from neuromtm.data.shard_access import machine_problem, most_open_files
 from neuromtm.data.shard_datasets import read_trials
 from neuromtm.data.shards import open_shard, open_shard_file
 from neuromtm.errors import ShardError
 
-MAX_OPEN_FILES = 64
 LOOKED_AT_EVERY_S = 1.0
 """So often at most, a mapped file is looked at: it may have been written to since."""
 CHECKSUM_BYTES = 4
@@ -216,7 +216,7 @@ def version_of(found: os.stat_result) -> Version:
 
 
 class ShardReader:
-    """Reads trials of the large arrays of shards. No more than `MAX_OPEN_FILES` stay open.
+    """Reads trials of the large arrays of shards. No more than `most_open_files` stay open.
 
     Args:
         paths: eid -> shard.
@@ -257,6 +257,8 @@ class ShardReader:
         except FileNotFoundError as error:
             raise ShardError(f"{self.paths[eid]}: no such shard. Prepare it again.") from error
         except (DamagedTrial, OSError) as error:
+            if (hindrance := machine_problem(error)) is not None:
+                raise ShardError(f"{self.paths[eid]}: {hindrance}") from error
             raise ShardError(
                 f"{self.paths[eid]}: {name} is damaged ({error}). Delete it and prepare it again."
             ) from error
@@ -288,7 +290,7 @@ class ShardReader:
 
     def _descriptor(self, eid: str) -> int:
         if eid not in self._open:
-            while len(self._open) >= MAX_OPEN_FILES:
+            while len(self._open) >= most_open_files():
                 os.close(self._open.popitem(last=False)[1])
             self._open[eid] = os.open(self.paths[eid], os.O_RDONLY | os.O_CLOEXEC)
         self._require_version(eid, os.fstat(self._open[eid]))  # it may have been written to since
@@ -310,7 +312,7 @@ class ShardReader:
 
     def _hdf5(self, eid: str) -> h5py.File:
         if eid not in self._slow:
-            while len(self._slow) >= MAX_OPEN_FILES:
+            while len(self._slow) >= most_open_files():
                 self._slow.popitem(last=False)[1].close()
             self._slow[eid] = open_shard_file(self.paths[eid])
             self.require_unchanged(eid)

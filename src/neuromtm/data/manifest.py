@@ -10,6 +10,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, get_args
 
+from neuromtm.data.shard_access import place_problem
+from neuromtm.data.shard_layout import CONTROL, eid_problem
 from neuromtm.data.shards import ShardHeader, read_header, shard_problems
 from neuromtm.data.upgrade_journal import upgraded_but_unlisted
 from neuromtm.errors import DataError, ManifestError, ShardError
@@ -22,6 +24,8 @@ DIGEST = "sessions_sha256"
 """checksum of all entries, without regard to spaces; manifests of older versions have none"""
 MEND = "Delete it and prepare the folder again; good shards are kept."
 Role = Literal["pretrain", "heldout"]
+ChosenRole = Literal[Role, "all"]
+"""which sessions a command takes"""
 
 
 @dataclass(frozen=True)
@@ -210,15 +214,9 @@ def read_manifest(folder: Path) -> list[SessionEntry]:
     """
     folder = Path(folder)
     path = folder / FILE_NAME
-    if not folder.is_dir():
-        raise ManifestError(
-            f"{folder}: no such folder. Prepare data first, e.g. python -m data_prep simulate --out {folder}"
-        )
-    if not path.exists():
-        raise ManifestError(
-            f"{folder}: no {FILE_NAME} in it, so it is not a data folder. Prepare data first, e.g. "
-            f"python -m data_prep simulate --out {folder}"
-        )
+    if not folder.is_dir() or not path.exists():
+        what = f"no {FILE_NAME} in it, so it is not a data folder" if folder.is_dir() else "no such folder"
+        raise ManifestError(f"{folder}: {what}. Prepare data first, e.g. python -m data_prep simulate --out {folder}")
     entries = _entries(path)
     if not entries:
         raise ManifestError(
@@ -231,7 +229,7 @@ def choose_sessions(
     folder: Path,
     *,
     eids: Sequence[str] | None,
-    role: Literal["pretrain", "heldout", "all"],
+    role: ChosenRole,
     subjects: Sequence[str] | None = None,
 ) -> list[SessionEntry]:
     """Some sessions of a folder: those named, in that order, or else those of a role, sorted by eid.
@@ -305,7 +303,7 @@ def _field_problems(entry: SessionEntry, named: str) -> list[str]:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and CONTROL.search(value) is None
 
 
 def _is_file_name(value: Any) -> bool:
@@ -326,7 +324,7 @@ def _is_duration(value: Any) -> bool:
 
 
 def _are_numbers(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_is_number, value.values()))
+    return isinstance(value, dict) and all(map(_is_text, value)) and all(map(_is_number, value.values()))
 
 
 def _are_names(value: Any) -> bool:
@@ -334,7 +332,7 @@ def _are_names(value: Any) -> bool:
 
 
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "eid": (_is_text, "text"),
+    "eid": (lambda value: eid_problem(value) is None, "the name of a session, which names files"),
     "file": (_is_file_name, "the name of a file in this folder"),
     "sha256": (_is_text, "text"),
     "subject": (_is_text, "text"),
@@ -369,6 +367,8 @@ def folder_problems(folder: Path) -> dict[str, list[str]]:
 
 def _entry_problems(folder: Path, entry: SessionEntry, upgraded: Mapping[str, str]) -> list[str]:
     path = folder / entry.file
+    if path.exists() and (elsewhere := place_problem(path)) is not None:
+        return [f"{path}: {elsewhere}"]
     # the checksum comes first: the HDF5 library can crash on damaged files, so such a file is not even opened
     digest = sha256(path) if path.exists() else entry.sha256
     if digest != entry.sha256 and digest == upgraded.get(entry.file):

@@ -11,13 +11,16 @@ import numpy as np
 from neuromtm.data.shard_datasets import read_trials
 from neuromtm.data.shard_layout import (
     ATTRIBUTES,
+    CONTROL,
     COUNTS,
     HELDOUT,
     NEURON_STATISTICS,
+    NEURON_TEXT,
     PRINCIPAL_AXES,
     SPLITS,
     TRUE_RATES,
     Contents,
+    eid_problem,
     n_bins,
     required,
 )
@@ -44,7 +47,7 @@ def structure_problems(contents: Contents, name: Path) -> list[str]:
             "Prepare it again."
         ]
     n_trials, found, _ = shape
-    problems = []
+    problems = _name_problems(contents, name)
     expected = n_bins(contents.attributes["window_s"], contents.attributes["bin_size_s"])
     if found != expected:
         problems.append(
@@ -66,6 +69,20 @@ def structure_problems(contents: Contents, name: Path) -> list[str]:
     if len(split) and not 0 <= split[0] <= split[-1] < n_trials:
         problems.append(f"{name}: splits name trials outside 0 to {n_trials - 1}. Prepare it again.")
     return problems
+
+
+def _name_problems(contents: Contents, name: Path) -> list[str]:
+    """Whether names are names: some become files, all are shown."""
+    wrong = eid_problem(contents.attributes["eid"])
+    problems = [] if wrong is None else [f"{name}: {wrong}"]
+    texts = {attribute: str(contents.attributes[attribute]) for attribute in ("subject", "lab", "source", "created_by")}
+    texts |= {f"neurons/{one}": "".join(contents.text(f"neurons/{one}").ravel()) for one in NEURON_TEXT}
+    texts |= {f"the name {path!r}": path for path in contents.shapes}
+    return problems + [
+        f"{name}: {what} holds control characters. Prepare it again from a source without them."
+        for what, text in texts.items()
+        if CONTROL.search(text)
+    ]
 
 
 def _sizes(contents: Contents) -> Iterator[tuple[str, tuple[int, ...]]]:

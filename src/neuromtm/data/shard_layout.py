@@ -1,5 +1,7 @@
 """What lies where in a shard, and everything in it but the large arrays, read in one pass."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,12 @@ RECORDING = "recording"
 """attribute: where the recording comes from, as JSON; not in every shard"""
 COUNTS, TRUE_RATES = "spikes/counts", "truth/rates"
 GROUPS = ("neurons", "trials", "splits", "spikes", "behavior", "truth")
+
+MOST_EXPANSION = 1100
+"""times that the best compression of HDF5 makes values smaller"""
+HARD_LINK = 0
+"""HDF5's own number of a name that is no link"""
+SMALL_BYTES, LARGEST_CHUNK_BYTES = 2**20, 2**30
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,34 @@ class Contents:
             return np.char.decode(values, "utf-8")
 
 
+MOST_EID_CHARACTERS = 200
+"""A file system takes 255 bytes, and the names of results and of temporary files add to the eid."""
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+"""names of devices on Windows, with any ending"""
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""characters that no name of a session, a neuron or a region holds, and that a terminal would obey"""
+
+
+def eid_problem(eid: object) -> str | None:
+    """What is wrong with an eid, which names files: they must not leave their folder. None if it is good.
+
+    Args:
+        eid: from a user or a file.
+    """
+    if not isinstance(eid, str):
+        return f"eid is {eid!r}, not a text. Name the session by letters, digits and ._-."
+    if len(eid) > MOST_EID_CHARACTERS:
+        return (
+            f"eid {eid[:20]!r}...: has {len(eid)} characters; {MOST_EID_CHARACTERS} is the most, as it names files. "
+            "Rename the session."
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", eid):
+        return f"eid {eid!r}: only letters, digits and ._- are allowed, no dot first. Rename the session."
+    if eid.partition(".")[0].lower() in RESERVED:
+        return f"eid {eid!r}: names a device on Windows, and no file can have this name there. Rename the session."
+    return None
+
+
 def n_bins(window_s: Sequence[float], bin_size_s: float) -> int:
     """Number of bins in the window."""
     return round((window_s[1] - window_s[0]) / bin_size_s)
@@ -79,6 +115,9 @@ def read_contents(file: h5py.File) -> Contents:
     """Read everything but the large arrays.
 
     Each dataset is opened once, by h5py's low-level interface: starting with hundreds of sessions waits for this.
+
+    Raises:
+        ValueError: if a part lies in another file, or says that it is far larger than what is there.
     """
     attributes = dict(file.attrs)
     values: dict[str, np.ndarray] = {}
@@ -87,15 +126,39 @@ def read_contents(file: h5py.File) -> Contents:
     for group in GROUPS:
         if group.encode() not in file.id:
             continue
+        _require_no_link(file.id, group.encode(), group)
         of_group = h5py.h5g.open(file.id, group.encode())
         for name in of_group:
-            path, dataset = f"{group}/{name.decode()}", h5py.h5d.open(of_group, name)
+            path = f"{group}/{name.decode()}"
+            _require_no_link(of_group, name, path)
+            dataset = h5py.h5d.open(of_group, name)
+            _require_own_values(dataset, path)
             shapes[path] = dataset.shape
             if path == COUNTS:
                 counts_type = dataset.dtype
             if group in ("neurons", "trials", "splits") and path != PRINCIPAL_AXES:
                 values[path] = read_dataset(dataset)
     return Contents(int(attributes.get("format_version", 0)), attributes, values, shapes, counts_type)
+
+
+def _require_no_link(group: h5py.h5g.GroupID, name: bytes, path: str) -> None:
+    if group.links.get_info(name).type != HARD_LINK:
+        raise ValueError(f"{path} is a link to another place, which is not followed")
+
+
+def _require_own_values(dataset: h5py.h5d.DatasetID, path: str) -> None:
+    """Refuse what lies in another file, and what would take far more memory than the file has bytes."""
+    known = dataset.get_create_plist()
+    if known.get_external_count() or known.get_layout() == h5py.h5d.VIRTUAL:
+        raise ValueError(f"{path} has its values elsewhere, which are not read")
+    item_bytes, stored_bytes = dataset.dtype.itemsize, dataset.get_storage_size()
+    declared_bytes = math.prod(dataset.shape) * item_bytes
+    if declared_bytes > MOST_EXPANSION * stored_bytes + SMALL_BYTES:
+        raise ValueError(
+            f"{path} says that it has {declared_bytes:,} bytes of values, of which the file has {stored_bytes:,}"
+        )
+    if known.get_layout() == h5py.h5d.CHUNKED and math.prod(known.get_chunk()) * item_bytes > LARGEST_CHUNK_BYTES:
+        raise ValueError(f"{path} has chunks of more than {LARGEST_CHUNK_BYTES:,} bytes")
 
 
 def read_dataset(dataset: h5py.h5d.DatasetID) -> np.ndarray:

@@ -22,7 +22,6 @@ Format 1 is read, too. `python -m data_prep upgrade` rewrites its shards.
 """
 
 import json
-import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ import numpy as np
 
 from neuromtm.batch import SessionInfo
 from neuromtm.data.seal import LATER, add_seal, require_seal
+from neuromtm.data.shard_access import machine_problem, place_problem
 from neuromtm.data.shard_checks import content_problems, structure_problems
 from neuromtm.data.shard_datasets import read_whole, write_column, write_per_trial, write_text
 from neuromtm.data.shard_layout import (
@@ -52,6 +52,7 @@ from neuromtm.data.shard_layout import (
     TRIAL_TIMES,
     TRUE_RATES,
     Contents,
+    eid_problem,
     n_bins,
     read_contents,
 )
@@ -59,8 +60,6 @@ from neuromtm.data.statistics import Statistics, training_statistics
 from neuromtm.errors import ConfigError, ShardError
 from neuromtm.files import whole_file
 
-MOST_EID_CHARACTERS = 200
-"""A file system takes 255 bytes, and the names of results and of temporary files add to the eid."""
 STIMULUS_ONSET = "stimOn_times"
 """the `align_event` whose times are `trials/stimulus_onset_s`"""
 
@@ -176,18 +175,12 @@ def shard_name(eid: str) -> str:
     """The file name of a session's shard.
 
     Raises:
-        ConfigError: if the eid is no text, begins with a dot, is too long, or holds other characters than letters,
-            digits, dots, underscores and hyphens.
+        ConfigError: if the eid is no text, begins with a dot, is too long, holds other characters than letters, digits,
+            dots, underscores and hyphens, or names a device on Windows.
     """
-    if not isinstance(eid, str):
-        raise ConfigError(f"eid is {eid!r}, not a text. Name the session by letters, digits and ._-.")
-    if len(eid) > MOST_EID_CHARACTERS:
-        raise ConfigError(
-            f"eid {eid[:20]!r}...: has {len(eid)} characters; {MOST_EID_CHARACTERS} is the most, as it names files. "
-            "Rename the session."
-        )
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", eid):
-        raise ConfigError(f"eid {eid!r}: only letters, digits and ._- are allowed, no dot first. Rename the session.")
+    problem = eid_problem(eid)
+    if problem is not None:
+        raise ConfigError(problem)
     return f"{eid}.h5"
 
 
@@ -202,7 +195,7 @@ def write_shard(path: Path, shard: Shard) -> None:
     header = shard.header
     neurons, trials = header.neurons, header.trials
     with whole_file(path) as temporary:
-        with h5py.File(temporary, "w") as file:
+        with h5py.File(temporary, "w", locking=False) as file:
             file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
             for name in ATTRIBUTES:
                 file.attrs[name] = getattr(header, name)
@@ -278,10 +271,14 @@ def open_shard_file(path: Path) -> h5py.File:
     path = Path(path)
     if not path.exists():
         raise ShardError(f"{path}: no such shard. Prepare it again.")
+    if (elsewhere := place_problem(path)) is not None:
+        raise ShardError(f"{path}: {elsewhere}")
     try:
         require_seal(path)
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
+        if (hindrance := machine_problem(error)) is not None:
+            raise ShardError(f"{path}: {hindrance}") from error
         raise ShardError(
             f"{path}: not a readable HDF5 file, perhaps cut short ({error}). Delete it and prepare it again."
         ) from error

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from neuromtm.files import read_yaml
+
 BASELINE_STEM = "baseline"
 CONFIGS = ("config.test.yaml", "config.yaml")
 """configurations of the test and of the training; a test refuses a checkpoint that learned from other trials"""
@@ -57,8 +59,7 @@ def _asked(options: Mapping[str, Any]) -> str | None:
 def read_settings(path: Path) -> dict[str, Any]:
     """What a run's `.yaml` or `.json` file of settings holds; nothing if it is not there, or holds none."""
     try:
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError):
+        found = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else read_yaml(path)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from neuromtm.errors import DataError, UserError
+from neuromtm.errors import DataError, UserError, printable
 from neuromtm.evaluation.statistics import bootstrap_mean
 from neuromtm.evaluation.trials import TRIALS_FILE, write_trials
 from neuromtm.files import keep_previous, read_table, reason_of, table_text, write_whole
@@ -199,11 +199,14 @@ def read_metrics(path: Path) -> Metrics:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         blocks = [*metrics["sessions"].values(), metrics["mean"]]
         numbers = [value for block in blocks for value in block.values()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a metrics file of a test ({reason_of(error)}). Test the run again.") from error
     bad = [v for v in numbers if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v)]
     if bad:
         raise UserError(f"{path}: holds {bad[0]!r} where a finite number belongs. Test the run again.")
+    names = [*metrics["sessions"], *(key for block in blocks for key in block)]
+    if odd := [name for name in names if printable(name) != name]:
+        raise UserError(f"{path}: the name {odd[0]!r} holds control characters. Test the run again.")
     return Metrics(sessions=metrics["sessions"], mean=metrics["mean"])
 
 

@@ -108,12 +108,12 @@ def read_rates(run: Path, data: Path, latents: Sequence[str] = ()) -> list[Rates
 
 def _is_earlier(path: Path) -> bool:
     """Whether it is an earlier result that was renamed: its name is then not the eid that it holds."""
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         return path.stem != file.attrs["eid"]
 
 
 def _read(path: Path, data: Path, entries: dict[str, SessionEntry], latents: Sequence[str]) -> Rates:
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         eid, predicted, trials = str(file.attrs["eid"]), file["rates"][()], file["trial"][()]
         uuids = file["neurons/uuid"].asstr()[()]
     if eid not in entries:

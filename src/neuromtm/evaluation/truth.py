@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from neuromtm.batch import RegionIndex, SessionInfo
-from neuromtm.data.manifest import Role, choose_sessions
+from neuromtm.data.manifest import ChosenRole, choose_sessions
 from neuromtm.data.shard_datasets import read_trials
 from neuromtm.data.shards import SPLITS, ShardHeader, open_shard, read_header
 from neuromtm.decoding.linear import Splits
@@ -41,7 +41,7 @@ class Ceiling(NamedTuple):
     behavior: list[Decoded]
 
 
-def ceiling(root: Path, *, sessions: Sequence[str] | None = None, role: Role = "heldout") -> list[Ceiling]:
+def ceiling(root: Path, *, sessions: Sequence[str] | None = None, role: ChosenRole = "heldout") -> list[Ceiling]:
     """Score the true rates of simulated sessions on the entries and trials that a test of a model scores.
 
     All neurons count, as in a test without a filter of neurons.

@@ -152,7 +152,7 @@ def add_group(path: Path, group: str, arrays: dict[str, np.ndarray]) -> None:
     with whole_file(path) as temporary:
         if path.exists():
             shutil.copyfile(path, temporary)
-        with h5py.File(temporary, "a" if path.exists() else "w") as file:
+        with h5py.File(temporary, "a" if path.exists() else "w", locking=False) as file:
             for name, values in arrays.items():
                 file.create_dataset(f"{group}/{name}", data=values, compression="gzip")
 
@@ -219,7 +219,7 @@ def _require_new(path: Path, group: str) -> None:
     if not path.exists():
         return
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             taken = group in file
     except OSError as error:
         raise ConfigError(f"--out {path}: is no HDF5 file ({error}). Name another one.") from error

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from neuromtm.evaluation.curves import read_scalars
+from neuromtm.files import read_yaml
 from neuromtm.metrics.keys import BPS_KEYS, SCORE_NAMES, SHORT_TITLES, behaviors, short_name
 from neuromtm.plots.curves import CHANCE, curves_plot
 from neuromtm.report.pictures import picture
@@ -58,7 +59,7 @@ def open_folder(path: Path) -> RunFolder:
     for name in CONFIGS:
         if (path / name).exists():
             try:
-                config = yaml.safe_load((path / name).read_text(encoding="utf-8"))
+                config = read_yaml(path / name)
             except (yaml.YAMLError, UnicodeDecodeError):
                 config = None
             found[name] = config if isinstance(config, dict) else {}

@@ -29,7 +29,10 @@ def require_whole(path: Path, *, large: bool = True) -> None:
             parts = [part for part in file.infolist() if large or _says_more_than_weights(part)]
             # torch takes a part with this bit for a folder, and returns uninitialised memory
             folders = [part.filename for part in file.infolist() if part.external_attr & DOS_FOLDER]
-            damaged = next((part.filename for part in parts if not _is_whole(file, part)), None)
+            # torch compresses nothing: a packed part is somebody else's, and could unpack to any size
+            packed = (part.filename for part in file.infolist() if part.compress_type != zipfile.ZIP_STORED)
+            broken = (part.filename for part in parts if not _is_whole(file, part))
+            damaged = next(packed, None) or next(broken, None)
     except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not a readable checkpoint; the file is damaged or cut short ({error}). Use another one."

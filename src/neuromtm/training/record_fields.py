@@ -5,6 +5,7 @@ from math import inf
 from typing import Any
 
 from neuromtm.batch import SessionInfo
+from neuromtm.data.shard_layout import eid_problem
 
 
 def record_problems(plain: Mapping[str, Any]) -> list[str]:
@@ -60,7 +61,7 @@ def _is_backbone(value: Any) -> bool:
 
 
 def _is_session(value: Any) -> bool:
-    if not isinstance(value, Mapping) or not _is_text(value.get("eid")):
+    if not isinstance(value, Mapping) or eid_problem(value.get("eid")) is not None:
         return False
     neurons, regions = value.get("neurons"), value.get("regions")
     lists = isinstance(neurons, list | tuple) and isinstance(regions, list | tuple)
