@@ -60,18 +60,21 @@ def trial_criteria(
 def one_sided(trials: TrialTable, index: np.ndarray) -> list[str]:
     """Sentences about kinds of trials of which hardly any is left: choices, and trials rewarded or not.
 
+    If there is one, a last sentence says how many of each kind are left.
+
     Args:
         trials: the session's trials.
         index: rows of the kept trials.
     """
-    sentences = []
+    sentences, table = [], []
     for name, values in (("choice", trials.choice), ("feedback", trials.feedback_type)):
         for kind in (-1, 1):
             there = 0 if values is None else int((values == kind).sum())
             left = 0 if values is None else int((values[index] == kind).sum())
+            table += [f"{name} {kind:+d}: {left} of {there}"] if there else []
             if there >= FEW_TRIALS and left < FEW_LEFT * there:
                 sentences.append(f"warning: only {left} of {there} trials with {name} {kind:+d} are left")
-    return sentences
+    return [*sentences, f"left are {', '.join(table)}"] if sentences else []
 
 
 def signed_contrast(left: np.ndarray | None, right: np.ndarray | None, n_trials: int) -> np.ndarray:

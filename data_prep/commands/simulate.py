@@ -7,6 +7,7 @@ from data_prep.commands.shared import follow, out_options, prepare_plan
 from data_prep.folder import Job, Plan
 from data_prep.options import PrepareOptions, binning_options
 from data_prep.sources.simulation.recording import SimulationOptions, simulate_session
+from data_prep.sources.simulation.size import require_room
 from neuromtm.errors import ConfigError
 
 DESCRIPTION = (
@@ -53,6 +54,13 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     options = PrepareOptions(window_s=tuple(args.window_s), bin_size_s=args.bin_size_s, seed=args.seed)
+    require_room(
+        options,
+        n_sessions=simulation.n_sessions,
+        n_trials=simulation.n_trials,
+        n_neurons=simulation.n_neurons,
+        n_regions=simulation.n_regions,
+    )
     jobs = [
         Job(
             simulation.eid(number),

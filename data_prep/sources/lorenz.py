@@ -17,6 +17,7 @@ from data_prep.folder import Job, Plan
 from data_prep.options import PrepareOptions
 from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
 from data_prep.sources.simulation.recording import LAB, spike_times
+from data_prep.sources.simulation.size import require_room
 from neuromtm.errors import ConfigError
 from neuromtm.randomness import numpy_generator_for
 
@@ -29,6 +30,8 @@ UNITS_PER_S = 1.5
 """units of the system's own time in one second: about two turns around a lobe"""
 LARGEST_STEP = 0.005
 """largest step of the integration, in units of the system's own time"""
+MOST_STEPS = 10_000_000
+"""of the integration of a trial"""
 LATENTS = ("lorenz_x", "lorenz_y", "lorenz_z")
 """names of the variables among the behaviours of a shard"""
 GAIN = 1.0
@@ -110,6 +113,17 @@ def plan(args: argparse.Namespace) -> Plan:
         seed=args.seed,
     )
     options = PrepareOptions(window_s=(0.0, args.duration_s), bin_size_s=args.bin_size_s, seed=args.seed)
+    if args.duration_s * UNITS_PER_S / LARGEST_STEP > MOST_STEPS:
+        raise ConfigError(
+            f"--duration-s {args.duration_s:g}: at most {MOST_STEPS * LARGEST_STEP / UNITS_PER_S:g}, which takes "
+            f"{MOST_STEPS:,} steps of the integration."
+        )
+    require_room(
+        options,
+        n_sessions=simulation.n_sessions,
+        n_trials=simulation.n_conditions * simulation.n_trials,
+        n_neurons=simulation.n_neurons,
+    )
     jobs = [
         Job(
             simulation.eid(number),

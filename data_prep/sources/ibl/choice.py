@@ -7,7 +7,7 @@ from typing import Any
 from data_prep.sources.ibl.patience import Patience
 from data_prep.sources.ibl.queries import Tables, search_sessions
 from data_prep.sources.ibl.session_lists import ListName, listed_sessions
-from data_prep.sources.ibl.sessions import SessionName, find_known, find_sessions, load_release
+from data_prep.sources.ibl.sessions import SessionName, find_known, find_sessions
 from neuromtm.errors import ConfigError
 
 
@@ -101,7 +101,7 @@ def _load_tag(one: Any, tag: str, patience: Patience) -> None:
         raise ConfigError(f"--tag {tag}: only the database has release tags. Leave out --mode local.")
     one.cache_dir.mkdir(parents=True, exist_ok=True)
     try:
-        patience(lambda: load_release(one, tag))
+        patience(lambda: one.load_cache(tag=tag))
     except (AssertionError, OSError) as error:
         raise ConfigError(f"--tag {tag}: its tables cannot be had ({type(error).__name__}: {error}).") from error
     # ONE-api only logs that it could not load them, and may have gone offline

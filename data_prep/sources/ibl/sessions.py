@@ -66,29 +66,13 @@ def open_one(*, mode: Mode, cache_dir: Path | None) -> Any:
     return one
 
 
-def load_release(one: Any, tag: str) -> None:
-    """Let ONE-api take its tables from a data release; so do those that other processes open in its place.
-
-    Args:
-        one: an open ONE-api object, remote.
-        tag: of the release.
-    """
-    one.load_cache(tag=tag)
-    one.neuromtm_tag = tag
-
-
-def _by_its_place(
-    one: Any, *, cache_dir: Path | None
-) -> tuple[Callable[..., Any], tuple[Mode, Path | None, str | None]]:
-    return _opened_once, (one.mode, cache_dir, getattr(one, "neuromtm_tag", None))
+def _by_its_place(one: Any, *, cache_dir: Path | None) -> tuple[Callable[..., Any], tuple[Mode, Path | None]]:
+    return _opened_once, (one.mode, cache_dir)
 
 
 @cache
-def _opened_once(mode: Mode, cache_dir: Path | None, tag: str | None) -> Any:
-    one = open_one(mode=mode, cache_dir=cache_dir)
-    if tag is not None:
-        load_release(one, tag)
-    return one
+def _opened_once(mode: Mode, cache_dir: Path | None) -> Any:
+    return open_one(mode=mode, cache_dir=cache_dir)
 
 
 def find_sessions(one: Any, names: tuple[str, ...], *, patience: Patience | None = None) -> list[SessionName]:
