@@ -164,7 +164,10 @@ def _work(connection: Connection) -> None:
             problem = "memory ran out. Run the same command again with fewer --jobs, or wider bins."
         except Exception as raised:  # whatever it is, the other process raises it
             error = _sendable(raised)
-        connection.send((value, problem, error, _peak()))
+        try:
+            connection.send((value, problem, error, _peak()))
+        except BrokenPipeError:  # nobody waits for it any more
+            return
 
 
 def _end_with_parent() -> None:
