@@ -6,6 +6,7 @@ from typing import Any
 
 from data_prep.sources.ibl.patience import Patience
 from data_prep.sources.ibl.queries import Tables, search_sessions
+from data_prep.sources.ibl.release import take_tables_of
 from data_prep.sources.ibl.session_lists import ListName, listed_sessions
 from data_prep.sources.ibl.sessions import SessionName, find_known, find_sessions
 from neuromtm.errors import ConfigError
@@ -32,8 +33,6 @@ class ChosenSessions:
     """What was found."""
 
     sessions: list[SessionName]
-    tables: Tables
-    """where ONE-api looks for their files"""
     probes: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
     """eid in ONE -> the probes to read; one that is not there is read whole"""
     unknown: Sequence[str] = ()
@@ -53,14 +52,14 @@ def choose_sessions(one: Any, choice: Choice, *, patience: Patience) -> ChosenSe
         ConfigError: if there is no such session, term or tag, or the database cannot be asked.
     """
     if choice.tag is not None:
-        _load_tag(one, choice.tag, patience)
+        take_tables_of(one, choice.tag, patience=patience)
     tables: Tables = "local" if one.mode == "local" or choice.tag is not None else "remote"
     searches = bool(choice.query) or choice.tag is not None
     searched = search_sessions(one, choice.query, tables=tables, patience=patience) if searches else None
     if searched == []:
         raise ConfigError(f"{_shown(choice)}: no session is found.")
     if choice.listed is not None:
-        return _of_list(one, choice, tables, searched, patience)
+        return _of_list(one, choice, searched, patience)
     if choice.names or searched is None:
         sessions = find_sessions(one, tuple(choice.names), patience=patience)
     elif one.mode == "local":
@@ -68,14 +67,10 @@ def choose_sessions(one: Any, choice: Choice, *, patience: Patience) -> ChosenSe
     else:
         sessions, _ = find_known(one, searched, patience=patience)
     kept = [session for session in sessions if searched is None or session.one_eid in {*searched}]
-    return ChosenSessions(
-        sessions=_not_none(kept, choice), tables=tables, notes=_narrowed(len(kept), len(sessions), choice)
-    )
+    return ChosenSessions(sessions=_not_none(kept, choice), notes=_narrowed(len(kept), len(sessions), choice))
 
 
-def _of_list(
-    one: Any, choice: Choice, tables: Tables, searched: Sequence[str] | None, patience: Patience
-) -> ChosenSessions:
+def _of_list(one: Any, choice: Choice, searched: Sequence[str] | None, patience: Patience) -> ChosenSessions:
     assert choice.listed is not None
     probes = listed_sessions(choice.listed)
     wanted = [eid for eid in probes if searched is None or eid in {*searched}]
@@ -88,25 +83,9 @@ def _of_list(
                 "tables do that were built on this computer. Name them by --eids-file."
             )
         notes = [f"{len(sessions)} of the {len(wanted)} sessions of --list {choice.listed} are in {one.cache_dir}."]
-        return ChosenSessions(sessions=sessions, tables=tables, probes=probes, notes=notes)
+        return ChosenSessions(sessions=sessions, probes=probes, notes=notes)
     sessions, unknown = find_known(one, wanted, patience=patience)
-    return ChosenSessions(
-        sessions=_not_none(sessions, choice), tables=tables, probes=probes, unknown=unknown, notes=notes
-    )
-
-
-def _load_tag(one: Any, tag: str, patience: Patience) -> None:
-    """Let ONE-api take its tables from a data release."""
-    if one.mode == "local":
-        raise ConfigError(f"--tag {tag}: only the database has release tags. Leave out --mode local.")
-    one.cache_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        patience(lambda: one.load_cache(tag=tag))
-    except (AssertionError, OSError) as error:
-        raise ConfigError(f"--tag {tag}: its tables cannot be had ({type(error).__name__}: {error}).") from error
-    # ONE-api only logs that it could not load them, and may have gone offline
-    if one.mode != "remote" or not len(one.search(query_type="local")):
-        raise ConfigError(f"--tag {tag}: the database has no such release, or does not answer.")
+    return ChosenSessions(sessions=_not_none(sessions, choice), probes=probes, unknown=unknown, notes=notes)
 
 
 def _not_none(sessions: list[SessionName], choice: Choice) -> list[SessionName]:

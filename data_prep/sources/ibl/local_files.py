@@ -17,8 +17,13 @@ class Selection:
     probes: tuple[str, ...] | None = None
     """None: all that have spikes"""
     how: ReadOptions = AS_THE_PAPER
-    tables: Tables = "remote"
-    """where ONE-api looks for the files of a session of the database"""
+    tag: str | None = None
+    """of a data release, whose tables are then those of ONE-api; None: the database itself is asked"""
+
+    @property
+    def tables(self) -> Tables:
+        """Where ONE-api looks for the files of a session of the database."""
+        return "remote" if self.tag is None else "local"
 
 
 class LocalFiles:

@@ -203,7 +203,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _selection(session: SessionName, chosen: ChosenSessions, args: argparse.Namespace) -> Selection:
     probes = chosen.probes.get(session.one_eid)
-    return Selection(probes=probes, how=chosen_reading(args), tables=chosen.tables)
+    return Selection(probes=probes, how=chosen_reading(args), tag=args.tag)
 
 
 def _remote_files(

@@ -30,8 +30,11 @@ class RawFiles:
         self._root = root
         self._journal = journal
         self._own: dict[str, str] = {}
-        if journal is not None and journal.exists():
-            for line in journal.read_text(encoding="utf-8").splitlines():
+        self._recall()
+
+    def _recall(self) -> None:
+        if self._journal is not None and self._journal.exists():
+            for line in self._journal.read_text(encoding="utf-8").splitlines():
                 dataset_id, _, path = line.partition(" ")
                 self._own[path] = dataset_id
 
@@ -70,6 +73,7 @@ class RawFiles:
         """Remove all that was fetched, if there is a journal."""
         if self._journal is None:
             return
+        self._recall()  # another process may have fetched them
         for path in self._own:
             self._remove(path)
         self._own.clear()

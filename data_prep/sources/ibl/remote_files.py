@@ -17,6 +17,7 @@ from data_prep.recording import Recording
 from data_prep.sources.ibl.local_files import Selection, files_of_probes, of_probes
 from data_prep.sources.ibl.patience import NOT_FOUND, DamagedFile, Patience, reason_of_failure, status_of
 from data_prep.sources.ibl.raw_files import RawFiles
+from data_prep.sources.ibl.release import take_tables_of
 from data_prep.sources.ibl.wanted_files import (
     FileRecord,
     WantedObject,
@@ -313,6 +314,8 @@ class RemoteFiles:
         with _stalls_end(), warnings.catch_warnings():
             # these say that the default revision, or the newest one, is taken, as it should be
             warnings.simplefilter("ignore", ALFWarning)
+            if self._selection.tag is not None:  # another process has opened its own
+                take_tables_of(self._one, self._selection.tag, patience=self._patience)
             return self._patience(call)
 
     def _asked(self, call: Callable[[], Any], what: str) -> Any:

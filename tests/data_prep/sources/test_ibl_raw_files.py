@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from data_prep.__main__ import main
+from data_prep.sources.ibl.raw_files import RawFiles
+from data_prep.sources.ibl.wanted_files import FileRecord
 from neuromtm.data.manifest import read_manifest
 
 pytest.importorskip("one", reason="ONE-api is not installed")
@@ -163,3 +165,15 @@ def test_with_a_cap_the_disk_need_not_hold_all_sessions(server, ibl, monkeypatch
     usage = SimpleNamespace(free=int(0.9 * total))
     monkeypatch.setattr("data_prep.sources.ibl.remote_files.shutil.disk_usage", lambda path: usage)
     assert ibl(server, "--max-raw-gb", "1", eids=(FIRST, SECOND)) == 0
+
+
+def test_what_another_process_fetched_is_dropped_by_its_journal(tmp_path):
+    record = FileRecord("id", "alf/spikes.times.npy", 4, "")
+    folder, journal = tmp_path / "cache" / "session", tmp_path / "journal"
+    here, there = (RawFiles(folder=folder, root=tmp_path / "cache", journal=journal) for _ in range(2))
+    there.begin([record])
+    (folder / "alf").mkdir(parents=True)
+    for name in ("spikes.times.npy", "spikes.times.id.npy", "spikes.times.npy.0aF3b2C1", "spikes.times.npy.old"):
+        (folder / "alf" / name).write_text("1234")
+    here.drop()
+    assert files_in(tmp_path) == {"cache/session/alf/spikes.times.npy.old"}
