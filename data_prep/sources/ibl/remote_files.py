@@ -57,7 +57,7 @@ class RemoteFiles:
         self._raw = raw
         self._whole: set[str] = set()
         self._not_there: set[str] = set()
-        self._failure: str = ""
+        self._failures: list[str] = []
         self._fetched_bytes = 0
         self._fetching_s = 0.0
         self.bytes_after = 0
@@ -143,11 +143,13 @@ class RemoteFiles:
             SourceError: if a file cannot be fetched, or as the reading does.
             ConfigError: if the disk is too full.
         """
+        self._failures.clear()
         self._require_space()
         for wanted in self._wanted:
             self._fetch(wanted, self._records(wanted))
         recording = reading(self)
-        self._require_no_failure()  # also where a reading does without what it could not have
+        if self._failures:  # also where a reading does without what it could not have
+            raise SourceError(self._failures[0])
         attributes = {"files": digest_of(self.plan), "file_revisions": revisions_of(self.plan)}
         return replace(
             recording,
@@ -290,16 +292,11 @@ class RemoteFiles:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise ConfigError(_disk_full(self._folder)) from error
         self._raw.discard([record for record in lacking if not self._is_whole(record)])
-        if isinstance(error, DamagedFile):
-            self._failure = f"{error}."
-        else:
-            what = f"{wanted.name} in {wanted.collection}"
-            self._failure = f"{what} cannot be fetched: {reason_of_failure(error)}."
-        raise SourceError(self._failure) from error
-
-    def _require_no_failure(self) -> None:
-        if self._failure:
-            raise SourceError(self._failure)
+        what = f"{wanted.name} in {wanted.collection}"
+        damaged = isinstance(error, DamagedFile)
+        failure = f"{error}." if damaged else f"{what} cannot be fetched: {reason_of_failure(error)}."
+        self._failures.append(failure)
+        raise SourceError(failure) from error
 
     def _require_space(self) -> None:
         needed, free = self.bytes_to_fetch(), free_bytes(self._folder)
@@ -324,8 +321,8 @@ class RemoteFiles:
         except Exception as error:
             if type(error).__module__.startswith("one."):
                 raise
-            self._failure = f"{what} cannot be had: {reason_of_failure(error)}."
-            raise SourceError(self._failure) from error
+            self._failures.append(f"{what} cannot be had: {reason_of_failure(error)}.")
+            raise SourceError(self._failures[-1]) from error
 
     def _notes(self) -> list[str]:
         if not self._fetched_bytes:
