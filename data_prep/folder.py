@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TextIO
 
 from data_prep.memory_plan import Measured, Running, estimated_need, fits_beside
 from data_prep.options import PrepareOptions
@@ -24,7 +24,7 @@ from neuromtm.data.manifest import ManifestWriter, Role, SessionEntry
 from neuromtm.data.shards import read_header, shard_name, shard_problems, write_shard
 from neuromtm.data.upgrade_journal import UPGRADE_JOURNAL
 from neuromtm.errors import ConfigError, ShardError, SourceError, printable
-from neuromtm.files import sha256
+from neuromtm.files import NO_LOCKS, sha256
 
 IN_PREPARATION = ".preparing"
 """a file that is locked by each process that writes shards into its folder"""
@@ -123,15 +123,23 @@ def in_preparation(out: Path) -> Generator[None]:
     If no other process writes shards there, the temporary files of one that was killed are removed first.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with (out / IN_PREPARATION).open("w") as file, (out / ".lock").open("w") as of_manifest:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(of_manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an upgrade holds it
-            for left_behind in (*out.glob(".*.h5.*.tmp"), *out.glob(".manifest.json.*.tmp")):
-                left_behind.unlink(missing_ok=True)
-        of_manifest.close()
-        fcntl.flock(file, fcntl.LOCK_SH)
+    with (out / IN_PREPARATION).open("w") as file:
+        try:
+            _tidy(out, file)
+            fcntl.flock(file, fcntl.LOCK_SH)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:  # without locks nothing tells who else is at work, and nothing is removed
+                raise
         yield
+
+
+def _tidy(out: Path, file: TextIO) -> None:
+    """Remove temporary files, if nobody else holds the file or upgrades the folder."""
+    with (out / ".lock").open("w") as of_manifest, contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(of_manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left_behind in (*out.glob(".*.h5.*.tmp"), *out.glob(".manifest.json.*.tmp")):
+            left_behind.unlink(missing_ok=True)
 
 
 class _Folder(NamedTuple):

@@ -40,7 +40,7 @@ class ChosenSessions:
     notes: Sequence[str] = ()
 
 
-def choose_sessions(one: Any, choice: Choice, *, patience: Patience) -> ChosenSessions:
+def find_chosen(one: Any, choice: Choice, *, patience: Patience) -> ChosenSessions:
     """Find the sessions to prepare.
 
     Args:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.sources.ibl.remote_files import GB, RemoteFiles, free_bytes, size_text
+from data_prep.sources.ibl.remote_files import GB, RemoteFiles, free_bytes
+from neuromtm.data.host_memory import size_text
 from neuromtm.errors import ConfigError, SourceError
 
 
@@ -54,7 +55,7 @@ def estimate(files: Mapping[str, RemoteFiles], done: Mapping[str, bool]) -> Esti
     return Estimate(n_done=sum(done.values()), bytes_of=bytes_of, n_unknown=n_unknown)
 
 
-def require_room(found: Estimate, *, cache_dir: Path, cap_bytes: float | None, n_at_once: int = 1) -> None:
+def require_disk(found: Estimate, *, cache_dir: Path, cap_bytes: float | None, n_at_once: int = 1) -> None:
     """Refuse what cannot end well.
 
     Args:

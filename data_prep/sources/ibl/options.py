@@ -9,8 +9,8 @@ from typing import Any, get_args
 from data_prep.folder import Job, Plan
 from data_prep.options import chosen_options, recording_options
 from data_prep.sources.ibl.behaviors import DEFAULT
-from data_prep.sources.ibl.choice import Choice, ChosenSessions, choose_sessions
-from data_prep.sources.ibl.estimate import estimate, require_room
+from data_prep.sources.ibl.choice import Choice, ChosenSessions, find_chosen
+from data_prep.sources.ibl.estimate import estimate, require_disk
 from data_prep.sources.ibl.inspection import inspect_sessions
 from data_prep.sources.ibl.local_files import LocalFiles, Selection
 from data_prep.sources.ibl.patience import Patience
@@ -162,7 +162,7 @@ def _find(args: argparse.Namespace) -> tuple[Any, ChosenSessions, Patience]:
     _check(args)
     patience = Patience(retries=args.retries)
     one = open_one(mode=args.mode, cache_dir=args.cache_dir)
-    return one, choose_sessions(one, choice, patience=patience), patience
+    return one, find_chosen(one, choice, patience=patience), patience
 
 
 def _identity(args: argparse.Namespace) -> Identity:
@@ -236,6 +236,6 @@ def _estimate(jobs: list[Job], files: dict[str, RemoteFiles], one: Any, args: ar
     found = estimate({job.eid: files[job.eid] for job in jobs}, done)
     root = Path(one.cache_dir)
     print(found.sentence(root), flush=True)
-    require_room(
+    require_disk(
         found, cache_dir=root, cap_bytes=None if args.max_raw_gb is None else args.max_raw_gb * GB, n_at_once=args.jobs
     )

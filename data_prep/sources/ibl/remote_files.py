@@ -27,6 +27,7 @@ from data_prep.sources.ibl.wanted_files import (
     total_size,
     wanted_objects,
 )
+from neuromtm.data.host_memory import size_text
 from neuromtm.errors import ConfigError, SourceError
 
 STALLED_S = 60.0
@@ -332,12 +333,6 @@ class RemoteFiles:
         if self.bytes_after:
             note += f", {size_text(self.bytes_after)} and about {_duration(self.bytes_after / rate)} left"
         return [note]
-
-
-def size_text(n_bytes: float) -> str:
-    """A size in words, e.g. `93.1 GB`."""
-    unit, name = next((entry for entry in ((GB, "GB"), (1e6, "MB")) if n_bytes >= entry[0]), (1e3, "kB"))
-    return f"{n_bytes / unit:.1f} {name}"
 
 
 def free_bytes(folder: Path) -> int:

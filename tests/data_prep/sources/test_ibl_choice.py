@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.sources.ibl.choice import Choice, choose_sessions
+from data_prep.sources.ibl.choice import Choice, find_chosen
 from data_prep.sources.ibl.patience import Patience
 from data_prep.sources.ibl.queries import parse_query
 from data_prep.sources.ibl.repeated_site import HELDOUT_EIDS, PRETRAIN_EIDS
@@ -99,7 +99,7 @@ def one(request, server, tmp_path):
 
 
 def chosen(one, **choice) -> list[str]:
-    found = choose_sessions(one, Choice(**choice), patience=Patience(retries=0))
+    found = find_chosen(one, Choice(**choice), patience=Patience(retries=0))
     return sorted(session.subject for session in found.sessions)
 
 
@@ -149,7 +149,7 @@ def test_a_query_narrows_down_names_and_lists(server, tmp_path):
     query = parse_query(["subject=mouse-0-00"])
     assert chosen(one, names=(FIRST, SECOND), query=query) == ["mouse-0-00"]
     assert chosen(one, listed="brain-wide-map", query=query) == ["mouse-0-00"]
-    found = choose_sessions(one, Choice(listed="brain-wide-map", query=query), patience=Patience(retries=0))
+    found = find_chosen(one, Choice(listed="brain-wide-map", query=query), patience=Patience(retries=0))
     assert found.notes == ["--list brain-wide-map --query subject: 1 of 459 sessions."]
     assert found.unknown == []
     with pytest.raises(ConfigError, match="none of these sessions is found"):
@@ -161,11 +161,11 @@ def test_a_search_is_tried_again(server, tmp_path, pauses, failure):
     one = server.open(mode="remote", silent=True, cache_dir=tmp_path)
     server.failures = {"search": [failure, failure, None]}
     query = parse_query(["subject=mouse"])
-    assert len(choose_sessions(one, Choice(query=query), patience=Patience(retries=2)).sessions) == 2
+    assert len(find_chosen(one, Choice(query=query), patience=Patience(retries=2)).sessions) == 2
     assert pauses == [1, 2]
     server.failures = {"search": [failure]}
     with pytest.raises(ConfigError, match="the database cannot be searched"):
-        choose_sessions(one, Choice(query=query), patience=Patience(retries=2))
+        find_chosen(one, Choice(query=query), patience=Patience(retries=2))
 
 
 def test_a_broken_answer_is_one_sentence(server, tmp_path):

@@ -119,19 +119,19 @@ def test_the_estimate_is_what_is_fetched(server, ibl, capsys):
     assert ibl(server) == 0
     size = sum((server.tree / name).stat().st_size for name in server.fetched)
     out = capsys.readouterr().out
-    assert f"1 session: 0 prepared already, 1 to prepare. {size / 1e3:.1f} kB to fetch" in out
+    assert f"1 session: 0 prepared already, 1 to prepare. {size:,} bytes to fetch" in out
     assert "MB/s" in out
     assert ibl(server, eids=(FIRST, SECOND)) == 0
     assert "2 sessions: 1 prepared already, 1 to prepare." in capsys.readouterr().out
     assert ibl(server, out="other") == 0
-    assert "1 to prepare. 0.0 kB to fetch" in capsys.readouterr().out
+    assert "1 to prepare. 0 bytes to fetch" in capsys.readouterr().out
 
 
 def test_the_rate_says_how_much_time_is_left(server, ibl, capsys):
     server.failures = {"trials": [stand_in.slow]}
     assert ibl(server, eids=(FIRST, SECOND)) == 0
     first, second = (line for line in capsys.readouterr().out.splitlines() if ": prepared:" in line)
-    assert " kB and about 1 min left" in first
+    assert " bytes and about 1 min left" in first
     assert "left" not in second.partition("MB/s")[2]
 
 
