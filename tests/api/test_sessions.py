@@ -300,7 +300,7 @@ def test_two_sessions_differ_by_more_than_the_case_of_letters(tmp_path):
     write(tmp_path, eid="Mouse", overwrite=True)
 
 
-@pytest.mark.parametrize("eid", ["-a", "007", "null", "1e5", "true", "CON", "a" * 200])
+@pytest.mark.parametrize("eid", ["-a", "007", "null", "1e5", "true", "COM", "a" * 200])
 def test_unusual_names_are_names(tmp_path, eid):
     assert list(write(tmp_path, eid=eid)) == [eid]
     assert neuromtm.Sessions(tmp_path)[eid].eid == eid
