@@ -29,14 +29,14 @@ declare -A windows=(
 [ -f conf/bwb/pretrain.yaml ] || refuse "run it in the folder of the checkout, which has conf/bwb/pretrain.yaml."
 [ -d "$scorer/ibl_bwb_eval" ] ||
   refuse "no scorer in $scorer: pip install --no-deps --target $scorer ibl-bwb-eval, or name its folder by SCORER."
-for program in aws python neuromtm; do
-  command -v "$program" > /dev/null || refuse "the program $program is not there. Install it, or activate its environment."
-done
 for task in "${tasks[@]}"; do
   [[ " $every_task " == *" $task "* ]] || refuse "TASKS: there is no task $task. There are: $every_task."
 done
 for seed in "${seeds[@]}"; do
   [[ $seed =~ ^[0-9]+$ ]] || refuse "SEEDS: $seed is no whole number."
+done
+for program in aws python neuromtm; do
+  command -v "$program" > /dev/null || refuse "the program $program is not there. Install it, or activate its environment."
 done
 
 fetch() { # build: all_units for behaviour, selected_units for activity and regions; part: eval or pretrain

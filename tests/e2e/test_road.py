@@ -16,6 +16,7 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.manifest import read_manifest
 from neuromtm.data.shards import read_header
 from neuromtm.evaluation.tasks import rates_of
+from neuromtm.metrics.keys import MEDIAN_KEYS
 from neuromtm.training.checkpoint import load_checkpoint
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import EIDS, HELDOUT, finetune, neuromtm, pretrain, scalars
@@ -58,7 +59,7 @@ def test_a_pretraining_leaves_its_configuration_checkpoints_and_curves(pretraine
 def test_a_test_leaves_figures_of_every_session(finetuned):
     metrics = json.loads((finetuned / "metrics.json").read_text())
     assert list(metrics["sessions"]) == [HELDOUT]
-    assert set(metrics["mean"]) == {*BPS, *BEHAVIOR, *BALANCED, *COUNTS}
+    assert set(metrics["mean"]) == {*BPS, *MEDIAN_KEYS, *BEHAVIOR, *BALANCED, *COUNTS}
     assert {path.name for path in (finetuned / "figures").iterdir()} >= {f"{HELDOUT}.png", "scores.png"}
 
 
@@ -109,8 +110,8 @@ def test_runs_stand_beside_the_ceiling(finetuned, sessions_dir, tmp_path, capsys
     assert "mtm" in table
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert list(summary) == ["mtm", "ceiling"]
-    assert set(summary["mtm"]) == {*BPS, *BEHAVIOR, *BALANCED, *COUNTS}
-    assert set(summary["ceiling"]) == {*BPS, *BEHAVIOR, *BALANCED}
+    assert set(summary["mtm"]) == {*BPS, *MEDIAN_KEYS, *BEHAVIOR, *BALANCED, *COUNTS}
+    assert set(summary["ceiling"]) == {*BPS, *MEDIAN_KEYS, *BEHAVIOR, *BALANCED}
     assert summary["ceiling"]["co_smoothing_bps"] > summary["mtm"]["co_smoothing_bps"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from data_prep.options import PrepareOptions
 from data_prep.prepare import prepare
 from data_prep.recording import WHISKER
-from data_prep.sources.ibl import recording
+from data_prep.sources.ibl.behaviors import read_behaviors
 from data_prep.trials import trial_criteria
 from neuromtm.errors import SourceError
 from tests.data_prep.conftest import recording as recording_of_three  # noqa: F401 (fixtures)
@@ -17,29 +17,30 @@ SHORTEST_S, LONGEST_S = 0.08, 2.0
 
 
 @pytest.fixture
-def cameras(monkeypatch):
-    """The cameras that a session has; the trace of a camera says which it is."""
+def cameras():
+    """The cameras that a session has, and their loading; the trace of a camera says which it is."""
     there = {"left": 1.0, "right": 2.0}
 
-    def load(one, one_eid, name, collection, attribute=None):
+    def load(name, attributes):
         side = name.removesuffix("Camera")
         if side not in there:
             raise SourceError(f"no {name}.")
         return {"times": np.arange(3.0), "ROIMotionEnergy": np.full(3, there[side])}
 
-    monkeypatch.setattr(recording, "_load", load)
-    return there
+    return there, load
 
 
 def test_the_left_camera_is_preferred_to_the_right_one(cameras):
-    traces, notes = recording._whisker(None, "a")
+    _, load = cameras
+    traces, notes = read_behaviors(load, [WHISKER], span_s=(0.0, 3.0))
     assert set(traces[WHISKER].values) == {1.0}
     assert not notes
 
 
 def test_the_right_camera_stands_in_and_a_note_says_why(cameras):
-    del cameras["left"]
-    traces, notes = recording._whisker(None, "a")
+    there, load = cameras
+    del there["left"]
+    traces, notes = read_behaviors(load, [WHISKER], span_s=(0.0, 3.0))
     assert set(traces[WHISKER].values) == {2.0}
     assert len(notes) == 1
     assert "left camera" in notes[0]
