@@ -25,7 +25,8 @@ from ensemble import score
 from data_prep.options import PrepareOptions
 from data_prep.sources.simulation.recording import SimulationOptions, live_session
 from neuromtm.data.manifest import choose_sessions
-from neuromtm.data.shards import ShardHeader, open_shard, read_header, read_trials
+from neuromtm.data.shard_datasets import read_trials
+from neuromtm.data.shards import ShardHeader, open_shard, read_header
 from neuromtm.errors import DataError
 from neuromtm.evaluation.tasks import n_forward_bins
 from neuromtm.evaluation.truth import SMALLEST_RATE

@@ -204,3 +204,8 @@ def test_every_target_that_the_makefile_names_has_a_rule(root):
     rules = {name for line in re.findall(r"^([\w .%$()/-]+):(?!=)", text, flags=re.MULTILINE) for name in line.split()}
     assert {"test", "docs", "demo"} <= set(phony)
     assert set(phony) | set(helped) <= rules
+
+
+def test_files_of_tests_have_different_names(root):
+    names = [path.name for path in (root / "tests").rglob("test_*.py")]
+    assert not {name for name in names if names.count(name) > 1}  # pytest would import one of them for the other

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from neuromtm.callbacks import behavior
-from neuromtm.metrics.keys import BPS_KEYS
+from neuromtm.metrics.keys import BPS_KEYS, MEDIAN_KEYS
 from tests.running import EIDS, neuromtm
 
 FILES = ("metrics.json", "neurons.csv", "regions.csv", "behavior.csv")
@@ -41,7 +41,7 @@ def test_activity_results_stay_where_decoding_behaviour_crashes_and_each_test_ke
         with pytest.raises(Crashed):
             tested()
     crashed = json.loads((whole / "metrics.json").read_text())
-    activity = {name: value for name, value in metrics["mean"].items() if name in BPS_KEYS}
+    activity = {name: value for name, value in metrics["mean"].items() if name in (*BPS_KEYS, *MEDIAN_KEYS)}
     assert crashed == {"sessions": {EIDS[0]: activity}, "mean": activity}
     assert activity.keys() < metrics["mean"].keys()
     assert not (whole / "behavior.csv").exists()  # that of the former test would be taken for this one's

@@ -25,7 +25,8 @@ from neuromtm.data.manifest import folder_problems, read_manifest
 from neuromtm.errors import ConfigError
 
 OPTIONS = PrepareOptions(window_s=(-0.1, 0.1))
-MANY = ("--n-sessions", "12", "--n-heldout", "2", "--n-trials", "60", "--n-neurons", "40")
+N_MANY = 48
+MANY = ("--n-sessions", str(N_MANY), "--n-heldout", "2", "--n-trials", "40", "--n-neurons", "12")
 
 
 def digests(place: Path) -> dict[str, str]:
@@ -119,13 +120,13 @@ def test_an_interrupted_or_killed_preparation_leaves_no_process_and_the_next_one
     assert wait_for_end(children)
     assert not list(out.glob(".*.tmp"))
     assert folder_problems(out) == {}
-    assert 1 <= len(read_manifest(out)) < 12
+    assert 1 <= len(read_manifest(out)) < N_MANY
 
     process, children = started(out)
     process.kill()
     process.communicate()
     assert wait_for_end(children)
-    (out / ".sim-0-11.h5.x.tmp").write_bytes(b"half")  # as a killed process leaves it
+    (out / ".sim-0-47.h5.x.tmp").write_bytes(b"half")  # as a killed process leaves it
     assert main(["simulate", "--out", str(out), "--jobs", "2", *MANY]) == 0
     assert not list(out.glob(".*.tmp"))
     assert main(["simulate", "--out", str(tmp_path / "whole"), *MANY]) == 0

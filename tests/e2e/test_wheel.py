@@ -84,6 +84,7 @@ def test_the_wheel_holds_all_code_recipes_and_templates_and_nothing_else(wheel):
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     ours = {f"neuromtm/{name}" for name in files_below("src/neuromtm", "*.py")}
     ours |= {f"data_prep/{name}" for name in files_below("data_prep", "*.py")}
+    ours |= {f"data_prep/{name}" for name in files_below("data_prep", "*.csv")}
     ours |= {f"neuromtm/recipes/{name}" for name in files_below("conf", "*.yaml")}
     ours |= {f"neuromtm/report/templates/{path.name}" for path in (ROOT / "src/neuromtm/report/templates").glob("*")}
     assert names == ours | {"neuromtm/py.typed", "data_prep/py.typed"}
