@@ -19,6 +19,7 @@ from neuromtm.models.interface import Backbone
 from neuromtm.models.stitching import VisibleGroup, module_key
 from neuromtm.randomness import seed_from
 from neuromtm.training.checkpoint import CheckpointRecord
+from neuromtm.training.diverging import OnNan
 from neuromtm.training.optim import Schedule
 from neuromtm.training.stitched import StitchedModule
 
@@ -63,6 +64,8 @@ class BehaviorDecoding(StitchedModule):
         seed: seed of dropout.
         compile: whether the heavy part of the architecture is compiled for training, which pays on a GPU. The first
             steps then take a minute or so longer. Where no compiler works, a sentence says so.
+        on_nan: what becomes of a training when a loss or a gradient is not a finite number. Such a step never reaches
+            the weights. `stop`: the training ends and says where. `skip`: it goes on without the step, and says so.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class BehaviorDecoding(StitchedModule):
         warmup_fraction: float = 0.15,
         seed: int = 0,
         compile: bool = False,
+        on_nan: OnNan = "stop",
     ):
         super().__init__(
             backbone,
@@ -95,6 +99,7 @@ class BehaviorDecoding(StitchedModule):
             warmup_fraction=warmup_fraction,
             seed=seed,
             compile=compile,
+            on_nan=on_nan,
         )
         if frozen and pretrained is None and backbone is not None:
             raise ConfigError(

@@ -13,6 +13,7 @@ from neuromtm.masking.schemes import SCHEMES
 from neuromtm.metrics.loss import MeanCost
 from neuromtm.models.interface import Backbone
 from neuromtm.randomness import generator_for, numpy_generator_for, seed_from
+from neuromtm.training.diverging import OnNan
 from neuromtm.training.fixed_masks import FixedMasks
 from neuromtm.training.masked_cost import masked_cost
 from neuromtm.training.optim import Schedule
@@ -40,6 +41,8 @@ class MaskedModeling(StitchedModule):
         seed: seed of masks and dropout.
         compile: whether the heavy part of the architecture is compiled for training, which pays on a GPU. The first
             steps then take a minute or so longer. Where no compiler works, a sentence says so.
+        on_nan: what becomes of a training when a loss or a gradient is not a finite number. Such a step never reaches
+            the weights. `stop`: the training ends and says where. `skip`: it goes on without the step, and says so.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class MaskedModeling(StitchedModule):
         loss_per: Literal["entry", "spike"] = "entry",
         seed: int = 0,
         compile: bool = False,
+        on_nan: OnNan = "stop",
     ):
         super().__init__(
             backbone,
@@ -70,6 +74,7 @@ class MaskedModeling(StitchedModule):
             warmup_fraction=warmup_fraction,
             seed=seed,
             compile=compile,
+            on_nan=on_nan,
         )
         self.loss_per = loss_per
         self._weights: dict[str, float] | None = None  # of each session's cost

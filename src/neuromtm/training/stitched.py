@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from neuromtm.batch import Batch, SessionInfo
 from neuromtm.data.datamodule import SessionDataModule, data_of
 from neuromtm.data.traces import require_traces
-from neuromtm.errors import CheckpointError, ConfigError, TrainingError
+from neuromtm.errors import CheckpointError, ConfigError
 from neuromtm.masking.objective import Objective
 from neuromtm.models.blocks import Prompts
 from neuromtm.models.interface import Backbone
@@ -28,6 +28,7 @@ from neuromtm.training.checkpoint import (
 )
 from neuromtm.training.compiling import compile_training
 from neuromtm.training.continuation import changes, jump_of_rate
+from neuromtm.training.diverging import DivergenceWatch, OnNan
 from neuromtm.training.first_weights import add_new_sessions
 from neuromtm.training.optim import Schedule, clip, in_three_groups, learning_rate_factor, make_optimizer
 
@@ -49,6 +50,7 @@ class StitchedModule(lightning.LightningModule):
         warmup_fraction: share of the steps in which the learning rate rises.
         seed: seed of every draw in training.
         compile: whether the heavy part of the architecture is compiled for training.
+        on_nan: what becomes of steps that diverge; see `DivergenceWatch`.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class StitchedModule(lightning.LightningModule):
         warmup_fraction: float,
         seed: int,
         compile: bool,
+        on_nan: OnNan,
     ):
         super().__init__()
         problems = [] if 0 < lr < math.inf else [f"lr is {lr}, not a number above 0."]
@@ -86,7 +89,7 @@ class StitchedModule(lightning.LightningModule):
         self.lr, self.weight_decay, self.stitcher_weight_decay = lr, weight_decay, stitcher_weight_decay
         self._begun_n_steps: int | None = None  # steps that the schedule of a resumed run was made for
         self.beta2, self.schedule, self.warmup_fraction, self.seed = beta2, schedule, warmup_fraction, seed
-        self.compiles = compile
+        self.compiles, self.divergence = compile, DivergenceWatch(on_nan)
         self.model = StitchedModel(backbone) if backbone is not None else None
 
     @property
@@ -374,25 +377,17 @@ class StitchedModule(lightning.LightningModule):
             raise ConfigError("The learning-rate schedule needs an end: set trainer.max_steps or trainer.max_epochs.")
         return max(1, min(limits))
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.divergence.guard(optimizer)
+
+    def on_train_epoch_end(self) -> None:
+        self.divergence.look(self.trainer)
+
     def require_finite(self, loss: Tensor, batch: Batch, doing: str) -> None:
-        """Stop a training that diverged. Only logged steps are checked, because each check makes a GPU wait.
-
-        Args:
-            loss: of this step.
-            batch: its trials.
-            doing: what is learned from them, for the message.
-
-        Raises:
-            TrainingError: on all ranks or on none. A rank that stopped alone would leave the others waiting.
-        """
+        """Tell `divergence` of a loss, which was made by `doing` something with a batch. Look in logged steps only."""
+        batch_idx = self.trainer.fit_loop.batch_idx
+        self.divergence.add(loss, batch, doing, step=self.global_step, batch_idx=batch_idx)
         # Lightning sets it, and its class does not say so
         every_n_steps = self.trainer.log_every_n_steps  # ty: ignore[missing-attribute]
-        if not every_n_steps or self.global_step % every_n_steps:
-            return
-        if self.trainer.strategy.reduce_boolean_decision(not loss.isfinite(), all=False):
-            eids = ", ".join(dict.fromkeys(group.eid for group in batch.groups))
-            raise TrainingError(
-                f"The training diverged: the loss of step {self.global_step} is {loss.item()} here, with {doing} "
-                f"of {eids}. Lower model.lr, or set trainer.gradient_clip_val. checkpoints/best.ckpt is from an "
-                "earlier step."
-            )
+        if every_n_steps and self.global_step % every_n_steps == 0:
+            self.divergence.look(self.trainer)
