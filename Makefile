@@ -23,7 +23,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env test lint types coverage docs wheel hooks demo demo-mtm demo-temporal demo-folder-is-new ablation
-.PHONY: ablation-settings bench bench-gpu slurm-up slurm-down clean
+.PHONY: ablation-settings bench bench-gpu faults slurm-up slurm-down clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo "             train and test every variant of conf/ablation/ on prepared sessions; the paper's tables"
 	@echo "make bench   speed of training, loading and testing on the CPU (about a quarter of an hour), into"
 	@echo "             benchmarks/results/; make bench-gpu: the same on a GPU (five minutes)"
+	@echo "make faults  the long campaigns of damaged files and of killed processes: $(FLIPS) and $(KILLS) cases"
 	@echo "make test    all tests, those of make lint and make wheel among them"
 	@echo "make lint    only what is read and not run: ruff, import rules, types, recipes, pages"
 	@echo "make types   the type checker alone"
@@ -104,6 +105,16 @@ docs: $(INSTALLED)
 wheel: $(INSTALLED)
 	rm -rf build/lib build/bdist.*
 	$(BIN)/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+# Damaged files are read, and processes killed at random moments; `make test` has a short run of both.
+FLIPS ?= 450
+KILLS ?= 20
+
+faults: export NEUROMTM_ALLOW ?= tests
+faults: export OMP_NUM_THREADS ?= 1
+faults: $(INSTALLED)
+	$(BIN)/python -m tests.faults.flips --n $(FLIPS) --seed 1
+	$(BIN)/python -m tests.faults.kills --n $(KILLS)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py --device cpu

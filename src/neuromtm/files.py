@@ -8,12 +8,13 @@ import io
 import json
 import math
 import os
+import re
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,13 @@ from neuromtm.errors import UserError
 def whole_file(path: Path) -> Generator[Path]:
     """Give a temporary path in the same folder; rename it to `path` if the block ends without error.
 
-    A file at `path` is therefore always complete. A process that is killed half-way leaves only a `.tmp` file behind.
+    A file at `path` is therefore always complete. A process that is killed half-way leaves only a temporary file, which
+    the next process that writes into the folder removes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(descriptor)
-    temporary = Path(name)
+    _remove_left_behind(path.parent)
+    descriptor, temporary = _own_file(path)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -40,8 +41,55 @@ def whole_file(path: Path) -> Generator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes a private file; give it the usual permissions
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        number = _number_of(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error  # the user knows this name
     finally:
+        os.close(descriptor)
         temporary.unlink(missing_ok=True)
+
+
+def _number_of(error: BaseException | None) -> int | None:
+    """The number of the system's error behind one that names no file, as writing to a full disk gives."""
+    while error is not None:
+        if isinstance(error, OSError) and error.filename is not None:
+            return None
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        if found := re.search(r"errno = (\d+)", str(error)):  # of HDF5
+            return int(found.group(1))
+        error = error.__context__
+    return None
+
+
+TEMPORARY = ".part.tmp"
+"""how the names of the temporary files of `whole_file` end"""
+_looked_into: set[Path] = set()
+"""folders in which this process has removed what others left behind"""
+
+
+def _own_file(path: Path) -> tuple[int, Path]:
+    """A temporary file that is locked while this process has it open, which tells others that it is in use."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+        with suppress(OSError):  # without locks nobody removes the file
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # or another process has taken it for left behind before it was locked
+            return descriptor, Path(name)
+        os.close(descriptor)
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Remove temporary files that no living process has, once in each folder."""
+    if folder in _looked_into:
+        return
+    _looked_into.add(folder)
+    for path in folder.glob(f".*{TEMPORARY}"):
+        with suppress(OSError), path.open("rb") as file:  # it is gone, of another user, or in use
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def write_whole(path: Path, text: str) -> None:

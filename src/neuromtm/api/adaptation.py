@@ -89,8 +89,8 @@ def adapt(
             folder = run_dir
             _require_free(folder)
         pretrained = folder / PRETRAINED_FILE
-        with whole_file(pretrained) as temporary:
-            torch.save(to_checkpoint(model.stitched, model.record), temporary)
+        with whole_file(pretrained) as temporary, temporary.open("wb") as file:
+            torch.save(to_checkpoint(model.stitched, model.record), file)
         settled = (str(sessions.folder), list(sessions), str(pretrained), seed, str(folder))
         chosen |= dict(zip(SETTLED, settled, strict=True))
         try:
@@ -126,8 +126,8 @@ def _without_training(
     if run_dir is None:
         return type(model)(*adapted, name=f"{model.name}, adapted to {', '.join(sessions)}")
     pretrained = run_dir / PRETRAINED_FILE
-    with whole_file(pretrained) as temporary:
-        torch.save(to_checkpoint(model.stitched, model.record), temporary)
+    with whole_file(pretrained) as temporary, temporary.open("wb") as file:
+        torch.save(to_checkpoint(model.stitched, model.record), file)
     words = {"data": sessions.folder, "pretrained": pretrained, "out": run_dir, **chosen}
     command = ["adapt", *(f"--{name}={value}" for name, value in words.items() if name != "root")]
     write_run(run_dir, adapted, pretrained=pretrained, data=chosen, command=command)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import h5py
 import lightning
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from neuromtm.decoding.end_to_end import DecoderScores, decoded_text, score_deco
 from neuromtm.decoding.targets import target_of
 from neuromtm.evaluation.results import DECODING_FILE, METRICS_FILE, Metrics, metrics_text, with_means
 from neuromtm.files import keep_previous, whole_file, write_whole
+from neuromtm.hdf5_files import new_hdf5
 from neuromtm.training.decoding import BehaviorDecoding
 
 
@@ -98,7 +98,7 @@ class DecodingResults(lightning.Callback):
         for eid, (trials, predicted) in self._gather(trainer).items():
             path = folder / f"{eid}.h5"
             keep_previous(path)
-            with whole_file(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+            with whole_file(path) as temporary, new_hdf5(temporary) as file:
                 file.attrs.update(eid=eid, split="test", target=pl_module.target)
                 file["predicted"], file["trial"] = predicted, trials.astype(np.int64)
         rank_zero_info(f"Predicted {pl_module.target}: {folder}")

@@ -86,6 +86,6 @@ def write_run(
         # JSON is YAML, and an eid such as 1e5 stays text in it
         lines += [f"{group}:", *(f"  {name}: {json.dumps(value)}" for name, value in options.items())]
     write_whole(run_dir / "config.yaml", "\n".join(lines) + "\n")
-    for file in ("best.ckpt", "last.ckpt"):
-        with whole_file(run_dir / "checkpoints" / file) as temporary:
-            torch.save(checkpoint, temporary)
+    for name in ("best.ckpt", "last.ckpt"):
+        with whole_file(run_dir / "checkpoints" / name) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)

@@ -59,6 +59,7 @@ from neuromtm.data.shard_layout import (
 from neuromtm.data.statistics import Statistics, training_statistics
 from neuromtm.errors import ConfigError, ShardError
 from neuromtm.files import whole_file
+from neuromtm.hdf5_files import new_hdf5
 
 STIMULUS_ONSET = "stimOn_times"
 """the `align_event` whose times are `trials/stimulus_onset_s`"""
@@ -195,7 +196,7 @@ def write_shard(path: Path, shard: Shard) -> None:
     header = shard.header
     neurons, trials = header.neurons, header.trials
     with whole_file(path) as temporary:
-        with h5py.File(temporary, "w", locking=False) as file:
+        with new_hdf5(temporary) as file:
             file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
             for name in ATTRIBUTES:
                 file.attrs[name] = getattr(header, name)

@@ -14,6 +14,7 @@ import numpy as np
 
 from neuromtm.errors import UserError
 from neuromtm.files import reason_of, whole_file
+from neuromtm.hdf5_files import new_hdf5
 from neuromtm.metrics.intervals import Gains, trial_null_nll
 
 TRIALS_FILE = "trials.h5"
@@ -64,7 +65,7 @@ def write_trials(path: Path, sessions: Mapping[str, TrialScores]) -> None:
         path: the file.
         sessions: eid -> its trials.
     """
-    with whole_file(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+    with whole_file(path) as temporary, new_hdf5(temporary) as file:
         file.attrs.update(format=FORMAT, format_version=1)
         for number, (eid, session) in enumerate(sessions.items()):
             group = file.create_group(f"sessions/{number}")  # an eid may hold a slash
