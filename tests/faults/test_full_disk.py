@@ -10,7 +10,7 @@ import pytest
 from neuromtm.files import TEMPORARY, whole_file, write_whole
 from tests.data.small_shards import Session, write_folder
 from tests.faults.kills import Work, baseline, files, in_process, preparation, scoring
-from tests.running import HELDOUT, neuromtm
+from tests.running import neuromtm
 
 FULL = "File too large"
 """what a limit of the size of a file answers, at the moment at which a full disk would say `No space left on device`"""
@@ -66,7 +66,8 @@ def test_a_baseline_that_finds_the_disk_full_leaves_the_earlier_result(tmp_path)
 
 
 def test_a_test_and_an_adaptation_that_find_the_disk_full_say_so(pretrained, sessions_dir, tmp_path):
-    adapt = ("adapt", pretrained, "--data", sessions_dir, f"--sessions={HELDOUT}", "--out")
+    best = pretrained / "checkpoints" / "best.ckpt"
+    adapt = ("adapt", "--data", sessions_dir, "--pretrained", best, "--out")
     works = [
         (scoring("test", pretrained), 8_000),
         (Work("adapt", lambda out: neuromtm(*adapt, out), files), 8_000),
