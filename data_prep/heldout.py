@@ -36,7 +36,8 @@ def note_unmatched(sessions: Mapping[str, str], args: argparse.Namespace) -> Non
         if unknown := sorted({*asked} - {*names}):
             print(
                 f"neuromtm-prep: note: {option}: {', '.join(unknown)} not among those of these sessions "
-                f"({', '.join(names[:10])}{' ...' if len(names) > 10 else ''}).",
+                f"({', '.join(names[:10])}{' ...' if len(names) > 10 else ''})."
+                + (" It holds out no session of this command." if {*unknown} == {*asked} else ""),
                 file=sys.stderr,
             )
 

@@ -12,6 +12,8 @@ from data_prep.recording import EVENTS, Recording, Trace, TrialTable
 from neuromtm.errors import SourceError
 
 MOST_NAMES = 12
+MOSTLY = 0.5
+"""of the values of an event lie within the time of the spikes"""
 
 
 def inspection_text(recording: Recording) -> str:
@@ -70,10 +72,27 @@ def prepare_command(source: str, arguments: Sequence[object], recording: Recordi
         recording: what was found; decides between an event and continuous windows.
     """
     how = ["--continuous"]
-    if recording.trials is not None and (events := recording.trials.event_names):
-        timely = named_times(recording.trials)
-        how = ["--align-event", next((name for name in events if EVENTS.get(name, name) in timely), events[0])]
+    if recording.trials is not None and recording.trials.event_names:
+        how = ["--align-event", _likely_event(recording) or "EVENT"]
     return shlex.join(["python", "-m", "data_prep", source, *map(str, arguments), *how, "--out", "data/mine"])
+
+
+def _likely_event(recording: Recording) -> str | None:
+    """A column that is named as times, or else looks like times of the recording; None if there is none."""
+    assert recording.trials is not None
+    timely, spikes = named_times(recording.trials), recording.summary
+    for name in recording.trials.event_names:
+        if EVENTS.get(name, name) in timely:
+            return name
+    for name in recording.trials.event_names:
+        values = recording.trials.event(name)
+        known = values[np.isfinite(values)]
+        steps = np.diff(known)
+        counts = not (known % 1).any() and not (steps - 1).any()  # a counter of the rows
+        during = (known > spikes.first_s) & (known < spikes.last_s)
+        if len(known) > 1 and (steps > 0).all() and not counts and during.mean() > MOSTLY:
+            return name
+    return None
 
 
 def _counted(values: np.ndarray) -> str:

@@ -14,6 +14,8 @@ HOLE_PROBABILITY = 1e-9
 
 LEAST_NEURONS = 3
 """must fire on a probe just before and just after a hole of this probe alone"""
+MOST_WINDOWS = 200_000
+"""of continuous time; two days and more in seconds"""
 MOST_PIECES = 1_000_000
 """pieces of the time, of one second each in recordings of less than eleven days"""
 
@@ -151,8 +153,17 @@ def windows_inside(intervals_s: np.ndarray, *, duration_s: float) -> np.ndarray:
     Args:
         intervals_s: (interval, 2), sorted and apart.
         duration_s: length of every window.
+
+    Raises:
+        SourceError: if there would be more than `MOST_WINDOWS`.
     """
     length = int(microseconds(duration_s))
     intervals = microseconds(intervals_s)
+    n_windows = int(((intervals[:, 1] - intervals[:, 0]) // length).sum())
+    if n_windows > MOST_WINDOWS:
+        raise SourceError(
+            f"{n_windows:,} windows of {duration_s:g} s, more than {MOST_WINDOWS:,}: give a longer --length-s, if the "
+            "times are in seconds and not in milliseconds or samples."
+        )
     found = [start + length * np.arange((end - start) // length) for start, end in intervals]
     return np.concatenate(found) * 1e-6

@@ -9,6 +9,8 @@ from data_prep.recording import EVENTS, Recording, TrialTable
 MOST_PLAUSIBLE_HZ = 500.0
 """a neuron that fires faster on average is not one neuron in seconds"""
 SHORTEST_TRIAL_S = 1e-3
+LONGEST_SPAN_S = 86_400.0
+"""a recording that goes over more than a day is likely in another unit than seconds"""
 TIME_ENDINGS = ("_time", "_times", "_s")
 FAR_APART = 200
 """a ratio of the last times of events and spikes that another unit explains best"""
@@ -52,6 +54,11 @@ def _rate_warnings(recording: Recording, span_s: float) -> list[str]:
     if not span_s > 0:
         return [f"all {recording.summary.n_all_spikes} spikes are at {recording.summary.first_s:g} s"]
     rate_hz = recording.summary.n_spikes / span_s
+    if span_s > LONGEST_SPAN_S:
+        return [
+            f"the spikes go over {span_s:g} s, which are {span_s / 3600:.0f} hours, at a median rate of "
+            f"{np.median(rate_hz):.3g} Hz: are the times in seconds? They may be in milliseconds or samples"
+        ]
     fast = int((rate_hz > MOST_PLAUSIBLE_HZ).sum())
     if not fast:
         return []

@@ -39,8 +39,8 @@ def skipped_lines(skipped: Sequence[SkippedSession]) -> list[str]:
     for group in sorted(groups.values(), key=len, reverse=True):
         names = ", ".join(session.eid for session in group[:MOST_NAMES])
         more = f" and {len(group) - MOST_NAMES} more" if len(group) > MOST_NAMES else ""
-        reason = group[0].reason if len({s.reason for s in group}) == 1 else group[0].kind
-        lines.append(f"{len(group):5} skipped: {reason} ({names}{more})")
+        alike = "" if len({s.reason for s in group}) == 1 else ", such as"
+        lines.append(f"{len(group):5} skipped{alike}: {group[0].reason} ({names}{more})")
     return lines
 
 

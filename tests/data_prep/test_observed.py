@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.observed import inferred_intervals, inside, merged, windows_inside
+from neuromtm.errors import SourceError
 
 
 def poisson(rate_hz, start_s, end_s, seed=0):
@@ -72,3 +73,8 @@ def test_continuous_windows_lie_inside_and_do_not_share_time(intervals):
     assert inside(starts_s, apart, duration_s=0.7).all()
     assert (np.diff(starts_s) > 0.7 - 1e-9).all()
     assert len(starts_s) == sum(int((end - start) / 0.7 + 1e-9) for start, end in apart)
+
+
+def test_more_windows_than_days_of_recording_have_are_refused_before_they_are_cut():
+    with pytest.raises(SourceError, match=r"1,000,000 windows of 0\.5 s, more than 200,000: give a longer --length-s"):
+        windows_inside(np.array([[0.0, 5e5]]), duration_s=0.5)

@@ -76,3 +76,20 @@ def test_an_inspection_says_what_is_there(recording):
 def test_the_command_of_an_inspection_is_quoted_for_a_shell(recording):
     assert "'a b' --align-event stimOn_times" in prepare_command("arrays", ["a b"], recording)
     assert "--continuous" in prepare_command("arrays", ["a"], replace(recording, trials=None))
+
+
+def test_a_recording_of_days_is_likely_in_another_unit(recording):
+    table = TrialTable(stimulus_onset_s=recording.trials.stimulus_onset_s * 3600)
+    changed = replace(recording, spike_times_s=recording.spike_times_s * 3600, trials=table, traces={})
+    text = said(changed)
+    assert "which are 40 hours" in text
+    assert "milliseconds or samples" in text
+
+
+def test_the_proposed_event_is_no_counter_and_no_strength(recording):
+    onset_s = recording.trials.stimulus_onset_s
+    others = {"trial": np.arange(1.0, 1 + len(onset_s)), "coherence": np.linspace(0.1, 0.5, len(onset_s))}
+    table = TrialTable(columns={**others, "go": onset_s})
+    assert "--align-event go " in prepare_command("arrays", [], replace(recording, trials=table))
+    table = TrialTable(columns=others)
+    assert "--align-event EVENT " in prepare_command("arrays", [], replace(recording, trials=table))

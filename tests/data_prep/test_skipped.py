@@ -21,7 +21,7 @@ SKIPPED = [
 def test_equal_reasons_are_counted_together_whatever_their_numbers():
     assert skipped_lines(SKIPPED) == [
         "    3 skipped: no spikes: no probe has spikes.times. (eid-b, eid-d, eid-f)",
-        "    2 skipped: # of # trials left. (eid-a, eid-c)",
+        "    2 skipped, such as: 0 of 13 trials left. (eid-a, eid-c)",
         "    1 skipped: =1+2 of eid-e (eid-e)",
     ]
 

@@ -63,6 +63,8 @@ def trials_of_table(nwb: NwbFile, name: str, *, mapped: Mapping[str, Expression]
     notes = []
     if left_out:
         notes.append(f"columns of {name} that are no single number or text are left out: {', '.join(left_out)}")
+    if split in columns and split != SPLIT:
+        raise SourceError(f"--split-column {split}: it holds numbers. The splits are the texts train, val and test.")
     if split in columns:
         notes.append(f"the column {split} of {name} holds numbers, so it gives no splits; write train, val and test")
     return trials, "; ".join(notes)
