@@ -85,7 +85,13 @@ def started(out: Path) -> tuple[subprocess.Popen, set[int]]:
     """A preparation with two processes that has made its first shard, and the numbers of its processes."""
     command = [sys.executable, "-m", "data_prep", "simulate", "--out", str(out), "--jobs", "2", *MANY]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # tests that run in the background of a shell ignore this signal, and so would all that they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     process.stdout.readline()
     return process, {int(pid) for pid in children_of(process.pid)}
