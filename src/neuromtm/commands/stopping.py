@@ -29,7 +29,15 @@ def end_stopped(stopped: Stopped, command: str) -> NoReturn:
     if not _is_first_rank():
         sys.exit(0)
     done = stopped.done or f"{command} is not done, and nothing is half written"
-    print(f"neuromtm: {stopped.signal.name}: {done}. {_what_next(command)}", file=sys.stderr, flush=True)
+    begun, job = f"neuromtm: {stopped.signal.name}: {done}.", slurm_job()
+    problem = None if job is None or command not in TRAINS else _hindrance(job)
+    if job is not None and command in TRAINS and problem is None:
+        # said first: Slurm may kill the job while it answers
+        print(f"{begun} Job {job} is requeued and goes on from there.", file=sys.stderr, flush=True)
+        if (problem := _requeue(job)) is None:
+            sys.exit(STOPPED)
+        begun = "neuromtm:"
+    print(f"{begun} {_what_next(command, job, problem)}", file=sys.stderr, flush=True)
     sys.exit(STOPPED)
 
 
@@ -38,23 +46,26 @@ def _is_first_rank() -> bool:
     return not ranks or ranks[0] == "0"
 
 
-def _what_next(command: str) -> str:
-    job = slurm_job()
+def _what_next(command: str, job: str | None, problem: str | None) -> str:
     if command not in TRAINS:
         return "Start it again by the same command."
     resume = "" if command == "search" else " with --auto_resume true"
     if job is None:
         return f"Go on by the same command{resume}."
-    if (problem := _requeue(job)) is None:
-        return f"Job {job} is requeued and goes on from there."
     return f"Job {job} is not requeued: {problem}. Go on by the same command{resume}."
 
 
-def _requeue(job: str) -> str | None:
-    """Ask Slurm to start the job again. Gives the problem if that is not to be."""
+def _hindrance(job: str) -> str | None:
+    """Why a job is not to be requeued; None if nothing is known against it."""
     try:
-        if _is_cancelled(_scontrol("show", "job", "-o", job).stdout):
-            return "it was cancelled"
+        return "it was cancelled" if _is_cancelled(_scontrol("show", "job", "-o", job).stdout) else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"scontrol cannot be run ({error})"
+
+
+def _requeue(job: str) -> str | None:
+    """Ask Slurm to start the job again. Gives the problem if it does not."""
+    try:
         asked = _scontrol("requeue", job)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"scontrol cannot be run ({error})"
