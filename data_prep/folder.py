@@ -4,14 +4,12 @@ Good shards that exist are kept. A session that cannot be prepared is skipped, a
 other processes in the same folder is not harmed.
 """
 
-import contextlib
-import fcntl
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple
 
 from data_prep.memory_plan import Measured, Running, estimated_need, fits_beside
 from data_prep.options import PrepareOptions
@@ -24,10 +22,7 @@ from neuromtm.data.manifest import ManifestWriter, Role, SessionEntry
 from neuromtm.data.shards import read_header, shard_name, shard_problems, write_shard
 from neuromtm.data.upgrade_journal import UPGRADE_JOURNAL
 from neuromtm.errors import ConfigError, ShardError, SourceError, printable
-from neuromtm.files import NO_LOCKS, sha256
-
-IN_PREPARATION = ".preparing"
-"""a file that is locked by each process that writes shards into its folder"""
+from neuromtm.files import remove_left_behind, sha256
 
 Status = Literal["prepared", "upgraded", "already done", "skipped"]
 
@@ -111,35 +106,11 @@ def prepare_sessions(
             f"python -m data_prep upgrade {out}, then prepare more sessions."
         )
     preparation = json.loads(json.dumps(options.as_json() | source_options))
-    with ManifestWriter(out) as manifest, in_preparation(out):
+    out.mkdir(parents=True, exist_ok=True)
+    remove_left_behind(out)  # of a preparation that was killed
+    with ManifestWriter(out) as manifest:
         folder = _Folder(out, options, preparation, overwrite, manifest)
         yield from _one_by_one(jobs, folder) if n_jobs == 1 else _side_by_side(jobs, folder, n_jobs)
-
-
-@contextlib.contextmanager
-def in_preparation(out: Path) -> Generator[None]:
-    """Mark a folder as one in which shards are being written.
-
-    If no other process writes shards there, the temporary files of one that was killed are removed first.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / IN_PREPARATION).open("w") as file:
-        try:
-            _tidy(out, file)
-            fcntl.flock(file, fcntl.LOCK_SH)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:  # without locks nothing tells who else is at work, and nothing is removed
-                raise
-        yield
-
-
-def _tidy(out: Path, file: TextIO) -> None:
-    """Remove temporary files, if nobody else holds the file or upgrades the folder."""
-    with (out / ".lock").open("w") as of_manifest, contextlib.suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        fcntl.flock(of_manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for left_behind in (*out.glob(".*.h5.*.tmp"), *out.glob(".manifest.json.*.tmp")):
-            left_behind.unlink(missing_ok=True)
 
 
 class _Folder(NamedTuple):
@@ -199,7 +170,7 @@ def _side_by_side(jobs: Iterable[Job], folder: _Folder, n_jobs: int) -> Iterator
                 continue
             waiting[job.eid] = job, found
             plan.begin(job)
-            make = partial(_make_beside, job, folder.path(job), folder.options, folder.preparation)
+            make = partial(_make, job, folder.path(job), folder.options, folder.preparation)
             workers.start(job.eid, make)
         while workers.n_busy:
             yield from map(ended, workers.wait())
@@ -253,11 +224,6 @@ def _found(job: Job, folder: _Folder) -> Outcome | str:
         return problems
     job.finish()
     return _already_done(path, job, listed, folder.manifest)
-
-
-def _make_beside(job: Job, path: Path, options: PrepareOptions, preparation: dict[str, Any]) -> _Made:
-    with in_preparation(path.parent):  # also if the process that asked for it is gone by now
-        return _make(job, path, options, preparation)
 
 
 def _make(job: Job, path: Path, options: PrepareOptions, preparation: dict[str, Any]) -> _Made:

@@ -31,7 +31,7 @@ def whole_file(path: Path) -> Generator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_behind(path.parent)
+    remove_left_behind(path.parent)
     descriptor, temporary = _own_file(path)
     try:
         yield temporary
@@ -81,7 +81,7 @@ def _own_file(path: Path) -> tuple[int, Path]:
         os.close(descriptor)
 
 
-def _remove_left_behind(folder: Path) -> None:
+def remove_left_behind(folder: Path) -> None:
     """Remove temporary files that no living process has, once in each folder."""
     if folder in _looked_into:
         return

@@ -1,5 +1,6 @@
 """Several sessions at a time: the same bytes as one after the other, and nothing is left behind, however it ends."""
 
+import fcntl
 import hashlib
 import io
 import os
@@ -16,13 +17,14 @@ import pytest
 
 from data_prep import folder
 from data_prep.__main__ import main
-from data_prep.folder import IN_PREPARATION, Job, in_preparation, prepare_sessions
+from data_prep.folder import Job, prepare_sessions
 from data_prep.memory_plan import BYTES_PER_BYTE, PROGRAM_BYTES, Measured, Running, estimated_need, fits_beside
 from data_prep.options import PrepareOptions
 from data_prep.progress import SessionProgress
 from data_prep.workers import Returned, Workers
 from neuromtm.data.manifest import folder_problems, read_manifest
 from neuromtm.errors import ConfigError
+from neuromtm.files import TEMPORARY
 
 OPTIONS = PrepareOptions(window_s=(-0.1, 0.1))
 N_MANY = 48
@@ -132,22 +134,22 @@ def test_an_interrupted_or_killed_preparation_leaves_no_process_and_the_next_one
     process.kill()
     process.communicate()
     assert wait_for_end(children)
-    (out / ".sim-0-47.h5.x.tmp").write_bytes(b"half")  # as a killed process leaves it
+    (out / f".sim-0-47.h5.x{TEMPORARY}").write_bytes(b"half")  # as a killed process leaves it
     assert main(["simulate", "--out", str(out), "--jobs", "2", *MANY]) == 0
     assert not list(out.glob(".*.tmp"))
     assert main(["simulate", "--out", str(tmp_path / "whole"), *MANY]) == 0
     assert digests(out) == digests(tmp_path / "whole")
 
 
-def test_temporary_files_of_a_process_that_is_at_work_are_left_alone(tmp_path):
-    half = tmp_path / ".mouse.h5.x.tmp"
-    with in_preparation(tmp_path):
-        half.write_bytes(b"")
-        with in_preparation(tmp_path):
-            assert half.exists()
-    with in_preparation(tmp_path):
-        assert not half.exists()
-    assert (tmp_path / IN_PREPARATION).exists()
+def test_temporary_files_of_a_process_that_is_at_work_are_left_alone(recording, tmp_path):
+    living, left = (tmp_path / f".mouse.h5.{name}{TEMPORARY}" for name in "xy")
+    for path in (living, left):
+        path.write_bytes(b"")
+    with living.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        run([Job("mouse-1", "pretrain", lambda: recording)], tmp_path, n_jobs=1)
+        assert living.exists()
+    assert not left.exists()
 
 
 # ---- memory

@@ -29,9 +29,9 @@ def end_stopped(stopped: Stopped, command: str) -> NoReturn:
     if not _is_first_rank():
         sys.exit(0)
     done = stopped.done or f"{command} is not done, and nothing is half written"
-    begun, job = f"neuromtm: {stopped.signal.name}: {done}.", slurm_job()
-    problem = None if job is None or command not in TRAINS else _hindrance(job)
-    if job is not None and command in TRAINS and problem is None:
+    begun, job = f"neuromtm: {stopped.signal.name}: {done}.", slurm_job() if command in TRAINS else None
+    problem = None if job is None else _hindrance(job)
+    if job is not None and problem is None:
         # said first: Slurm may kill the job while it answers
         print(f"{begun} Job {job} is requeued and goes on from there.", file=sys.stderr, flush=True)
         if (problem := _requeue(job)) is None:
