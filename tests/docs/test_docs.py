@@ -1,6 +1,7 @@
 """The pages: links, commands and code in them hold, the site builds, and each check finds what is planted."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -261,3 +262,9 @@ def test_a_warning_of_the_site_is_an_error(small_site, file, planted, said):
     result = build(small_site, small_site / "site")
     assert result.returncode != 0
     assert said in result.stderr
+
+
+def test_tests_that_pages_name_are_there(root):
+    for page in (root / "docs").glob("*.md"):
+        for name in re.findall(r"tests/[\w/]+\.py", page.read_text(encoding="utf-8")):
+            assert (root / name).is_file(), f"{page.name}: {name}"
