@@ -27,10 +27,10 @@ class Spoilt(MaskedModeling):
         self.sessions[self.global_step] = batch.groups[0].eid
         return super().training_step(batch, batch_idx)
 
-    def require_finite(self, loss, batch, doing):
+    def watch_loss(self, loss, batch, doing):
         if self.what == "loss" and self.global_step in self.steps:
             loss.data.fill_(torch.nan)
-        super().require_finite(loss, batch, doing)
+        super().watch_loss(loss, batch, doing)
 
     def on_before_optimizer_step(self, optimizer):
         if self.global_step in self.steps:

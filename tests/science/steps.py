@@ -45,7 +45,7 @@ class Step(MaskedModeling):
     def current_epoch(self) -> int:
         return self.epoch
 
-    def require_finite(self, *_: object) -> None:
+    def watch_loss(self, *_: object) -> None:
         """Nothing diverges in one step, and a trainer would be asked."""
 
     def log(self, name: str, value: torch.Tensor, **_: object) -> None:

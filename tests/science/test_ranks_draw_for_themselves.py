@@ -66,7 +66,7 @@ def test_a_decoder_drops_otherwise_on_another_rank(monkeypatch):
     monkeypatch.setattr(BehaviorDecoding, "global_rank", property(lambda module: module.rank))
     monkeypatch.setattr(BehaviorDecoding, "current_epoch", property(lambda module: module.epoch))
     monkeypatch.setattr(BehaviorDecoding, "_cost", lambda *_: (torch.ones(()), torch.ones(())))
-    monkeypatch.setattr(BehaviorDecoding, "require_finite", lambda *_: None)
+    monkeypatch.setattr(BehaviorDecoding, "watch_loss", lambda *_: None)
     monkeypatch.setattr(BehaviorDecoding, "log", lambda *_, **__: None)
     module = BehaviorDecoding("choice", NDT1(width=16, n_layers=1, n_heads=2, mlp_width=16, max_bins=32))
     seeds.clear()

@@ -235,7 +235,7 @@ class BehaviorDecoding(StitchedModule):
         torch.manual_seed(seed_from(self.seed, "dropout", *place))  # so that a resumed run draws the same
         total, n_known = self._cost(batch.groups)
         loss = total / n_known.clamp(min=1)  # a batch without a known value teaches nothing
-        self.require_finite(loss, batch, "decoding")
+        self.watch_loss(loss, batch, "decoding")
         self.log("train/loss", loss, batch_size=batch.n_trials)
         return loss
 

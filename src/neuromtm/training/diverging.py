@@ -67,17 +67,22 @@ class DivergenceWatch:
         eids = tuple(dict.fromkeys(group.eid for group in batch.groups))
         self._losses.append(_Loss(step, batch_idx, doing, eids, loss.detach()))
 
-    def guard(self, optimizer: torch.optim.Optimizer) -> None:
+    def guard(self, optimizer: torch.optim.Optimizer, norm: Tensor | None = None) -> None:
         """Let the optimiser leave out its next step if a gradient is not finite. All ranks have the same gradients.
 
         An optimiser that is not fused belongs to a gradient scaler, which leaves out such steps by itself.
+
+        Args:
+            optimizer: of the step.
+            norm: of all gradients, where it is known from clipping them.
         """
         if not optimizer.defaults.get("fused"):
             return
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if gradients:
-            left_out = (~nn.utils.get_total_norm(gradients).isfinite()).float()
+            norm = nn.utils.get_total_norm(gradients) if norm is None else norm
+            left_out = (~norm.isfinite()).float()
             optimizer.found_inf = left_out  # ty: ignore[missing-attribute]  # a fused optimiser of torch looks for it
             self._left_out.append(left_out)
 

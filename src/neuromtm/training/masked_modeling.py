@@ -109,7 +109,7 @@ class MaskedModeling(StitchedModule):
             self.built_model, batch.groups, masked, scheme, weights=self._weights, behavior_weight=weight
         )
         loss = cost.total / cost.n_targets.clamp(min=1)  # of behaviour, all entries of a batch may be missing
-        self.require_finite(loss, batch, f"{scheme} masking")
+        self.watch_loss(loss, batch, f"{scheme} masking")
         self.log("train/loss", loss, batch_size=batch.n_trials)
         self.log(f"train/loss/{scheme}", loss, batch_size=batch.n_trials)
         for name, term in cost.own_terms.items():

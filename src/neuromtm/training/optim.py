@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neuromtm.errors import CheckpointError
 from neuromtm.models.stitching import StitchedModel
@@ -145,15 +145,18 @@ def make_optimizer(
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def clip(parameters: Iterable[nn.Parameter], *, most: float, by: Literal["norm", "value"]) -> None:
+def clip(parameters: Iterable[nn.Parameter], *, most: float, by: Literal["norm", "value"]) -> Tensor | None:
     """Clip gradients in place. Nothing is read back from the device.
 
     Args:
         parameters: those without a gradient are left out.
         most: largest norm of all gradients together, or largest value of an entry.
         by: which of the two.
+
+    Returns:
+        The norm of all gradients before, which is not finite if one of them is not; None if they are clipped by value.
     """
     if by == "value":
         torch.nn.utils.clip_grad_value_(parameters, most)
-    else:
-        torch.nn.utils.clip_grad_norm_(parameters, most)
+        return None
+    return torch.nn.utils.clip_grad_norm_(parameters, most)

@@ -356,10 +356,18 @@ class StitchedModule(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by torch's own functions, as Lightning does, which refuses to with a fused optimiser."""
+        """Clip by torch's own functions, as Lightning does, which refuses to with a fused optimiser.
+
+        Lightning calls this before every step, also without clipping.
+        """
+        by = "value" if gradient_clip_algorithm == "value" else "norm"
+        if not gradient_clip_val or by == "value":  # clipping by value would hide an infinite gradient
+            self.divergence.guard(optimizer)
         if gradient_clip_val:
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            clip(parameters, most=gradient_clip_val, by="value" if gradient_clip_algorithm == "value" else "norm")
+            norm = clip(parameters, most=gradient_clip_val, by=by)
+            if norm is not None:
+                self.divergence.guard(optimizer, norm)
 
     def _n_steps(self) -> int:
         """Optimiser steps that the learning rate's schedule is made for."""
@@ -377,13 +385,10 @@ class StitchedModule(lightning.LightningModule):
             raise ConfigError("The learning-rate schedule needs an end: set trainer.max_steps or trainer.max_epochs.")
         return max(1, min(limits))
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.divergence.guard(optimizer)
-
     def on_train_epoch_end(self) -> None:
         self.divergence.look(self.trainer)
 
-    def require_finite(self, loss: Tensor, batch: Batch, doing: str) -> None:
+    def watch_loss(self, loss: Tensor, batch: Batch, doing: str) -> None:
         """Tell `divergence` of a loss, which was made by `doing` something with a batch. Look in logged steps only."""
         batch_idx = self.trainer.fit_loop.batch_idx
         self.divergence.add(loss, batch, doing, step=self.global_step, batch_idx=batch_idx)
