@@ -167,10 +167,11 @@ def recording_options(parser: argparse.ArgumentParser, *, align_event: str | Non
     add = parser.add_argument
     add(
         "--align-event",
-        default=align_event,
         metavar="COLUMN",
-        help="event at time 0 of a trial: a column of the trial table; a wrong name gets a list of those there",
+        help="event at time 0 of a trial: a column of the trial table; a wrong name gets a list of those there"
+        + (f" (default: {align_event})" if align_event else ""),
     )
+    parser.set_defaults(default_event=align_event)
     binning_options(parser)
     add(
         "--continuous",
@@ -277,21 +278,27 @@ def chosen_options(
             "--window-s is a window around an event, but --continuous has none. Give its windows a length by "
             "--length-s, or leave out --continuous."
         )
+    if args.continuous and args.align_event is not None:
+        raise ConfigError(
+            f"--align-event {args.align_event} is time 0 of a trial, but --continuous cuts its windows from the whole "
+            "recorded time. Leave out one of the two."
+        )
     if not args.continuous and args.length_s is not None:
         raise ConfigError(
             "--length-s is the length of a window of --continuous, which is not given. Name the window around an "
             "event by --window-s, or add --continuous."
         )
+    event = args.default_event if args.align_event is None else args.align_event
     if args.continuous:
         length_s = DEFAULT_LENGTH_S if args.length_s is None else args.length_s
         window_s, event = (0.0, length_s), CONTINUOUS_EVENT
-    elif args.align_event is None:
+    elif event is None:
         raise ConfigError(
             "--align-event: name the column of the trial table that is time 0 of a trial, or give --continuous. "
             + (f"There are: {', '.join(events)}." if events else "--inspect lists the columns.")
         )
     else:
-        window_s, event = tuple(args.window_s or PrepareOptions.window_s), args.align_event
+        window_s = tuple(args.window_s or PrepareOptions.window_s)
     gap_s = (CONTINUOUS_GAP_S if args.continuous else 0.0) if args.split_gap_s is None else args.split_gap_s
     return PrepareOptions(
         window_s=window_s,

@@ -99,8 +99,14 @@ def read_traces(folder: Path) -> dict[str, Trace]:
     """Name -> trace of every file in `traces/`; each variable of a file is a trace.
 
     Raises:
-        SourceError: if a file is no such file.
+        SourceError: if a file is no such file. Hidden ones, which begin with a dot, are passed over.
     """
+    for path in sorted((folder / TRACES).glob("*")):
+        if path.suffix != ".npz" and not path.name.startswith("."):
+            raise SourceError(
+                f"{TRACES}/{path.name}: is not read. A trace is a file NAME.npz with times_s and values; move anything "
+                "else out of the folder."
+            )
     traces = {}
     for path in sorted((folder / TRACES).glob("*.npz")):
         label = f"{TRACES}/{path.name}"

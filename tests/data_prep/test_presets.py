@@ -74,6 +74,8 @@ def test_good_neurons_are_those_of_label_one(recording):
     ("given", "named"),
     [
         (("--continuous", "--window-s", "-0.5", "1.5"), "--window-s is a window around an event.*--length-s"),
+        (("--continuous", "--align-event", "go"), "--align-event go is time 0.*--continuous"),
+        (("--align-event", ""), "--align-event: name a column"),
         (("--length-s", "1"), "--length-s is the length of a window of --continuous.*--window-s"),
     ],
 )

@@ -141,7 +141,11 @@ def test_inspect_names_the_files_that_cannot_be_read_and_a_command(session, caps
 
 
 def bad_csv(name, text, encoding="utf-8"):
-    return lambda folder: (folder / name).write_text(text, encoding=encoding)
+    def write(folder):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding=encoding)
+
+    return write
 
 
 def bad_spikes(**changed):
@@ -195,6 +199,7 @@ HALF = np.r_[np.zeros(2000), np.full(2000, np.nan)]
         (bad_trace(times_s=np.arange(3.0)), "has no values"),
         (bad_trace(times_s=np.arange(3.0), values=np.zeros(4)), "3 times_s, but values is float64 (4,)"),
         (bad_trace(times_s=np.zeros(3), values=np.zeros(3)), "do not increase at every sample"),
+        (bad_csv("traces/pupil.csv", "time_s,value\n1,2\n"), "traces/pupil.csv: is not read. A trace is"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_file(session, spoil, sentence, capsys):
