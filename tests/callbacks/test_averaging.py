@@ -15,6 +15,7 @@ from neuromtm.training.checkpoint import load_checkpoint
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import BACKBONES, objective_of
 from tests.running import finetune, neuromtm, pretrain, refusal, scalars
+from tests.trainers import quiet_trainer
 from tests.training.test_distributed import train as train_ranks
 from tests.training.test_resume import N_BATCHES, Stop, train
 
@@ -189,9 +190,6 @@ def test_a_module_without_data_of_a_training_is_left_alone(sessions_dir, pretrai
     """A test takes the checkpoint's weights as they are, with the callback or without."""
     module = MaskedModeling.load_from_checkpoint(pretrained / "checkpoints" / "best.ckpt")
     before = copies(module)
-    trainer = lightning.Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[AveragedWeights(0.9)],
-        use_distributed_sampler=False, enable_checkpointing=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = quiet_trainer(callbacks=[AveragedWeights(0.9)])
     trainer.validate(module, SessionDataModule(root=str(sessions_dir)), verbose=False)
     assert same(before, copies(module))

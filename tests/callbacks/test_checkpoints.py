@@ -2,7 +2,6 @@
 
 import shutil
 
-import lightning
 import pytest
 
 from neuromtm.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
@@ -11,6 +10,7 @@ from neuromtm.training.checkpoint import load_checkpoint
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import BACKBONES
 from tests.running import neuromtm, pretrain, scalars
+from tests.trainers import quiet_trainer
 
 QUICK = ("--behavior.validate", "false", "--figures.n_val_sessions", "0", "--activity.n_val_neurons", "1")
 
@@ -115,13 +115,9 @@ class Scored(MaskedModeling):
 def test_the_best_checkpoint_by_bits_is_the_last_that_nearly_has_the_most(sessions_dir, tmp_path, stops_after):
     def fit(n_epochs, ckpt_path=None):
         module = Scored(BACKBONES["NDT1"](), lr=1e-3, schedule="constant")
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            logger=False,
+        trainer = quiet_trainer(
+            enable_checkpointing=True,
             max_epochs=n_epochs,
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
             callbacks=[BestCheckpoint(tmp_path, by="val/bits_per_spike"), LastCheckpoint(tmp_path)],
         )
         trainer.fit(module, SessionDataModule(root=str(sessions_dir)), ckpt_path=ckpt_path)

@@ -18,6 +18,7 @@ from neuromtm.models import stitching
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import EIDS
+from tests.trainers import quiet_trainer
 from tests.training.test_host_reads import HostReads
 
 
@@ -51,8 +52,8 @@ class Shown(RunProgress):
 
 
 def make_trainer(folder, *callbacks, **options):
-    defaults = {"accelerator": "cpu", "default_root_dir": folder, "logger": False, "enable_checkpointing": False}
-    return lightning.Trainer(**defaults | {"enable_model_summary": False, "callbacks": list(callbacks)} | options)
+    shown = {"num_sanity_val_steps": 2, "enable_progress_bar": True}
+    return quiet_trainer(folder, callbacks=list(callbacks), **shown | options)
 
 
 def small():

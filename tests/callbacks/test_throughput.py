@@ -14,6 +14,7 @@ from neuromtm.training import flops
 from neuromtm.training.flops import TrialFlops, count_flops, matrix_rate, precision_of
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import BACKBONES, make_session
+from tests.trainers import quiet_trainer
 
 RATE = 1e6
 COUNTED = {"NDT1", "NDT1-as-published", "NDT1-behavior", "NDT2", "NDT2-rope-regions-masks"}
@@ -52,18 +53,7 @@ class Course(lightning.Callback):
 def train(data_dir, *callbacks, seed=0, backbone="NDT1", max_epochs=2, **options):
     lightning.seed_everything(seed)
     module = MaskedModeling(BACKBONES[backbone](), lr=1e-2)
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=max_epochs,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=list(callbacks),
-        **options,
-    )
+    trainer = quiet_trainer(max_epochs=max_epochs, callbacks=list(callbacks), **options)
     trainer.fit(module, SessionDataModule(root=str(data_dir)))
     return module
 

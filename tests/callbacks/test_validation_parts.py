@@ -15,6 +15,7 @@ from neuromtm.evaluation.scores import pooled
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import EIDS
+from tests.trainers import quiet_trainer
 
 
 class Scored(lightning.Callback):
@@ -49,15 +50,9 @@ def fit(sessions_dir, tmp_path_factory):
         patched.setattr(behavior, "labels_of", lambda *given: read.append(given[0].name) or labels_of(*given))
         patched.setattr(plots, "N_VAL_NEURONS", 5)
         patched.setattr(plots, "show_plot", lambda trainer, tag, plot: drawn.append((tag, plot.get_suptitle())))
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            default_root_dir=tmp_path_factory.mktemp("parts"),
+        trainer = quiet_trainer(
+            tmp_path_factory.mktemp("parts"),
             max_epochs=3,
-            logger=False,
-            num_sanity_val_steps=0,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
             callbacks=[
                 activity,
                 BehaviorReadout(n_val_sessions=2, n_val_trials=9),

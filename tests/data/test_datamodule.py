@@ -24,6 +24,7 @@ from neuromtm.data.shards import write_shard
 from neuromtm.data.statistics import training_statistics
 from neuromtm.errors import ConfigError, DataError, ShardError
 from neuromtm.metrics.spikes import bits_per_spike, poisson_nll
+from tests.trainers import quiet_trainer
 
 SESSIONS = (
     Session("a"),
@@ -181,17 +182,8 @@ class SaveOften(lightning.Callback):
 def recorded(folder, saved, *, ckpt_path=None, limit: int | None = None, cache="auto") -> list[tuple]:
     """What three epochs see; without a checkpoint to go on from, one is saved at every step."""
     module = Recorder()
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=3,
-        limit_train_batches=limit,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=saved,
-        callbacks=[] if ckpt_path else [SaveOften(saved)],
+    trainer = quiet_trainer(
+        saved, max_epochs=3, limit_train_batches=limit, callbacks=[] if ckpt_path else [SaveOften(saved)]
     )
     trainer.fit(module, datamodule=SessionDataModule(root=str(folder), batch_size=4, cache=cache), ckpt_path=ckpt_path)
     return module.seen

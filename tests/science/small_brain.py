@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import lightning
 import numpy as np
 import torch
 
@@ -13,6 +12,7 @@ from neuromtm.evaluation.tasks import Task, predict_task
 from neuromtm.metrics.spikes import BitsPerSpike, mean_over_neurons
 from neuromtm.models.stitching import StitchedModel, VisibleGroup
 from neuromtm.training.masked_modeling import MaskedModeling
+from tests.trainers import quiet_trainer
 
 EID = "small-brain"
 N_TRIALS, N_BINS = 320, 20
@@ -71,19 +71,7 @@ def small_brain(folder: Path, seed: int = 0, eid: str = EID) -> SessionDataModul
 
 def trained(module: MaskedModeling, data: SessionDataModule, folder: Path, *, n_steps: int) -> StitchedModel:
     """Train a module, and give its model in evaluation mode."""
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        max_steps=n_steps,
-        max_epochs=-1,
-        gradient_clip_val=1.0,
-        logger=False,
-        limit_val_batches=0,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(folder, max_steps=n_steps, max_epochs=-1, gradient_clip_val=1.0, limit_val_batches=0)
     trainer.fit(module, data)
     return module.built_model.eval()
 

@@ -1,11 +1,11 @@
 """What a decoder does with the model beneath it: the prompt that it asks with, and how a frozen one stays."""
 
-import lightning
 import pytest
 
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.training.decoding import BehaviorDecoding
 from tests.running import EIDS
+from tests.trainers import quiet_trainer
 
 
 @pytest.fixture
@@ -21,17 +21,7 @@ def watched(pretrained, sessions_dir, tmp_path):
             module.built_model.register_forward_pre_hook(lambda model, given: asked.append((given[1], model.training)))
 
         module.begin = watch
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            default_root_dir=tmp_path,
-            max_steps=1,
-            logger=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=1,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = quiet_trainer(tmp_path, max_steps=1, limit_val_batches=1)
         trainer.fit(module, data)
         return module, data, asked
 

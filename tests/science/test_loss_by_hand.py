@@ -21,6 +21,7 @@ from neuromtm.training.masked_cost import masked_cost
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import BACKBONES, make_group, make_model, scatter
 from tests.science.steps import SESSIONS, Step, batch_of, cost_by_hand
+from tests.trainers import quiet_trainer
 
 SMALL = partial(NDT1, width=16, n_layers=1, n_heads=2, mlp_width=16, max_bins=32)
 
@@ -165,17 +166,7 @@ def validated(sessions_dir):
     """Module, data and losses of three validations: two with the same weights, and one with those that it ends with."""
     module, losses = MaskedModeling(SMALL(), lr=1e-30, weight_decay=0.0), Losses(seeds=(0, 0, 1))
     data = SessionDataModule(root=str(sessions_dir))
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        logger=False,
-        max_epochs=3,
-        check_val_every_n_epoch=1,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[losses],
-    )
+    trainer = quiet_trainer(max_epochs=3, check_val_every_n_epoch=1, callbacks=[losses])
     trainer.fit(module, data)
     return module, data, losses.found
 

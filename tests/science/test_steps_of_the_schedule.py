@@ -6,6 +6,7 @@ import pytest
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.training.masked_modeling import MaskedModeling
+from tests.trainers import quiet_trainer
 
 
 class Rates(lightning.Callback):
@@ -32,18 +33,7 @@ class Rates(lightning.Callback):
 )
 def test_the_rate_is_zero_after_the_last_step_and_not_before(sessions_dir, tmp_path, end):
     rates = Rates()
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        default_root_dir=tmp_path,
-        **end,
-        logger=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[rates],
-    )
+    trainer = quiet_trainer(tmp_path, **end, limit_val_batches=0, callbacks=[rates])
     module = MaskedModeling(NDT1(width=16, n_layers=1, n_heads=2, mlp_width=16, max_bins=32), lr=1e-3)
     trainer.fit(module, SessionDataModule(root=str(sessions_dir), batch_size=16))
     assert len(rates.found) == trainer.global_step >= 3

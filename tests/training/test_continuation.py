@@ -16,6 +16,7 @@ from neuromtm.training.masked_modeling import MaskedModeling
 from neuromtm.training.optim import learning_rate_factor
 from tests.models.small_models import BACKBONES
 from tests.running import EIDS, HELDOUT, pretrain, refusal
+from tests.trainers import quiet_trainer
 
 BEGUN = {
     "seed_everything": 0,
@@ -109,15 +110,11 @@ class StopBehind(lightning.Callback):
 def train(sessions_dir, folder, *, from_last=False, limit_epochs=None, module=None, data=None, **options):
     """Train a small model; gives the learning rates of its steps."""
     rates = Rates()
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
+    trainer = quiet_trainer(
+        folder,
+        enable_checkpointing=True,
         limit_val_batches=0,
         log_every_n_steps=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
         plugins=[WholeFileCheckpointIO()],
         callbacks=[rates, StopBehind(limit_epochs), LastCheckpoint(folder, every_s=1e9)],
         **options,

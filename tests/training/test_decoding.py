@@ -18,6 +18,7 @@ from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.decoding import BehaviorDecoding
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import EIDS, HELDOUT
+from tests.trainers import quiet_trainer
 
 SMALL = {"width": 16, "n_layers": 1, "n_heads": 2, "mlp_width": 32, "max_bins": 32}
 
@@ -27,15 +28,10 @@ class Stopped(Exception):
 
 
 def trainer_for(folder, **options):
-    return lightning.Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        num_sanity_val_steps=0,
+    return quiet_trainer(
+        folder,
+        enable_checkpointing=True,
         log_every_n_steps=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
         plugins=[WholeFileCheckpointIO()],
         callbacks=[LastCheckpoint(folder, every_s=0.0)],
         **{"max_epochs": 1} | options,

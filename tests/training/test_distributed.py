@@ -22,6 +22,7 @@ from neuromtm.training.masked_modeling import MaskedModeling
 from tests.conftest import ROOT
 from tests.models.small_models import BACKBONES
 from tests.running import EIDS, HELDOUT, TINY, neuromtm, neuromtm_process
+from tests.trainers import quiet_trainer
 
 # forked processes exchange as those of the programs do, and start at once
 STRATEGIES = {
@@ -94,18 +95,14 @@ def train(folder, sessions_dir, strategy, *, n_ranks=2, make=masked, from_last=F
     """Train, with more callbacks; gives the steps that each rank has written down."""
     folder.mkdir(exist_ok=True)
     lightning.seed_everything(0)
-    trainer = lightning.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
+        folder,
+        enable_checkpointing=True,
         devices=1 if strategy == "one process" else n_ranks,
         strategy=STRATEGIES[strategy](),
-        default_root_dir=folder,
         **{"max_steps": 9, "gradient_clip_val": 1.0} | options,
         log_every_n_steps=100,
         limit_val_batches=0,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
         plugins=[WholeFileCheckpointIO()],
         callbacks=[*more, Diary(folder), LastCheckpoint(folder, every_s=1e9)],
     )

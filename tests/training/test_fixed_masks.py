@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import get_args
 
-import lightning
 import numpy as np
 import pytest
 import torch
@@ -16,6 +15,7 @@ from neuromtm.models.ndt1 import NDT1
 from neuromtm.training.fixed_masks import FixedMasks
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import N_BINS, make_group, make_session
+from tests.trainers import quiet_trainer
 from tests.training.test_host_reads import HostReads
 
 SESSION = make_session("a", ["CA1"] * 3 + ["VISp"] * 2 + ["root"], n_heldout=2)
@@ -92,15 +92,7 @@ def test_nothing_is_read_from_the_device_or_drawn_after_the_first_time(monkeypat
 
 def validated(module, sessions_dir, **options):
     data = SessionDataModule(root=str(sessions_dir), **options)
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        logger=False,
-        max_epochs=1,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(max_epochs=1)
     trainer.fit(module, data)
     return {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/loss")}
 

@@ -7,6 +7,7 @@ import torch
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import BACKBONES, objective_of
+from tests.trainers import quiet_trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 N_WARM_UP = 4
@@ -32,20 +33,15 @@ class NoWaiting(lightning.Callback):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_whole_step_never_waits_for_the_gpu(sessions_dir, tmp_path, backbone, precision):
     waits_never = NoWaiting()
-    trainer = lightning.Trainer(
+    trainer = quiet_trainer(
+        tmp_path,
         accelerator="gpu",
         devices=1,
         precision=precision,
-        default_root_dir=tmp_path,
         max_steps=N_WARM_UP + 8,
         log_every_n_steps=1000,
         gradient_clip_val=1.0,
         limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
         callbacks=[waits_never],
     )
     data = SessionDataModule(root=str(sessions_dir), batch_size=8, sessions_per_batch=2, cache="device")

@@ -12,22 +12,13 @@ from neuromtm.training.masked_cost import masked_cost
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import BACKBONES, make_group, make_model, make_session
 from tests.running import EIDS
+from tests.trainers import quiet_trainer
 
 
 def test_a_loss_that_is_not_finite_stops_training_and_names_session_and_scheme(sessions_dir, tmp_path):
     data = SessionDataModule(root=str(sessions_dir), n_sessions=1)
     module = MaskedModeling(NDT1(width=16, n_layers=1, n_heads=2, mlp_width=16, max_bins=64), lr=1e30)
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        default_root_dir=tmp_path,
-        max_epochs=20,
-        logger=False,
-        log_every_n_steps=1,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(tmp_path, max_epochs=20, log_every_n_steps=1)
     with pytest.raises(TrainingError, match=r"loss of step \d+ is .* with \w+ masking of sim") as caught:
         trainer.fit(module, data)
     assert next(iter(data.sessions)) in str(caught.value)
@@ -63,19 +54,7 @@ def test_the_weights_are_the_sessions_mean_counts_and_validation_has_none(sessio
     for loss_per in ("entry", "spike"):
         lightning.seed_everything(0)
         module = MaskedModeling(BACKBONES["NDT1"](), lr=1e-12, loss_per=loss_per)
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            default_root_dir=tmp_path,
-            max_steps=1,
-            log_every_n_steps=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-            val_check_interval=1,
-        )
+        trainer = quiet_trainer(tmp_path, max_steps=1, log_every_n_steps=1, val_check_interval=1)
         data = SessionDataModule(root=str(sessions_dir), sessions=[EIDS[0]])
         trainer.fit(module, data)
         losses[loss_per] = [trainer.callback_metrics[name].item() for name in ("train/loss", "val/loss")]

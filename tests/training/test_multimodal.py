@@ -26,6 +26,7 @@ from neuromtm.training.masked_cost import behavior_cost, masked_cost
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import N_BINS, make_group, make_model, make_session
 from tests.running import EIDS
+from tests.trainers import quiet_trainer
 
 NAMES = ["whisker_motion_energy", "pupil"]
 WHOLE, HOLED, MUTE = EIDS
@@ -165,17 +166,8 @@ def trained(data_dir, folder, *, behaviors=NAMES, sessions=None, pretrained=None
     lightning.seed_everything(0)
     backbone = None if pretrained else NDT1(**SMALL, behaviors=behaviors)
     module = MaskedModeling(backbone, objective=objective, pretrained=pretrained, lr=1e-2)
-    losses, options = Losses(), {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=4,
-        num_sanity_val_steps=0,
-        default_root_dir=folder,
-        enable_checkpointing=False,
-        use_distributed_sampler=False,
-        callbacks=[losses],
-        **options,
-    )
+    losses = Losses()
+    trainer = quiet_trainer(folder, max_epochs=4, callbacks=[losses])
     trainer.fit(module, SessionDataModule(root=str(data_dir), sessions=sessions, batch_size=8))
     trainer.save_checkpoint(folder / "last.ckpt")
     return trainer, module, losses.losses

@@ -14,6 +14,7 @@ from neuromtm.masking.schemes import SCHEMES
 from neuromtm.training.checkpoint import KEY, load_checkpoint
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.running import neuromtm, pretrain, refusal
+from tests.trainers import quiet_trainer
 
 NEW = "every_other_bin"
 TOKEN = f"model.backbone.prompts.{NEW}"
@@ -42,12 +43,8 @@ def weights(run_dir):
 
 
 def trained(module, sessions_dir, folder):
-    import lightning
-
-    data = SessionDataModule(root=str(sessions_dir))
-    options = {"accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_progress_bar": False}
-    trainer = lightning.Trainer(default_root_dir=folder, enable_checkpointing=False, **options)
-    trainer.fit(module, datamodule=data)
+    trainer = quiet_trainer(folder, max_epochs=1)
+    trainer.fit(module, datamodule=SessionDataModule(root=str(sessions_dir)))
     trainer.save_checkpoint(folder / "last.ckpt")
     return trainer, load_checkpoint(folder / "last.ckpt")
 

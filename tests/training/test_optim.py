@@ -15,6 +15,7 @@ from neuromtm.training.masked_modeling import MaskedModeling
 from neuromtm.training.optim import learning_rate_factor, parameter_groups
 from tests.models.small_models import BACKBONES, make_model
 from tests.running import EIDS
+from tests.trainers import quiet_trainer
 
 
 def small(**options):
@@ -59,19 +60,7 @@ def fit(data_dir, folder, *, module=None, data=None, callbacks=(), max_steps=2, 
     """A few steps; gives the module, whose trainer is at hand."""
     lightning.seed_everything(0)
     module = module or MaskedModeling(small(), lr=1e-2)
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        max_steps=max_steps,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=list(callbacks),
-        **options,
-    )
+    trainer = quiet_trainer(folder, max_steps=max_steps, limit_val_batches=0, callbacks=list(callbacks), **options)
     trainer.fit(module, data or SessionDataModule(root=str(data_dir)))
     return module
 

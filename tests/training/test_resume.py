@@ -17,6 +17,7 @@ from neuromtm.training import optim
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import BACKBONES, objective_of
+from tests.trainers import quiet_trainer
 
 N_BATCHES = 6
 """three sessions of 28 training trials, 16 a batch"""
@@ -82,17 +83,12 @@ def train(
     )
     data = SessionDataModule(root=str(data_dir), n_workers=n_workers)
     trace = Trace()
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
+    trainer = quiet_trainer(
+        folder,
+        enable_checkpointing=True,
         max_epochs=max_epochs,
-        num_sanity_val_steps=0,
         log_every_n_steps=1,
         gradient_clip_val=1.0,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
         plugins=[WholeFileCheckpointIO()],
         callbacks=[trace, *callbacks, LastCheckpoint(folder, every_s=every_s)],
         **options,

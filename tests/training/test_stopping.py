@@ -22,6 +22,7 @@ from neuromtm.training.masked_modeling import MaskedModeling
 from neuromtm.training.stopping import TOGETHER_S, Stopped, StopSignals
 from tests.interrupted import Diary, SignalAt
 from tests.models.small_models import BACKBONES
+from tests.trainers import quiet_trainer
 
 N_BATCHES = 6
 """three sessions of 28 training trials, 16 a batch"""
@@ -44,14 +45,10 @@ def train(data_dir, folder, *callbacks, goes_on=False, max_epochs=2, **options):
     lightning.seed_everything(0)
     module = MaskedModeling(BACKBONES["NDT1"](), lr=1e-2)
     signals, last = StopSignals(), LastCheckpoint(folder)
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
+    trainer = quiet_trainer(
+        folder,
+        enable_checkpointing=True,
         max_epochs=max_epochs,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
         plugins=[WholeFileCheckpointIO()],
         callbacks=[
             AveragedWeights(0.9),

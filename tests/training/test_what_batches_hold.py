@@ -11,6 +11,7 @@ from neuromtm.batch import Batch
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.training.masked_modeling import MaskedModeling
 from tests.models.small_models import BACKBONES
+from tests.trainers import quiet_trainer
 
 
 class Seen(lightning.Callback):
@@ -34,18 +35,7 @@ def train(sessions_dir, folder, *, backbone="NDT1", wants_active_counts=None, ck
     module, seen = MaskedModeling(BACKBONES[backbone](), lr=1e-2), Seen(folder)
     if wants_active_counts is not None:
         module.model.backbone.wants_active_counts = wants_active_counts
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        max_steps=3,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=[seen],
-    )
+    trainer = quiet_trainer(folder, max_steps=3, limit_val_batches=0, callbacks=[seen])
     data = SessionDataModule(root=str(sessions_dir), batch_size=8, sessions_per_batch=2, **options)
     trainer.fit(module, data, ckpt_path=ckpt_path)
     return seen
