@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ensemble import score
 
 from data_prep.options import PrepareOptions
 from data_prep.sources.simulation.recording import SimulationOptions, live_session
@@ -30,9 +29,19 @@ from neuromtm.data.shards import ShardHeader, open_shard, read_header
 from neuromtm.errors import DataError
 from neuromtm.evaluation.tasks import n_forward_bins
 from neuromtm.evaluation.truth import SMALLEST_RATE
+from neuromtm.metrics.spikes import BitsPerSpike
 
 REACH_BINS = 6
 """signals of so many bins before and after a bin are shown between regions, and before the hidden ones in forward"""
+
+
+def score(rates: torch.Tensor, counts: np.ndarray) -> float:
+    """Mean bits per spike over the neurons that are predicted, from (trial, bin', neuron) rates, NaN elsewhere."""
+    predicted = (~rates.isnan().any(dim=1).any(dim=0)).nonzero()[:, 0]
+    metric = BitsPerSpike(rates.shape[2])
+    observed = torch.from_numpy(counts)[..., predicted]
+    metric.update(rates[..., predicted].log(), observed, neurons=predicted)
+    return metric.compute().nanmean().item()
 
 
 def signals_of(header: ShardHeader, number: int) -> dict[str, np.ndarray]:

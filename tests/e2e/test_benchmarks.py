@@ -33,7 +33,7 @@ def benchmark(root, monkeypatch):
     yield load
     for name, level in levels.items():  # a program keeps Lightning's messages out of its tables
         logging.getLogger(name).setLevel(level)
-    for name in {*names, "measuring", "former", "ensemble"}:
+    for name in {*names, "measuring", "former"}:
         sys.modules.pop(name, None)
 
 

@@ -19,9 +19,9 @@ from data_prep.__main__ import main as data_prep
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.export.bwb_files import Expected, PredictedActivity, Submission, require_activity, require_log_rates
 from neuromtm.export.bwb_regions import export_regions
-from neuromtm.export.trained import Trained
 from neuromtm.masking.objective import Objective
 from neuromtm.metrics.spikes import BitsPerSpike, DevianceExplained, pooled_bits_per_spike
+from neuromtm.training.trained import Trained
 from tests.export.bwb_sessions import COSMOS, N_UNITS, BenchSession
 from tests.models.small_models import make_model
 from tests.running import SHORT, TINY, neuromtm, refusal

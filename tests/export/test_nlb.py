@@ -17,7 +17,7 @@ from neuromtm.data.manifest import add_shard
 from neuromtm.data.shards import read_shard, write_shard
 from neuromtm.errors import DataError
 from neuromtm.export.nlb import predict, scores
-from neuromtm.export.trained import open_trained
+from neuromtm.training.trained import open_trained
 from tests.export.nlb_files import HELDIN, N_TEST, SPLITS, Written, write_dataset
 from tests.running import SHORT, TINY, neuromtm, refusal
 

@@ -1,8 +1,8 @@
 """Baselines of whole sessions. A model's test takes the same trials and neurons, and scores them in the same way."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -10,7 +10,6 @@ from threadpoolctl import threadpool_limits
 
 from neuromtm.baselines.choice import fit_baseline
 from neuromtm.baselines.kind import SessionCounts
-from neuromtm.baselines.prediction import Predictor
 from neuromtm.batch import SessionInfo
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import DataError
@@ -23,15 +22,32 @@ from neuromtm.evaluation.scores import (
     session_scores,
     trial_scores,
 )
-from neuromtm.evaluation.tasks import Task
+from neuromtm.evaluation.tasks import HeldOut, Task
 from neuromtm.metrics.absent import Absent
 from neuromtm.metrics.neurons import NUMBER_COLUMNS, neuron_metrics
 from neuromtm.metrics.spikes import BitsPerSpike, ConditionAverages, scored_log_rates
 from neuromtm.metrics.trials import TrialSums
 
 
+class Predicts(Protocol):
+    """What predicts a task of one session."""
+
+    @property
+    def setting(self) -> dict[str, float]:
+        """What was chosen on validation trials, by its name."""
+        ...
+
+    def predict(self, counts: np.ndarray) -> Iterator[HeldOut]:
+        """Predict what the task hides of (trial, bin, neuron) float32 counts."""
+        ...
+
+
+Fitted = Mapping[Task, Predicts | Absent]
+"""what predicts each task of a session, or why nothing does"""
+
+
 class BaselineScores(NamedTuple):
-    """The scores of a baseline in one session."""
+    """The scores of a baseline, or of an average of rates, in one session."""
 
     session: SessionScores
     neurons: NeuronScores
@@ -54,6 +70,16 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
         DataError: if a session lacks trials of a split.
         UserError: if the data cannot be read.
     """
+    return score_each(data, lambda session: fit_baseline(kind, session))
+
+
+def score_each(data: SessionDataModule, fit: Callable[[SessionCounts], Fitted]) -> Iterator[BaselineScores]:
+    """Score predictions of every session of the data on its test trials; arguments and errors as of `score_baseline`.
+
+    Args:
+        data: see there.
+        fit: makes the predictions of a session.
+    """
     data.setup()
     for eid, header in data.headers.items():  # all sessions are checked before the first is fitted
         missing = [name for name, trials in header.splits.items() if len(trials) == 0]
@@ -68,9 +94,8 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
         conditions = task_conditions(header.trials.choice, header.trials.contrast, numbers)
         info = data.sessions[eid]
         train, val, test = (data.counts(eid, split).astype(np.float32) for split in ("train", "val", "test"))
-        session = SessionCounts(info, train, val, data.bin_size_s)
         with threadpool_limits(1):  # a cluster's node is shared; two kinds side by side use two cores better
-            fitted = fit_baseline(kind, session)
+            fitted = fit(SessionCounts(info, train, val, data.bin_size_s))
             neurons = score_tasks(
                 fitted,
                 test,
@@ -83,14 +108,14 @@ def score_baseline(data: SessionDataModule, kind: str) -> Iterator[BaselineScore
         yield BaselineScores(
             session_scores(neurons),
             neurons,
-            {task: one.setting for task, one in fitted.items() if isinstance(one, Predictor)},
+            {task: one.setting for task, one in fitted.items() if not isinstance(one, Absent)},
             {task: one.reason for task, one in fitted.items() if isinstance(one, Absent)},
             first_heard_in_test(neurons, train.max(axis=(0, 1)) == 0),
         )
 
 
 def score_tasks(
-    fitted: Mapping[Task, Predictor | Absent],
+    fitted: Fitted,
     counts: np.ndarray,
     info: SessionInfo,
     *,
@@ -102,7 +127,7 @@ def score_tasks(
     """Score the predictions of each task, as a test scores a model.
 
     Args:
-        fitted: a baseline's predictors.
+        fitted: what predicts each task.
         counts: (trial, bin, neuron) float32 spikes per bin of test trials.
         info: the session.
         conditions: conditions of these trials.
@@ -151,6 +176,7 @@ def notes(scores: BaselineScores) -> list[str]:
     lines = [
         f"{eid} {task}: {', '.join(f'{name} {value:g}' for name, value in setting.items())}"
         for task, setting in scores.chosen.items()
+        if setting
     ]
     lines += [f"{eid} {task}: no metric, because {reason}." for task, reason in scores.absent.items()]
     return lines + ([] if scores.first_heard is None else [scores.first_heard])

@@ -26,6 +26,10 @@ COMMANDS = {
         "Make stitchers of new sessions from few trials, without a training: a run directory for neuromtm test.",
         "neuromtm.commands.adapt",
     ),
+    "average": Command(
+        "Score the average of the rates of several trained models, and of a baseline beside them.",
+        "neuromtm.commands.average",
+    ),
     "baseline": Command(
         "Score a simple prediction (PSTH, ridge, Poisson regression ...) on the entries that a model's test scores.",
         "neuromtm.commands.baseline",

@@ -10,6 +10,7 @@ import yaml
 from neuromtm.files import read_yaml
 
 BASELINE_STEM = "baseline"
+AVERAGE_STEM = "average"
 CONFIGS = ("config.test.yaml", "config.yaml")
 """configurations of the test and of the training; a test refuses a checkpoint that learned from other trials"""
 EVERY = "all"
@@ -25,11 +26,12 @@ def train_trials_of(folder: Path, *, middle: str = "") -> str | None:
     Returns:
         A number, or "all"; None if no file says it: a ceiling has no training, and older baselines do not say it.
     """
-    baseline = folder / f"{BASELINE_STEM}{middle}.json"
-    if baseline.exists():
-        return _asked(read_settings(baseline))
-    if (folder / f"{BASELINE_STEM}.json").exists():
-        return None  # an earlier baseline's number is not that of the latest one
+    for stem in (BASELINE_STEM, AVERAGE_STEM):
+        record = folder / f"{stem}{middle}.json"
+        if record.exists():
+            return _asked(read_settings(record))
+        if (folder / f"{stem}.json").exists():
+            return None  # an earlier record's number is not that of the latest one
     for data in (read_settings(folder / name).get("data") for name in CONFIGS):
         if isinstance(data, dict) and (found := _asked(data)) is not None:
             return found

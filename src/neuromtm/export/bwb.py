@@ -14,8 +14,9 @@ from neuromtm.export.bwb_behavior import export_behavior, open_decoder
 from neuromtm.export.bwb_files import Submission
 from neuromtm.export.bwb_regions import export_regions
 from neuromtm.export.bwb_truth import write_activity_truth, write_behavior_truth, write_regions_truth
-from neuromtm.export.trained import Trained, require_same_sessions
+from neuromtm.export.trained import require_same_sessions
 from neuromtm.training.checkpoint import CheckpointRecord, build_model, load_checkpoint
+from neuromtm.training.trained import Trained
 
 REGION = "unit_cosmos"
 

@@ -22,9 +22,9 @@ from neuromtm.export.bwb_files import (
     require_activity,
     write_predictions,
 )
-from neuromtm.export.trained import Trained
 from neuromtm.masking.heldout import hide_heldout
 from neuromtm.models.stitching import VisibleGroup
+from neuromtm.training.trained import Trained
 
 ActivityTask = Literal["co_smoothing", "forecasting"]
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.export.bwb_files import Submission, entity_ids, write_predictions
-from neuromtm.export.trained import Trained
 from neuromtm.models.stitching import StitchedModel, module_key
+from neuromtm.training.trained import Trained
 
 REGIONS = ("CB", "CNU", "CTXsp", "HB", "HPF", "HY", "Isocortex", "MB", "OLF", "TH")
 """of the Cosmos atlas, in the benchmark's order"""

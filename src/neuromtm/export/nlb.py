@@ -18,12 +18,13 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.data.shards import ShardHeader
 from neuromtm.data.withheld import withheld
 from neuromtm.errors import ConfigError, DataError
-from neuromtm.export.trained import Trained, open_trained, require_same_sessions
+from neuromtm.export.trained import require_same_sessions
 from neuromtm.files import require_file, whole_file
 from neuromtm.masking.heldout import hide_heldout
 from neuromtm.metrics.spikes import bits_per_spike, mean_over_neurons, poisson_nll, pooled_bits_per_spike
 from neuromtm.models.stitching import VisibleGroup
 from neuromtm.report.tables import print_tables
+from neuromtm.training.trained import Trained, open_trained
 
 BIN_SIZES_S = {"": 0.005, "_20": 0.02}
 """suffix of a group's name -> width of its bins"""

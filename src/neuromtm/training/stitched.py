@@ -31,6 +31,7 @@ from neuromtm.training.continuation import changes, jump_of_rate
 from neuromtm.training.diverging import DivergenceWatch, OnNan
 from neuromtm.training.first_weights import add_new_sessions
 from neuromtm.training.optim import Schedule, clip, in_three_groups, learning_rate_factor, make_optimizer
+from neuromtm.training.trained import require_known_sessions
 
 
 class StitchedModule(lightning.LightningModule):
@@ -297,25 +298,7 @@ class StitchedModule(lightning.LightningModule):
         known = {} if self.model is None else self.model.sessions
         if not known:
             raise CheckpointError("There is no trained model to run: give --ckpt_path RUN/checkpoints/best.ckpt.")
-        absent = [eid for eid in data.sessions if eid not in known]
-        if absent:
-            raise CheckpointError(
-                f"The checkpoint does not know the session {', '.join(absent)}; it knows {', '.join(known)}. "
-                "Fine-tune on it first, or choose others by data.sessions."
-            )
-        changed = [eid for eid, session in data.sessions.items() if session != known[eid]]
-        if changed:
-            raise CheckpointError(
-                f"The neurons of {', '.join(changed)} are not those the checkpoint was trained with: the data were "
-                "prepared again, or data.min_firing_rate_hz or data.regions differ."
-            )
-        moved = [eid for eid in data.sessions if eid in self._trials and self._trials[eid] != data.fingerprint(eid)]
-        if moved:
-            raise CheckpointError(
-                f"The trials of {', '.join(moved)} are not those the checkpoint was trained with: another window, "
-                "event, filter or split, so that it may be tested on trials it has learned. Use the data that it was "
-                "trained on."
-            )
+        require_known_sessions(known, self._trials, data, name=str(self.trainer.ckpt_path or "The checkpoint"))
 
     def on_train_start(self) -> None:
         self.built_model.backbone.begin_training(self._n_steps() * self.trainer.accumulate_grad_batches)
