@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -304,6 +305,16 @@ def keep_previous(path: Path) -> Path | None:
     return path.rename(kept)
 
 
+def first_words(text: str) -> str:
+    """A text as it fits into a sentence: one line of it, and not a long one."""
+    line = next(iter(text.splitlines()), "")
+    return line if len(line) <= MOST_OF_A_REASON else f"{line[:MOST_OF_A_REASON]}..."
+
+
+MOST_OF_A_REASON = 200
+"""characters"""
+
+
 def reason_of(error: Exception) -> str:
     """Why a file could not be read as what it should be, in words for the user.
 
@@ -318,6 +329,8 @@ def reason_of(error: Exception) -> str:
         return str(error)
     if isinstance(error, KeyError):
         return f"it has no entry {error.args[0]!r}"
+    if type(error) is ValueError:
+        return first_words(str(error))
     return "an entry is not what it should be"
 
 
@@ -356,27 +369,63 @@ def _looks_like_a_formula(text: str) -> bool:
 
 
 def read_table(path: Path, *, needs: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Read a CSV file that `table_text` made. Each row maps column -> text.
+    """Read a CSV file that `table_text` made, perhaps saved again by a spreadsheet. Each row maps column -> text.
 
     Args:
         path: the file.
         needs: columns that must be there.
 
     Raises:
-        csv.Error: if the file is no CSV, lacks a column, or a row has more or fewer fields than there are columns.
+        csv.Error: if the file is no CSV, lacks a column or has one twice, or a row has more or fewer fields than there
+            are columns.
         OSError, UnicodeDecodeError: if the file cannot be read.
     """
-    with Path(path).open(newline="", encoding="utf-8") as file:
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, strict=True)
         columns = [_plain(name) for name in next(rows, [])]
+        if twice := [name for name, times in Counter(columns).items() if times > 1]:
+            raise csv.Error(f"it has the column {twice[0]!r} twice")
         if missing := [name for name in needs if name not in columns]:
             raise csv.Error(f"it has no column {', '.join(missing)}")
         table = []
         for number, row in enumerate(rows, start=2):
+            if not row:  # an empty line
+                continue
             if len(row) != len(columns):
                 raise csv.Error(f"row {number} has {len(row)} fields, not {len(columns)}")
             table.append(dict(zip(columns, map(_plain, row), strict=True)))
     return table
+
+
+def cell_number(text: str) -> float:
+    """The number of a cell of a table.
+
+    Raises:
+        csv.Error: if it is none, or not finite: `table_text` writes an empty cell then.
+    """
+    try:
+        # Python takes 1_000 for a number, and digits of any script
+        number = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise csv.Error(f"{text[:40]!r} stands where a number belongs")
+    return number
+
+
+def cell_count(text: str) -> int:
+    """The whole number from 0 of a cell of a table.
+
+    Raises:
+        csv.Error: if it is none.
+    """
+    if not (text.isascii() and text.isdecimal()) or len(text) > MOST_DIGITS:
+        raise csv.Error(f"{text[:40]!r} stands where a whole number from 0 belongs")
+    return int(text)
+
+
+MOST_DIGITS = 18
+"""of a count"""
 
 
 def _plain(text: str) -> str:

@@ -1,5 +1,6 @@
-"""HDF5 files that are written to a disk that may be full."""
+"""HDF5 files that are written to a disk that may be full, or that come from anybody."""
 
+import math
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,6 +9,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import h5py
+
+MOST_EXPANSION = 1100
+"""times that the best compression of HDF5 makes values smaller"""
+HARD_LINK = 0
+"""HDF5's own number of a name that is no link"""
+SMALL_BYTES, LARGEST_CHUNK_BYTES = 2**20, 2**30
 
 
 @contextmanager
@@ -84,3 +91,58 @@ class _KeepsTheError:
 
     def flush(self) -> None:
         pass
+
+
+def require_plain(file: "h5py.File") -> None:
+    """Refuse a small HDF5 file of which a part lies elsewhere, or says that it is far larger than what is there.
+
+    Args:
+        file: all its groups and datasets are looked at.
+
+    Raises:
+        ValueError: naming the part.
+    """
+    import h5py
+
+    def look(group: "h5py.h5g.GroupID", before: str) -> None:
+        for name in group:
+            path = f"{before}{name.decode()}"
+            require_no_link(group, name, path)
+            item = h5py.h5o.open(group, name)
+            if isinstance(item, h5py.h5g.GroupID):
+                look(item, f"{path}/")
+            elif isinstance(item, h5py.h5d.DatasetID):
+                require_own_values(item, path)
+
+    look(h5py.h5g.open(file.id, b"/"), "")
+
+
+def require_no_link(group: "h5py.h5g.GroupID", name: bytes, path: str) -> None:
+    """Refuse a name that leads to another place, e.g. to another file.
+
+    Raises:
+        ValueError: naming its path.
+    """
+    if group.links.get_info(name).type != HARD_LINK:
+        raise ValueError(f"{path} is a link to another place, which is not followed")
+
+
+def require_own_values(dataset: "h5py.h5d.DatasetID", path: str) -> None:
+    """Refuse what lies in another file, and what would take far more memory than the file has bytes.
+
+    Raises:
+        ValueError: naming its path.
+    """
+    import h5py
+
+    known = dataset.get_create_plist()
+    if known.get_external_count() or known.get_layout() == h5py.h5d.VIRTUAL:
+        raise ValueError(f"{path} has its values elsewhere, which are not read")
+    item_bytes, stored_bytes = dataset.dtype.itemsize, dataset.get_storage_size()
+    declared_bytes = math.prod(dataset.shape) * item_bytes
+    if declared_bytes > MOST_EXPANSION * stored_bytes + SMALL_BYTES:
+        raise ValueError(
+            f"{path} says that it has {declared_bytes:,} bytes of values, of which the file has {stored_bytes:,}"
+        )
+    if known.get_layout() == h5py.h5d.CHUNKED and math.prod(known.get_chunk()) * item_bytes > LARGEST_CHUNK_BYTES:
+        raise ValueError(f"{path} has chunks of more than {LARGEST_CHUNK_BYTES:,} bytes")

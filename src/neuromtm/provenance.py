@@ -92,7 +92,7 @@ def read_starts(run_dir: Path) -> list[Start]:
     """The starts that provenance.json lists; none if it is not there or damaged."""
     try:
         starts = json.loads((run_dir / PROVENANCE_FILE).read_text(encoding="utf-8"))["starts"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     return starts if isinstance(starts, list) and all(isinstance(start, dict) for start in starts) else []
 

@@ -136,7 +136,13 @@ class SessionFile:
             if isinstance(found, h5py.Dataset):
                 self._require_plain(found, place)
             value = found[()] if isinstance(found, h5py.Dataset) and found.shape == () else ""
-        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        try:
+            text = value.decode() if isinstance(value, bytes) else str(value)
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{self.path}: {place} is no UTF-8 text.") from error
+        if np.ndim(value) or isinstance(value, h5py.Empty | h5py.Reference):
+            raise SourceError(f"{self.path}: {place} is {text[:40]}, not one text or number.")
+        return text
 
     def intervals(self, place: str) -> np.ndarray:
         """(interval, 2) starts and ends in seconds; no rows if there are none."""

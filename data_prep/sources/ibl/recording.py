@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.recording import Recording, SortedNeurons, Trace, TrialTable
+from data_prep.session_files import LARGEST_ROUNDING_S
 from data_prep.sources.ibl.behaviors import DEFAULT, read_behaviors, trial_span
 from data_prep.sources.ibl.pickles import refuse_pickles
 from data_prep.sources.ibl.sortings import choose_sortings, sorting_attributes
@@ -132,7 +133,7 @@ def _reading(what: str) -> Generator[None]:
             yield
     except ALFError as error:
         raise SourceError(f"no {what}.") from error
-    except (OSError, EOFError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise SourceError(f"{what} cannot be read ({type(error).__name__}: {error}).") from error
 
 
@@ -140,7 +141,10 @@ def _load(one: Any, one_eid: str, name: str, collection: str, attribute: list[st
     wanted = {} if attribute is None else {"attribute": attribute}
     with _reading(f"{name} in {collection}"):
         # a local tree belongs to the user, who may have changed files after their hashes were indexed
-        return dict(one.load_object(one_eid, name, collection=collection, check_hash=one.mode == "remote", **wanted))
+        found = dict(one.load_object(one_eid, name, collection=collection, check_hash=one.mode == "remote", **wanted))
+    if empty := [attribute for attribute, values in found.items() if values is None]:
+        raise SourceError(f"{collection}: {name}.{empty[0]} is an empty file.")
+    return found
 
 
 def _behaviors(
@@ -169,6 +173,19 @@ def _numbers(found: dict[str, Any], name: str, collection: str) -> np.ndarray:
     return values
 
 
+def _whole_numbers(values: np.ndarray, what: str) -> np.ndarray:
+    """(value,) int64."""
+    if values.dtype.kind in "iuf":
+        numbers = values.astype(np.float64)
+        if (np.abs(numbers) <= LARGEST).all() and (numbers == np.round(numbers)).all():
+            return numbers.astype(np.int64)
+    raise SourceError(f"{what} are not all whole numbers.")
+
+
+LARGEST = 2.0**53
+"""number of a channel or cluster that a float holds"""
+
+
 class _Probe:
     """The neurons of one probe, and the reading of its spikes."""
 
@@ -179,7 +196,7 @@ class _Probe:
         if "channels" not in clusters:
             raise SourceError(f"no clusters.channels in {collection}.")
         self.name = name
-        channels = np.asarray(clusters["channels"]).ravel().astype(np.int64)
+        channels = _whole_numbers(np.asarray(clusters["channels"]).ravel(), f"{collection}: clusters.channels")
         self.n_neurons = len(channels)
         locations = _locations(one, one_eid, name, collection)
         if len(channels) and not 0 <= channels.min() <= channels.max() < len(locations):
@@ -187,14 +204,18 @@ class _Probe:
         self.region = beryl_acronyms(locations[channels])
         unnamed = [f"{eid}-{name}-{cluster}" for cluster in range(self.n_neurons)]
         self.uuid = np.asarray(clusters.get("uuids", unnamed)).astype(str).ravel()
-        self.depth_um = np.asarray(clusters.get("depths", np.full(self.n_neurons, np.nan)), np.float64).ravel()
+        with _reading(f"clusters.depths in {collection}"):
+            self.depth_um = np.asarray(clusters.get("depths", np.full(self.n_neurons, np.nan)), np.float64).ravel()
         self.label = np.full(self.n_neurons, np.nan)
         metrics = clusters.get("metrics")
         if metrics is not None and "label" in metrics:
             # some neurons may be missing in the table, so its rows are matched by cluster number, not by position
-            number = metrics["cluster_id"] if "cluster_id" in metrics else np.arange(len(metrics))
-            known = np.asarray(number) < self.n_neurons
-            self.label[np.asarray(number)[known]] = np.asarray(metrics["label"], np.float64)[known]
+            what = f"{collection}: clusters.metrics"
+            number = np.asarray(metrics["cluster_id"] if "cluster_id" in metrics else np.arange(len(metrics)))
+            number = _whole_numbers(number, f"{what}, cluster_id")
+            known = (number >= 0) & (number < self.n_neurons)
+            with _reading(what):
+                self.label[number[known]] = np.asarray(metrics["label"], np.float64)[known]
         sizes = {"uuids": len(self.uuid), "depths": len(self.depth_um)}
         if wrong := [f"{size} {attribute}" for attribute, size in sizes.items() if size != self.n_neurons]:
             raise SourceError(f"{collection}: {self.n_neurons} clusters, but {' and '.join(wrong)}.")
@@ -224,7 +245,11 @@ class _Probe:
         neuron = cluster.astype(lean_type(n_neurons))
         del cluster
         neuron += neuron.dtype.type(first_neuron)
-        times_s = _numbers(found, "times", self._collection).astype(np.float64, copy=False)
+        stored = _numbers(found, "times", self._collection)
+        lean = len(stored) > 0 and stored.dtype.kind == "f" and stored.dtype != np.float64
+        if lean and np.isfinite(stored).all() and np.spacing(np.abs(stored).max()) > LARGEST_ROUNDING_S:
+            raise SourceError(f"{self._collection}: spikes.times are {stored.dtype}, which rounds them to other bins.")
+        times_s = stored.astype(np.float64, copy=False)
         if len(times_s) != len(neuron):
             raise SourceError(f"{self._collection}: {len(times_s)} spikes.times, but {len(neuron)} spikes.clusters.")
         if not (times_s[1:] >= times_s[:-1]).all():
@@ -242,7 +267,7 @@ def _locations(one: Any, one_eid: str, probe: str, collection: str) -> np.ndarra
         except SourceError:
             continue
         if attribute in channels:
-            return np.asarray(channels[attribute]).ravel()
+            return _whole_numbers(np.asarray(channels[attribute]).ravel(), f"{place}: channels.{attribute}")
     raise SourceError(f"no region file: {collection} has no channels.{attribute}.")
 
 

@@ -217,12 +217,14 @@ def read_eids_file(path: Path) -> tuple[str, ...]:
         ConfigError: if the file cannot be read or names no session.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--eids-file {path}: cannot be read ({error}).") from error
     eids = tuple(eid for line in lines if (eid := line.split("#")[0].strip()))
     if not eids:
         raise ConfigError(f"--eids-file {path}: names no session.")
+    if odd := [eid for eid in eids if not eid.isprintable()]:
+        raise ConfigError(f"--eids-file {path}: {odd[0]!r} is no name. Save the list as plain text, a name a line.")
     return eids
 
 

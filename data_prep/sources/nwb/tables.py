@@ -123,6 +123,15 @@ class NwbTable:
         if name not in self.columns:
             raise SourceError(f"{self.path} has no column {name}. It has: {', '.join(self.names) or 'none'}.")
 
+    def require_rows(self, name: str) -> None:
+        """Refuse a column that has not one row for each row of the table.
+
+        Raises:
+            SourceError: naming both numbers.
+        """
+        if self.kind(name) != "ragged":
+            self._require_rows(name, next(iter(self.columns[name].shape or ()), 0))
+
     def ragged(self, name: str) -> Ragged:
         """A ragged column.
 

@@ -155,7 +155,10 @@ def electrode_table(nwb: NwbFile) -> NwbTable | None:
 
 
 def _has(table: NwbTable, name: str, kind: str) -> bool:
-    return name in table.columns and table.kind(name) == kind
+    if name not in table.columns:
+        return False
+    table.require_rows(name)
+    return table.kind(name) == kind
 
 
 def _probes(table: NwbTable, electrode: np.ndarray | None) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import yaml
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from neuromtm.api.given import checked_path, is_number, is_whole
@@ -223,17 +224,29 @@ def _overlay(name: Path | str) -> Path:
     return path
 
 
+def _trainer_options(path: Path) -> dict[str, object]:
+    """The options of the trainer in a configuration file; none of a file in which the parser will find an error."""
+    try:
+        content = read_yaml(path)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    own = content.get("trainer") if isinstance(content, dict) else None
+    return own if isinstance(own, dict) else {}
+
+
 def _defaults(recipes: Sequence[Path], options: Mapping[str, object], *, progress: bool) -> dict[str, object]:
     """Options that differ from a fine-tuning on the command line, unless `options` sets them."""
     trainer: dict = {}
     for path in recipes:
-        trainer |= (read_yaml(path) or {}).get("trainer") or {}
+        trainer |= _trainer_options(path)
     epochs, every = options.get("trainer.max_epochs", trainer.get("max_epochs")), trainer["check_val_every_n_epoch"]
     if isinstance(epochs, int) and epochs < 1:
         raise ConfigError(f"max_epochs is {epochs}, less than 1.")
     # on several devices Lightning would start the user's own script again on each
     defaults: dict[str, object] = {"trainer.devices": 1}
-    if isinstance(epochs, int) and epochs < every:  # a training without a validation has no best checkpoint
+    if (
+        isinstance(epochs, int) and isinstance(every, int) and epochs < every
+    ):  # a training without a validation has no best checkpoint
         defaults["trainer.check_val_every_n_epoch"] = epochs
     if not progress:
         defaults |= {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False}

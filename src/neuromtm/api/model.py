@@ -27,7 +27,7 @@ from neuromtm.batch import Scheme, SessionGroup, SessionInfo
 from neuromtm.data.withheld import WITHHELD, withheld
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.evaluation.results import Metrics
-from neuromtm.evaluation.tasks import PROMPTS, TASKS, Task, features_of, rates_of
+from neuromtm.evaluation.tasks import PROMPTS, TASKS, Task, features_of, finite_rates, rates_of
 from neuromtm.models.stitching import StitchedModel
 from neuromtm.training.checkpoint import CheckpointRecord
 
@@ -131,7 +131,7 @@ class Model:
         """
         given = self._check(counts, eid=eid, uuid=uuid, bin_size_s=bin_size_s)
         scheme = self._scheme(prompt)
-        return self._batched(given, batch_size, lambda group: rates_of(self.stitched, scheme, group))
+        return self._batched(given, batch_size, lambda group: finite_rates(rates_of(self.stitched, scheme, group)))
 
     def embed(
         self,

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from neuromtm import __version__
 from neuromtm.errors import CheckpointError
-from neuromtm.evaluation.results import Metrics
+from neuromtm.evaluation.results import Metrics, metrics_problem
 from neuromtm.files import hash_of, sha256, whole_file, whole_folder, write_whole
 from neuromtm.models.stitching import StitchedModel
 from neuromtm.training.checkpoint import KEY, MODEL_PREFIX, CheckpointRecord
@@ -124,9 +124,7 @@ def _config(folder: Path) -> Mapping[str, Any]:
 def _is_metrics(value: Any) -> bool:
     if value is None:
         return True
-    if not isinstance(value, dict) or set(value) != {"sessions", "mean"} or not isinstance(value["sessions"], dict):
+    try:
+        return set(value) == {"sessions", "mean"} and metrics_problem(value) is None
+    except (KeyError, TypeError, AttributeError):
         return False
-    return all(
-        isinstance(values, dict) and all(type(number) in (int, float) for number in values.values())
-        for values in (value["mean"], *value["sessions"].values())
-    )

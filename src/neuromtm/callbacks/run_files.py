@@ -22,6 +22,7 @@ from neuromtm.decoding.selection import Decoded, behavior_metrics, behavior_text
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.results import add_behavior, write_results
 from neuromtm.evaluation.scores import first_heard_in_test, session_scores
+from neuromtm.evaluation.tasks import finite_rates
 from neuromtm.files import keep_previous, whole_file, write_whole
 from neuromtm.hdf5_files import new_hdf5
 from neuromtm.training.masked_modeling import MaskedModeling
@@ -166,7 +167,7 @@ class RatePredictions(lightning.Callback):
         keep_previous(path)
         with whole_file(path) as temporary, new_hdf5(temporary) as file:
             file.attrs.update(eid=eid, split="test", bin_size_s=data.bin_size_s, window_s=data.headers[eid].window_s)
-            rates = torch.stack([by_trial[trial] for trial in trials]).numpy()
+            rates = finite_rates(torch.stack([by_trial[trial] for trial in trials])).numpy()
             file.create_dataset("rates", data=rates, chunks=(1, *rates.shape[1:]), fletcher32=True)
             file["trial"] = np.asarray(trials, np.int64)
             file.create_dataset("neurons/uuid", data=list(session.neurons), dtype=text)

@@ -113,12 +113,14 @@ class _Settings:
             return cls._new(path, space, fit, keep=keep)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content["space"], dict) or not isinstance(content["fit"], list):
+                raise TypeError
             kept = cls(space_from(content["space"]), [str(option) for option in content["fit"]])
         except FileNotFoundError as error:
             raise ConfigError(
                 f"{folder}: no search yet. Begin one by --space FILE, and -- with options of fit."
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(
                 f"{path}: damaged ({reason_of(error)}). Begin the search again in another folder."
             ) from error

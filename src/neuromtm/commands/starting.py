@@ -35,7 +35,8 @@ def chosen_start(
         raise ConfigError(f"--auto_resume true chooses the checkpoint: leave out --ckpt_path {ckpt_path}.")
     resumes, newest = auto_resume or n_requeues() > 0, newest_checkpoint(run_dir)
     if resumes and newest is not None:
-        end = end_of_training(glance_at_checkpoint(newest), max_epochs=max_epochs, max_steps=max_steps)
+        last = glance_at_checkpoint(newest)
+        end = end_of_training(last, max_epochs=max_epochs, max_steps=max_steps, name=str(newest))
         if end is not None:
             raise Finished(f"{newest}: the training is finished: {end}.")
         return str(newest)

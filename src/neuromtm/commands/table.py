@@ -74,7 +74,9 @@ def _tested(folder: Path) -> tuple[dict[str, Metrics], list[str]]:
     metrics, unreadable = {}, []
     for path in sorted(folder.rglob(METRICS_FILE)):
         try:
-            metrics[path.parent.relative_to(folder).as_posix()] = read_metrics(path)
+            found = read_metrics(path)
+            options_of(path.parent)
+            metrics[path.parent.relative_to(folder).as_posix()] = found
         except UserError as error:
             unreadable.append(str(error))
     return metrics, unreadable

@@ -3,7 +3,11 @@
 import errno
 import os
 import resource
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+
+from neuromtm.errors import ShardError
 
 MAX_OPEN_FILES = 64
 OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
@@ -46,3 +50,21 @@ def most_open_files() -> int:
     """How many shards a process keeps open; it needs other files, too."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_OPEN_FILES if most == resource.RLIM_INFINITY else max(1, min(MAX_OPEN_FILES, most // 4))
+
+
+@contextmanager
+def damage_named(path: Path) -> Generator[None]:
+    """Turn any error of HDF5 about damaged content into one that names the file."""
+    try:
+        yield
+    except (
+        OSError,
+        LookupError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        MemoryError,
+        ArithmeticError,
+    ) as error:
+        raise ShardError(f"{path}: its content is damaged ({error}). Delete it and prepare it again.") from error

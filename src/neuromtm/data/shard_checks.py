@@ -24,6 +24,7 @@ from neuromtm.data.shard_layout import (
     n_bins,
     required,
 )
+from neuromtm.data.shard_values import type_problems, value_problems
 from neuromtm.data.statistics import are_principal_axes, mean_and_variance, smoothed_covariance
 from neuromtm.data.windows import sharing_time
 from neuromtm.errors import ShardError
@@ -46,6 +47,8 @@ def structure_problems(contents: Contents, name: Path) -> list[str]:
             f"{name}: spikes/counts is {contents.counts_type} {shape}, not uint8 or uint16 (trial, bin, neuron). "
             "Prepare it again."
         ]
+    if problems := type_problems(contents):
+        return [f"{name}: {'; '.join(problems)}. Prepare it again."]
     n_trials, found, _ = shape
     problems = _name_problems(contents, name)
     expected = n_bins(contents.attributes["window_s"], contents.attributes["bin_size_s"])
@@ -68,7 +71,7 @@ def structure_problems(contents: Contents, name: Path) -> list[str]:
         problems.append(f"{name}: a trial is in two splits. Prepare it again.")
     if len(split) and not 0 <= split[0] <= split[-1] < n_trials:
         problems.append(f"{name}: splits name trials outside 0 to {n_trials - 1}. Prepare it again.")
-    return problems
+    return problems or [f"{name}: {problem}. Prepare it again." for problem in value_problems(contents)]
 
 
 def _name_problems(contents: Contents, name: Path) -> list[str]:
@@ -122,15 +125,11 @@ def content_problems(file: h5py.File, contents: Contents, name: Path, *, statist
                 values = read_trials(dataset, [trial])
                 if path == COUNTS:
                     counts[trial] = values[0]
+                elif np.isinf(values).any() or (path == TRUE_RATES and not (values >= 0).all()):
+                    problems.append(f"{name}: {path} has values that cannot be in trial {trial}. Prepare it again.")
+                    break
         except ShardError as error:
             problems.append(str(error).replace(dataset.file.filename, str(name)))
-    uuids = contents.text("neurons/uuid")
-    if len(np.unique(uuids)) != len(uuids):
-        problems.append(f"{name}: neurons/uuid names a neuron twice. Prepare it again.")
-    if not set(np.unique(contents.values["trials/choice"])) <= {-1, 0, 1}:
-        problems.append(f"{name}: trials/choice has values other than -1, 0, +1. Prepare it again.")
-    if (contents.text("neurons/region") == "").any():
-        problems.append(f"{name}: neurons/region is empty for some neurons; unknown is 'root'. Prepare it again.")
     if problems or not statistics or contents.version == 1:
         return problems
     problems = _shared_time(contents, name)

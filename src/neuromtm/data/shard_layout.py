@@ -1,6 +1,5 @@
 """What lies where in a shard, and everything in it but the large arrays, read in one pass."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+
+from neuromtm.hdf5_files import require_no_link, require_own_values
 
 FORMAT = "neuromtm-session"
 FORMAT_VERSION = 2
@@ -30,12 +31,6 @@ RECORDING = "recording"
 COUNTS, TRUE_RATES = "spikes/counts", "truth/rates"
 GROUPS = ("neurons", "trials", "splits", "spikes", "behavior", "truth")
 
-MOST_EXPANSION = 1100
-"""times that the best compression of HDF5 makes values smaller"""
-HARD_LINK = 0
-"""HDF5's own number of a name that is no link"""
-SMALL_BYTES, LARGEST_CHUNK_BYTES = 2**20, 2**30
-
 
 @dataclass(frozen=True)
 class Contents:
@@ -47,8 +42,13 @@ class Contents:
     """path -> values of a small dataset; texts are bytes"""
     shapes: Mapping[str, tuple[int, ...]]
     """path -> shape of every dataset"""
-    counts_type: np.dtype | None
-    """None if there are no counts"""
+    types: Mapping[str, np.dtype]
+    """path -> type of every dataset"""
+
+    @property
+    def counts_type(self) -> np.dtype | None:
+        """None if there are no counts."""
+        return self.types.get(COUNTS)
 
     def names(self, group: str) -> list[str]:
         """The datasets of a group, sorted."""
@@ -122,43 +122,21 @@ def read_contents(file: h5py.File) -> Contents:
     attributes = dict(file.attrs)
     values: dict[str, np.ndarray] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    counts_type = None
+    types: dict[str, np.dtype] = {}
     for group in GROUPS:
         if group.encode() not in file.id:
             continue
-        _require_no_link(file.id, group.encode(), group)
+        require_no_link(file.id, group.encode(), group)
         of_group = h5py.h5g.open(file.id, group.encode())
         for name in of_group:
             path = f"{group}/{name.decode()}"
-            _require_no_link(of_group, name, path)
+            require_no_link(of_group, name, path)
             dataset = h5py.h5d.open(of_group, name)
-            _require_own_values(dataset, path)
-            shapes[path] = dataset.shape
-            if path == COUNTS:
-                counts_type = dataset.dtype
+            require_own_values(dataset, path)
+            shapes[path], types[path] = dataset.shape, dataset.dtype
             if group in ("neurons", "trials", "splits") and path != PRINCIPAL_AXES:
                 values[path] = read_dataset(dataset)
-    return Contents(int(attributes.get("format_version", 0)), attributes, values, shapes, counts_type)
-
-
-def _require_no_link(group: h5py.h5g.GroupID, name: bytes, path: str) -> None:
-    if group.links.get_info(name).type != HARD_LINK:
-        raise ValueError(f"{path} is a link to another place, which is not followed")
-
-
-def _require_own_values(dataset: h5py.h5d.DatasetID, path: str) -> None:
-    """Refuse what lies in another file, and what would take far more memory than the file has bytes."""
-    known = dataset.get_create_plist()
-    if known.get_external_count() or known.get_layout() == h5py.h5d.VIRTUAL:
-        raise ValueError(f"{path} has its values elsewhere, which are not read")
-    item_bytes, stored_bytes = dataset.dtype.itemsize, dataset.get_storage_size()
-    declared_bytes = math.prod(dataset.shape) * item_bytes
-    if declared_bytes > MOST_EXPANSION * stored_bytes + SMALL_BYTES:
-        raise ValueError(
-            f"{path} says that it has {declared_bytes:,} bytes of values, of which the file has {stored_bytes:,}"
-        )
-    if known.get_layout() == h5py.h5d.CHUNKED and math.prod(known.get_chunk()) * item_bytes > LARGEST_CHUNK_BYTES:
-        raise ValueError(f"{path} has chunks of more than {LARGEST_CHUNK_BYTES:,} bytes")
+    return Contents(int(attributes.get("format_version", 0)), attributes, values, shapes, types)
 
 
 def read_dataset(dataset: h5py.h5d.DatasetID) -> np.ndarray:

@@ -32,7 +32,7 @@ import numpy as np
 
 from neuromtm.batch import SessionInfo
 from neuromtm.data.seal import LATER, add_seal, require_seal
-from neuromtm.data.shard_access import machine_problem, place_problem
+from neuromtm.data.shard_access import damage_named, machine_problem, place_problem
 from neuromtm.data.shard_checks import content_problems, structure_problems
 from neuromtm.data.shard_datasets import read_whole, write_column, write_per_trial, write_text
 from neuromtm.data.shard_layout import (
@@ -258,15 +258,6 @@ def open_shard(path: Path) -> Generator[h5py.File]:
         file.close()
 
 
-@contextmanager
-def damage_named(path: Path) -> Generator[None]:
-    """Turn any error of HDF5 about damaged content into one that names the file."""
-    try:
-        yield
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError) as error:
-        raise ShardError(f"{path}: its content is damaged ({error}). Delete it and prepare it again.") from error
-
-
 def open_shard_file(path: Path) -> h5py.File:
     """Open a shard as `open_shard` does, for a caller that closes the file itself."""
     path = Path(path)
@@ -357,7 +348,10 @@ def read_principal_axes(path: Path) -> np.ndarray | None:
     """
     with open_shard(path) as file, damage_named(path):
         require_seal(path, parts=[PRINCIPAL_AXES])
-        return file[PRINCIPAL_AXES][()] if PRINCIPAL_AXES in file else None
+        axes = file[PRINCIPAL_AXES][()] if PRINCIPAL_AXES in file else None
+        if axes is not None and not np.isfinite(axes).all():
+            raise ValueError(f"{PRINCIPAL_AXES} has values that are not finite")
+        return axes
 
 
 def read_shard(path: Path) -> Shard:

@@ -14,10 +14,10 @@ def upgraded_but_unlisted(folder: Path) -> dict[str, str]:
         folder: of shards. A last line of its journal that a kill cut short is left out.
     """
     path, known = Path(folder) / UPGRADE_JOURNAL, {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
             note = json.loads(line)
             known[note["file"]] = note["sha256"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return known

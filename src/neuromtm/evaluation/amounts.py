@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from neuromtm.files import read_yaml
+from neuromtm.errors import UserError
+from neuromtm.files import first_words, read_yaml
 
 BASELINE_STEM = "baseline"
 AVERAGE_STEM = "average"
@@ -25,15 +26,19 @@ def train_trials_of(folder: Path, *, middle: str = "") -> str | None:
 
     Returns:
         A number, or "all"; None if no file says it: a ceiling has no training, and older baselines do not say it.
+
+    Raises:
+        UserError: if a file that is there holds no settings.
     """
     for stem in (BASELINE_STEM, AVERAGE_STEM):
         record = folder / f"{stem}{middle}.json"
         if record.exists():
-            return _asked(read_settings(record))
+            return _asked(read_settings(record), record)
         if (folder / f"{stem}.json").exists():
             return None  # an earlier record's number is not that of the latest one
-    for data in (read_settings(folder / name).get("data") for name in CONFIGS):
-        if isinstance(data, dict) and (found := _asked(data)) is not None:
+    for name in CONFIGS:
+        data = read_settings(folder / name).get("data")
+        if isinstance(data, dict) and (found := _asked(data, folder / name)) is not None:
             return found
     return None
 
@@ -51,17 +56,29 @@ def difference_of_amounts(amounts: Mapping[str, str | None]) -> str | None:
     return f"Trained on different numbers of training trials of each session: {listed}."
 
 
-def _asked(options: Mapping[str, Any]) -> str | None:
+def _asked(options: Mapping[str, Any], path: Path) -> str | None:
     if "n_train_trials" not in options:
         return None
     number = options["n_train_trials"]
+    if number is not None and (type(number) is not int or number < 1):
+        raise UserError(f"{path}: n_train_trials is {first_words(repr(number))}, not a number of trials. Mend it.")
     return EVERY if number is None else str(number)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """What a run's `.yaml` or `.json` file of settings holds; nothing if it is not there, or holds none."""
+    """What a run's `.yaml` or `.json` file of settings holds; nothing if it is not there.
+
+    Raises:
+        UserError: if it is there and holds none.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else read_yaml(path)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+    except FileNotFoundError:
         return {}
-    return found if isinstance(found, dict) else {}
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{path}: holds no settings of a run ({first_words(str(error))}). Mend it, or remove it."
+        ) from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no settings of a run, but {first_words(repr(found))}. Mend it, or remove it.")
+    return found

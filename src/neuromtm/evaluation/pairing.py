@@ -217,6 +217,10 @@ def read_run(path: Path) -> TestedRun:
 
 
 def _check_one_test(path: Path, metrics: Metrics, table: NeuronTable) -> None:
+    if unknown := sorted(set(table) - set(metrics["sessions"])):
+        raise UserError(
+            f"{path}: has the session {unknown[0]!r}, which the metrics beside it lack. Test the run again."
+        )
     for eid, key, values in _columns(table):
         found, written = math.fsum(values) / len(values), metrics["sessions"].get(eid, {}).get(key)
         if written is None or not math.isclose(found, written, rel_tol=TOLERANCE, abs_tol=TOLERANCE):

@@ -13,7 +13,6 @@ from pathlib import Path
 from neuromtm.errors import UserError
 from neuromtm.evaluation.amounts import BASELINE_STEM
 from neuromtm.evaluation.pairing import Paired, TestedRun, read_run
-from neuromtm.files import reason_of
 
 CEILING_FILE = "ceiling.json"
 BASELINE_FILE = f"{BASELINE_STEM}.json"
@@ -68,12 +67,9 @@ def read_ceiling(path: Path, *, eids: Collection[str], data: str | None = None) 
         folder / CEILING_FILE,
         problem=f"this is not what `neuromtm ceiling` writes, or an earlier version wrote it. Make it again: {how}",
     )
-    try:
-        marked = [*record["sessions"]]
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder / CEILING_FILE}: names no sessions ({reason_of(error)}). Make it again: {how}"
-        ) from error
+    marked = record.get("sessions")
+    if not isinstance(marked, list) or not all(isinstance(eid, str) for eid in marked):
+        raise UserError(f"{folder / CEILING_FILE}: names no sessions. Make it again: {how}")
     run = read_run(path)
     _check_sessions(path, run, marked, eids, what="ceiling", how=how)
     return run
@@ -97,13 +93,12 @@ def read_baseline(path: Path, *, eids: Collection[str], data: str | None = None)
         folder / BASELINE_FILE,
         problem=f"this is not what `neuromtm baseline` writes. Make one: {shlex.join([*start, 'ridge', *end])}",
     )
-    try:
-        kind, marked = str(record["kind"]), [*record["chosen"]]
-    except (KeyError, TypeError) as error:
+    kind, marked = record.get("kind"), record.get("chosen")
+    if not isinstance(kind, str) or not isinstance(marked, dict):
         how = shlex.join([*start, "ridge", *end])
         raise UserError(
-            f"{folder / BASELINE_FILE}: not the record of a baseline ({reason_of(error)}). Make one: {how}"
-        ) from error
+            f"{folder / BASELINE_FILE}: not the record of a baseline, its kind and choices. Make one: {how}"
+        )
     run = read_run(path)
     _check_sessions(path, run, marked, eids, what="baseline", how=shlex.join([*start, kind, *end]))
     return TestedBaseline(kind, run)
@@ -121,7 +116,7 @@ def _record(path: Path, *, problem: str) -> dict:
         raise UserError(f"{path.parent}: no {path.name} in it, so {problem}")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}), so {problem}") from error
     if not isinstance(record, dict):
         raise UserError(f"{path}: holds no record, so {problem}")

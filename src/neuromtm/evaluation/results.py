@@ -8,15 +8,24 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from neuromtm.errors import DataError, UserError, printable
 from neuromtm.evaluation.statistics import bootstrap_mean
 from neuromtm.evaluation.trials import TRIALS_FILE, write_trials
-from neuromtm.files import keep_previous, read_table, reason_of, table_text, write_whole
-from neuromtm.metrics.keys import BPS_KEYS, MEDIAN_KEYS
+from neuromtm.files import (
+    cell_count,
+    cell_number,
+    first_words,
+    keep_previous,
+    read_table,
+    reason_of,
+    table_text,
+    write_whole,
+)
+from neuromtm.metrics.keys import BPS_KEYS, MEDIAN_KEYS, largest_value
 from neuromtm.metrics.neurons import NEURON_COLUMNS, NUMBER_COLUMNS
 
 if TYPE_CHECKING:  # torch is not needed to read results
@@ -197,17 +206,39 @@ def read_metrics(path: Path) -> Metrics:
         )
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
-        blocks = [*metrics["sessions"].values(), metrics["mean"]]
-        numbers = [value for block in blocks for value in block.values()]
+        problem = metrics_problem(metrics)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a metrics file of a test ({reason_of(error)}). Test the run again.") from error
-    bad = [v for v in numbers if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v)]
-    if bad:
-        raise UserError(f"{path}: holds {bad[0]!r} where a finite number belongs. Test the run again.")
-    names = [*metrics["sessions"], *(key for block in blocks for key in block)]
-    if odd := [name for name in names if printable(name) != name]:
-        raise UserError(f"{path}: the name {odd[0]!r} holds control characters. Test the run again.")
+    if problem is not None:
+        raise UserError(f"{path}: {problem}. Test the run again.")
     return Metrics(sessions=metrics["sessions"], mean=metrics["mean"])
+
+
+def metrics_problem(metrics: Any) -> str | None:
+    """Why a tree of plain values cannot be the metrics of a test; None if it can.
+
+    Raises:
+        KeyError, TypeError, AttributeError: if it is another tree.
+    """
+    blocks = [*metrics["sessions"].values(), metrics["mean"]]
+    for value in (value for block in blocks for value in block.values()):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
+            return f"holds {first_words(repr(value))} where a finite number belongs"
+    for name in (*metrics["sessions"], *(key for block in blocks for key in block)):
+        if not name or printable(name) != name:
+            return f"the name {name!r} is empty or holds control characters"
+    for eid, block in metrics["sessions"].items():
+        for key, value in block.items():
+            if (most := largest_value(key)) is not None and value > most:
+                return f"{key} of {eid} is {value:g}, but {most:g} is the best possible"
+    wanted = with_means(metrics["sessions"])["mean"]
+    if set(wanted) != set(metrics["mean"]):
+        odd = sorted(set(wanted) ^ set(metrics["mean"]))
+        return f"{', '.join(odd)} stands among its sessions or its means alone"
+    for key, value in wanted.items():
+        if not math.isclose(value, metrics["mean"][key], rel_tol=1e-6, abs_tol=1e-9):
+            return f"its mean {key} is {metrics['mean'][key]:g}, but that of its sessions is {value:g}"
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,21 +273,33 @@ def read_regions(path: Path) -> list[RegionRow]:
         UserError: if a test did not write it.
     """
     try:
-        return [_region_row(row) for row in read_table(path, needs=("eid", "region", "n_neurons"))]
+        rows = [_region_row(row) for row in read_table(path, needs=("eid", "region", "n_neurons"))]
+        if len({(row.eid, row.region) for row in rows}) < len(rows):
+            raise csv.Error("it has a region of a session twice")
+        return rows
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(
             f"{path}: not a table of regions of a test ({reason_of(error)}). Test the run again."
         ) from error
 
 
+LARGEST = 1e12
+"""No metric is larger, and sums of many are finite."""
+
+
 def _region_row(row: dict[str, str]) -> RegionRow:
     means = {}
     for key in BPS_KEYS:
         if row[f"{key}_mean"]:
-            low, high = (float(row[f"{key}_{end}"]) if row[f"{key}_{end}"] else None for end in ("low", "high"))
-            mean, median = float(row[f"{key}_mean"]), float(row[f"{key}_median"])
-            means[key] = RegionMean(n=int(row[f"{key}_n"]), mean=mean, median=median, low=low, high=high)
-    return RegionRow(eid=row["eid"], region=row["region"], n_neurons=int(row["n_neurons"]), means=means)
+            ends = [cell_number(row[f"{key}_{end}"]) for end in ("low", "high") if row[f"{key}_{end}"]]
+            if len(ends) == 1 or ends != sorted(ends):
+                raise csv.Error("the two ends of an interval do not belong together")
+            low, high = ends or (None, None)
+            mean, median = cell_number(row[f"{key}_mean"]), cell_number(row[f"{key}_median"])
+            means[key] = RegionMean(n=cell_count(row[f"{key}_n"]), mean=mean, median=median, low=low, high=high)
+    if not row["eid"] or not row["region"]:
+        raise csv.Error("a row names no session or no region")
+    return RegionRow(eid=row["eid"], region=row["region"], n_neurons=cell_count(row["n_neurons"]), means=means)
 
 
 NeuronTable = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -272,8 +315,13 @@ def read_neurons(path: Path) -> NeuronTable:
     table: dict[str, dict[str, dict[str, float]]] = {}
     try:
         for row in read_table(path, needs=("eid", "uuid", "region")):
-            metrics = {name: float(text) for name, text in row.items() if text and name not in _TEXT}
-            table.setdefault(row["eid"], {})[row["uuid"]] = metrics
+            metrics = {name: cell_number(text) for name, text in row.items() if text and name not in _TEXT}
+            neurons = table.setdefault(row["eid"], {})
+            if not row["uuid"] or row["uuid"] in neurons:
+                raise csv.Error(
+                    f"the neuron {row['uuid'][:40]!r} of {row['eid'][:40]} stands there twice or has no name"
+                )
+            neurons[row["uuid"]] = metrics
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(
             f"{path}: not a table of neurons of a test ({reason_of(error)}). Test the run again."

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from neuromtm.batch import RegionIndex, Scheme, SessionGroup
+from neuromtm.errors import DataError
 from neuromtm.masking.inter_region import hide_region
 from neuromtm.masking.masked import Masked, hide_last_bins, mask
 from neuromtm.masking.objective import Objective
@@ -180,6 +181,20 @@ def features_of(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> Mo
     """Rates and hidden states of trials, from one forward pass."""
     output = model([VisibleGroup(group.eid, group.counts)], scheme)
     return ModelFeatures(output.log_rates[0].float().exp(), output.states[0].float())
+
+
+def finite_rates(rates: Tensor) -> Tensor:
+    """Rates as they are.
+
+    Raises:
+        DataError: if one is not a finite number.
+    """
+    if not rates.isfinite().all():
+        raise DataError(
+            "Some rates are not finite: the training diverged, or the counts are beyond all that it has seen. Take an "
+            "earlier checkpoint."
+        )
+    return rates
 
 
 def rates_of(model: StitchedModel, scheme: Scheme, group: SessionGroup) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 
 from neuromtm.errors import UserError
 from neuromtm.files import reason_of, whole_file
-from neuromtm.hdf5_files import new_hdf5
+from neuromtm.hdf5_files import new_hdf5, require_plain
 from neuromtm.metrics.intervals import Gains, trial_null_nll
 
 TRIALS_FILE = "trials.h5"
@@ -97,20 +97,45 @@ def read_trials_file(path: Path) -> dict[str, TrialScores]:
         with h5py.File(path, "r", locking=False) as file:
             if file.attrs.get("format") != FORMAT:
                 raise KeyError("format")
-            groups = file["sessions"].values() if "sessions" in file else ()
-            return {str(group.attrs["eid"]): _session(group) for group in groups}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            require_plain(file)
+            groups = list(file["sessions"].values()) if "sessions" in file else []
+            sessions = {_text(group, "eid"): _session(group) for group in groups}
+            if len(sessions) < len(groups):
+                raise ValueError("a session stands there twice")
+            return sessions
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         raise UserError(f"{path}: not the trials of a test ({reason_of(error)}). Test the run again.") from error
 
 
 def _session(group: h5py.Group) -> TrialScores:
-    tasks = {}
-    for key, own in group.items():
-        if isinstance(own, h5py.Group):
-            sums = (own[name][()] for name in ("model_nll", "spikes", "scored"))
-            tasks[key] = TaskTrials(int(own.attrs["n_bins"]), *sums)
-    uuid = tuple(group["uuid"].asstr()[()].tolist())
-    return TrialScores(str(group.attrs["subject"]), uuid, group["trial"][()], tasks)
+    uuid, trial = group["uuid"].asstr()[()], group["trial"][()]
+    if uuid.ndim != 1 or trial.ndim != 1 or trial.dtype.kind not in "iu" or len(set(uuid.tolist())) < len(uuid):
+        raise ValueError("uuid or trial of a session are not one name or number each")
+    if len(trial) and (trial[0] < 0 or not (trial[1:] > trial[:-1]).all()):
+        raise ValueError("the trials of a session do not ascend")
+    tasks = {key: _task(own, (len(trial), len(uuid))) for key, own in group.items() if isinstance(own, h5py.Group)}
+    return TrialScores(_text(group, "subject"), tuple(uuid.tolist()), trial, tasks)
+
+
+def _task(group: h5py.Group, shape: tuple[int, int]) -> TaskTrials:
+    n_bins, nll, spikes, scored = (
+        group.attrs["n_bins"],
+        *(group[name][()] for name in ("model_nll", "spikes", "scored")),
+    )
+    if not isinstance(n_bins, np.integer) or n_bins < 1:
+        raise ValueError("n_bins is no number of bins")
+    if (nll.shape, spikes.shape, scored.shape) != (shape, shape, shape[1:]):
+        raise ValueError("the sums of a task are not of the trials and neurons")
+    if nll.dtype.kind != "f" or spikes.dtype.kind != "u" or scored.dtype != bool or not np.isfinite(nll).all():
+        raise ValueError("the sums of a task are not finite costs, counts, and yes or no")
+    return TaskTrials(int(n_bins), nll, spikes, scored)
+
+
+def _text(group: h5py.Group, name: str) -> str:
+    value = group.attrs[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is no text")
+    return value
 
 
 def animals_of(eids: Sequence[str], trials: Mapping[str, TrialScores] | None) -> list[str] | None:

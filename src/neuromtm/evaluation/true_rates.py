@@ -11,6 +11,7 @@ from neuromtm.data.manifest import SessionEntry, read_manifest
 from neuromtm.data.shard_datasets import read_trials
 from neuromtm.data.shards import open_shard, read_header
 from neuromtm.errors import DataError
+from neuromtm.hdf5_files import require_plain
 from neuromtm.smoothing import smooth
 
 SMOOTHING_S = 0.04
@@ -103,25 +104,62 @@ def read_rates(run: Path, data: Path, latents: Sequence[str] = ()) -> list[Rates
             f"--ckpt_path {run / 'checkpoints' / 'best.ckpt'}"
         )
     entries = {entry.eid: entry for entry in read_manifest(data)}
-    return [_read(path, data, entries, latents) for path in files if not _is_earlier(path)]
+    found = {path: _predictions(path) for path in files}
+    return [_read(path, one, data, entries, latents) for path, one in found.items() if not _is_earlier(path, one.eid)]
 
 
-def _is_earlier(path: Path) -> bool:
+def _is_earlier(path: Path, eid: str) -> bool:
     """Whether it is an earlier result that was renamed: its name is then not the eid that it holds."""
-    with h5py.File(path, "r", locking=False) as file:
-        return path.stem != file.attrs["eid"]
+    if path.stem == eid:
+        return False
+    if not path.stem.startswith(f"{eid}."):
+        raise DataError(f"{path}: holds the rates of {eid}, not of the session in its name. Predict again.")
+    return True
 
 
-def _read(path: Path, data: Path, entries: dict[str, SessionEntry], latents: Sequence[str]) -> Rates:
-    with h5py.File(path, "r", locking=False) as file:
-        eid, predicted, trials = str(file.attrs["eid"]), file["rates"][()], file["trial"][()]
-        uuids = file["neurons/uuid"].asstr()[()]
+class _Predictions(NamedTuple):
+    eid: str
+    rates: np.ndarray
+    """(trial, bin, neuron)"""
+    trials: np.ndarray
+    """(trial,) numbers"""
+    uuids: list[str]
+
+
+def _predictions(path: Path) -> _Predictions:
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            require_plain(file)
+            eid, rates, trials = file.attrs["eid"], file["rates"][()], file["trial"][()]
+            uuids = file["neurons/uuid"].asstr()[()]
+        if not isinstance(eid, str):
+            raise ValueError("eid is no text")
+        if rates.ndim != 3 or rates.dtype.kind != "f" or not (np.isfinite(rates) & (rates >= 0)).all():
+            raise ValueError("rates are not finite numbers from 0 (trial, bin, neuron)")
+        if trials.shape != rates.shape[:1] or trials.dtype.kind not in "iu" or not trials.size:
+            raise ValueError("trial is not a number for each trial")
+        if (
+            uuids.shape != rates.shape[2:]
+            or len(set(uuids.tolist())) < len(uuids)
+            or len(set(trials.tolist())) < len(trials)
+        ):
+            raise ValueError("a neuron or trial has no name of its own")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        raise DataError(f"{path}: not the rates that `neuromtm predict` writes ({error}). Predict again.") from error
+    return _Predictions(eid, rates, trials, uuids.tolist())
+
+
+def _read(
+    path: Path, predictions: _Predictions, data: Path, entries: dict[str, SessionEntry], latents: Sequence[str]
+) -> Rates:
+    eid, predicted, trials, uuids = predictions
     if eid not in entries:
         raise DataError(f"{data}: no session {eid}, of which {path} has predictions. It holds {', '.join(entries)}.")
     shard = data / entries[eid].file
     header = read_header(shard)
     place = {str(uuid): i for i, uuid in enumerate(header.neurons.uuid)}
-    if header.n_bins != predicted.shape[1] or trials.max() >= header.n_trials or not set(uuids) <= set(place):
+    are_trials = 0 <= trials.min() <= trials.max() < header.n_trials
+    if header.n_bins != predicted.shape[1] or not are_trials or not set(uuids) <= set(place):
         raise DataError(f"{path}: has other bins, trials or neurons than {shard}. Predict again.")
     missing = [name for name in latents if name not in header.behaviors]
     if missing:
@@ -129,7 +167,7 @@ def _read(path: Path, data: Path, entries: dict[str, SessionEntry], latents: Seq
     with open_shard(shard) as file:
         if "truth/rates" not in file:
             raise DataError(f"{shard}: holds no true rates, which only simulated sessions have.")
-        neurons = [place[str(uuid)] for uuid in uuids]
+        neurons = [place[uuid] for uuid in uuids]
         true = read_trials(file["truth/rates"], trials)[..., neurons].astype(float)
         counts = read_trials(file["spikes/counts"], trials)[..., neurons]
         values = [read_trials(file[f"behavior/{name}"], trials) for name in latents]

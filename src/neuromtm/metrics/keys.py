@@ -33,6 +33,17 @@ BEHAVIOR_METRICS = (
     "chance",
 )
 
+
+def largest_value(key: str) -> float | None:
+    """The best possible value of a metric of behaviour; None where there is no such value, or the key is another.
+
+    Args:
+        key: of metrics.json.
+    """
+    found = behavior_key(key)
+    return None if found is None else 1.0
+
+
 SHORT_NAMES = {"whisker_motion_energy": "whisker"}
 """name of a behaviour in the shards -> its name in the keys, if that differs"""
 

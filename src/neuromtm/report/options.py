@@ -38,7 +38,11 @@ def flat_options(config: Mapping[str, Any], prefix: str = "") -> dict[str, Optio
 
 
 def options_of(run_dir: Path) -> dict[str, Option]:
-    """The options of a run's training, else of its test, else of a baseline. Empty if none can be read."""
+    """The options of a run's training, else of its test, else of a baseline. Empty if there are none.
+
+    Raises:
+        UserError: if one of these files cannot be read.
+    """
     for name in ("config.yaml", "config.test.yaml", BASELINE_FILE):
         config = read_settings(run_dir / name)
         if config and name == BASELINE_FILE:  # what was chosen by session is a result

@@ -18,6 +18,7 @@ from neuromtm.models.stitching import StitchedModel, module_key
 from neuromtm.training.architecture import first_line, make_backbone
 from neuromtm.training.checkpoint_bytes import require_whole
 from neuromtm.training.record_fields import plain_session, record_problems, session_of
+from neuromtm.training.training_fields import training_problems
 
 KEY = "neuromtm"
 FORMAT_VERSION = 1
@@ -226,7 +227,18 @@ def glance_at_checkpoint(path: Path) -> dict[str, Any]:
     except Exception:
         checkpoint = load_checkpoint(path)  # which finds the sentence for it
     CheckpointRecord.from_checkpoint(checkpoint, name=str(path))
+    require_training_fields(checkpoint, name=str(path))
     return checkpoint
+
+
+def require_training_fields(checkpoint: Mapping[str, Any], *, name: str) -> None:
+    """Refuse a checkpoint from which no training can go on.
+
+    Raises:
+        CheckpointError: naming what is wrong with the states of the training.
+    """
+    if problems := training_problems(checkpoint):
+        raise CheckpointError(f"{name}: not a whole checkpoint: {'; '.join(problems[:3])}. Use another one.")
 
 
 def _absence(path: Path) -> str:
@@ -360,6 +372,10 @@ def _load(module: nn.Module, weights: Mapping[str, Tensor], *, name: str) -> Non
         raise CheckpointError(
             f"{name}: its weights are not those of its architecture: {', '.join(problems[:3])}{more}. Use another one."
         )
+    odd = [key for key in mine if weights[key].is_floating_point() != mine[key].is_floating_point()]
+    if odd or (bad := [key for key in mine if not weights[key].isfinite().all()]):
+        what = f"{odd[0]} is of the type {weights[odd[0]].dtype}" if odd else f"{bad[0]} is not finite"
+        raise CheckpointError(f"{name}: its weights cannot be used: {what}. Use another one, e.g. an earlier one.")
     module.load_state_dict(weights)
 
 

@@ -8,7 +8,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from neuromtm.errors import CheckpointError
 from neuromtm.files import reason_of, whole_file
-from neuromtm.training.checkpoint import CheckpointRecord, load_checkpoint
+from neuromtm.training.checkpoint import CheckpointRecord, load_checkpoint, require_training_fields
 
 HANDED_OVER = ".temp.ckpt"
 """Lightning's name for the file by which forked ranks hand their weights to the main process"""
@@ -42,4 +42,5 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
         checkpoint = load_checkpoint(path)
         if Path(path).name != HANDED_OVER:
             CheckpointRecord.from_checkpoint(checkpoint, name=str(path))  # before Lightning uses it as one of its own
+            require_training_fields(checkpoint, name=str(path))
         return checkpoint

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from neuromtm.errors import CheckpointError
+
 Options = Mapping[str, int | float | str]
 """option -> its value"""
 ENDS = ("trainer.max_epochs", "trainer.max_steps")
@@ -21,24 +23,35 @@ MOST_NAMED = 3
 """a message names so many sessions at most"""
 
 
-def end_of_training(checkpoint: Mapping[str, Any], *, max_epochs: int | None, max_steps: int) -> str | None:
+def end_of_training(
+    checkpoint: Mapping[str, Any], *, max_epochs: int | None, max_steps: int, name: str = "the last checkpoint"
+) -> str | None:
     """Why a training has nothing left to do, e.g. `all 10 epochs are done`; None if it has.
 
     Args:
         checkpoint: the training's last one, as loaded.
         max_epochs: as of the Trainer.
         max_steps: as of the Trainer.
+        name: of the file, for messages.
+
+    Raises:
+        CheckpointError: if the checkpoint does not say how far it came.
     """
     if "loops" not in checkpoint:  # of `neuromtm adapt`
         return "it has no steps, because the model was adapted without a training"
-    loops = checkpoint["loops"]["fit_loop"]
-    epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
-    validated = loops["epoch_loop.val_loop.batch_progress"]["total"]
-    if validated["processed"] < validated["started"]:  # it was given up
-        return None
-    # checkpoints of older versions are from before the end of the epoch
-    ends_epoch = epochs["processed"] < epochs["started"] and batches["is_last_batch"]
-    n_epochs = epochs["processed"] + ends_epoch
+    try:
+        loops = checkpoint["loops"]["fit_loop"]
+        epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
+        validated = loops["epoch_loop.val_loop.batch_progress"]["total"]
+        if validated["processed"] < validated["started"]:  # it was given up
+            return None
+        # checkpoints of older versions are from before the end of the epoch
+        ends_epoch = epochs["processed"] < epochs["started"] and batches["is_last_batch"]
+        n_epochs = epochs["processed"] + ends_epoch
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{name}: does not say how far its training came. Go on from another one, or train anew."
+        ) from error
     if max_epochs not in (None, -1) and n_epochs >= max_epochs:
         return f"all {max_epochs} epochs are done"
     if max_steps != -1 and checkpoint["global_step"] >= max_steps:

@@ -1,7 +1,7 @@
 """What each field of a checkpoint's record must be. A file from somebody else is checked here, before it is used."""
 
 from collections.abc import Callable, Mapping
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 from neuromtm.batch import SessionInfo
@@ -86,7 +86,8 @@ def _is_mapping_or_none(value: Any) -> bool:
 
 
 def _are_options(value: Any) -> bool:
-    return _has_names(value) and all(type(given) in (int, float, str) for given in value.values())
+    plain = _has_names(value) and all(type(given) in (int, float, str) for given in value.values())
+    return plain and all(isfinite(given) for given in value.values() if type(given) is float)
 
 
 LATER = ("decoder", "subjects")

@@ -205,9 +205,13 @@ def _renamed(folder: Path, to: Path) -> bool:
 def _holder_in(folder: Path) -> Holder | None:
     """None if there is none, or its file is damaged."""
     try:
-        return Holder(**json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        holder = Holder(**json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    texts = (holder.name, holder.user, holder.host, holder.since, holder.machine, holder.began, holder.job or "")
+    numbers = (holder.process, holder.n_requeues)
+    good = all(isinstance(text, str) for text in texts) and all(type(n) is int and 0 <= n < 2**31 for n in numbers)
+    return holder if good else None
 
 
 def _lives(process: int, began: str) -> bool:
