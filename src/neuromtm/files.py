@@ -308,11 +308,7 @@ def keep_previous(path: Path) -> Path | None:
 def first_words(text: str) -> str:
     """A text as it fits into a sentence: one line of it, and not a long one."""
     line = next(iter(text.splitlines()), "")
-    return line if len(line) <= MOST_OF_A_REASON else f"{line[:MOST_OF_A_REASON]}..."
-
-
-MOST_OF_A_REASON = 200
-"""characters"""
+    return line if len(line) <= 200 else f"{line[:200]}..."
 
 
 def reason_of(error: Exception) -> str:
@@ -395,37 +391,6 @@ def read_table(path: Path, *, needs: Sequence[str] = ()) -> list[dict[str, str]]
                 raise csv.Error(f"row {number} has {len(row)} fields, not {len(columns)}")
             table.append(dict(zip(columns, map(_plain, row), strict=True)))
     return table
-
-
-def cell_number(text: str) -> float:
-    """The number of a cell of a table.
-
-    Raises:
-        csv.Error: if it is none, or not finite: `table_text` writes an empty cell then.
-    """
-    try:
-        # Python takes 1_000 for a number, and digits of any script
-        number = float(text) if text.isascii() and "_" not in text else math.nan
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise csv.Error(f"{text[:40]!r} stands where a number belongs")
-    return number
-
-
-def cell_count(text: str) -> int:
-    """The whole number from 0 of a cell of a table.
-
-    Raises:
-        csv.Error: if it is none.
-    """
-    if not (text.isascii() and text.isdecimal()) or len(text) > MOST_DIGITS:
-        raise csv.Error(f"{text[:40]!r} stands where a whole number from 0 belongs")
-    return int(text)
-
-
-MOST_DIGITS = 18
-"""of a count"""
 
 
 def _plain(text: str) -> str:

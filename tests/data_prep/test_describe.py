@@ -241,3 +241,24 @@ def test_a_shard_of_format_1_is_described(described, tmp_path):
         for name in ("trials/start_s", "trials/event_s"):
             del file[name]
     assert main(["describe", str(tmp_path / "data"), "--out", str(tmp_path / "page")]) == 0
+
+
+def test_names_of_a_stranger_are_text_in_the_page_and_no_markup(tmp_path, capsys):
+    tag = "<script>alert(1)</script>"
+    shard = a_shard(subject=tag)
+    neurons = shard.header.neurons
+    names = {name: np.array([*getattr(neurons, name)[:-1], f"{tag}{name}"]) for name in ("uuid", "region", "probe")}
+    header = replace(shard.header, lab=tag, align_event=tag, behaviors=(tag.replace("/", ""),))
+    header = replace(header, neurons=replace(neurons, **names))
+    # the last two neurons are one, so that their names are listed, too
+    shard.counts[..., -1] = shard.counts[..., -2]
+    named = replace(shard, header=header, behavior={tag.replace("/", ""): shard.behavior["wheel"]})
+    write_shard(tmp_path / "a.h5", named)
+    add_shard(tmp_path / "a.h5", "pretrain")
+    text = description_page(f"{tag} & co", [read_facts(tmp_path, entry) for entry in read_manifest(tmp_path)])
+    assert not re.search(r"<script>alert", text)
+    shown = text.count("&lt;script&gt;alert(1)")
+    # folder, animal, region, the pair of neurons, behaviour
+    assert shown >= 5
+    for name in ("uuid", "region"):
+        assert f"&lt;script&gt;alert(1)&lt;/script&gt;{name}" in text

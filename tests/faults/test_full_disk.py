@@ -3,10 +3,16 @@
 import os
 import re
 import resource
+import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
+import torch
 
+from neuromtm.export.bwb_files import Submission, write_predictions
+from neuromtm.export.nlb import add_group
 from neuromtm.files import TEMPORARY, whole_file, write_whole
 from tests.data.small_shards import Session, write_folder
 from tests.faults.kills import Work, baseline, files, in_process, preparation, scoring
@@ -78,6 +84,35 @@ def test_a_test_and_an_adaptation_that_find_the_disk_full_say_so(pretrained, ses
         assert not list(out.rglob(f"*{TEMPORARY}"))
         assert not (out / "metrics.json").exists()
         assert not list(out.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("kind", ["nlb", "bwb"])
+def test_an_export_that_finds_the_disk_full_leaves_the_earlier_file(kind, tmp_path):
+    out = tmp_path / "out"
+    rates = {"train_rates_heldin": np.random.default_rng(0).random((20, 30, 10)).astype(np.float32)}
+
+    def export(folder: Path) -> None:
+        if kind == "nlb":
+            add_group(folder / "all.h5", "mc_rtt" if (folder / "all.h5").exists() else "mc_maze", rates)
+        else:
+            tensors = {name: torch.from_numpy(values) for name, values in rates.items()}
+            write_predictions(Submission(folder, "label", 0), "ts1-choice", tensors, further={})
+
+    def run(folder: Path) -> None:
+        try:
+            export(folder)
+        except OSError as error:  # what the command says in one sentence
+            print(f"neuromtm: {error.filename}: {error.strerror}.", file=sys.stderr)
+            raise SystemExit(2) from error
+
+    work = Work("export", run, files)
+    if kind == "nlb":
+        assert in_process(work, out).status == 0
+        with h5py.File(out / "all.h5", "r") as file:
+            assert list(file) == ["mc_maze"]
+    before = content(out) if out.exists() else {}
+    assert FULL in refused(limited(work, 1_000), out, name=str(out))
+    assert content(out) == before
 
 
 def test_the_sentence_names_the_file_that_was_to_be_written_and_not_the_temporary_one(tmp_path):

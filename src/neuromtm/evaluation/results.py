@@ -13,18 +13,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from neuromtm.errors import DataError, UserError, printable
+from neuromtm.evaluation.cells import cell_count, cell_number
 from neuromtm.evaluation.statistics import bootstrap_mean
 from neuromtm.evaluation.trials import TRIALS_FILE, write_trials
-from neuromtm.files import (
-    cell_count,
-    cell_number,
-    first_words,
-    keep_previous,
-    read_table,
-    reason_of,
-    table_text,
-    write_whole,
-)
+from neuromtm.files import first_words, keep_previous, read_table, reason_of, table_text, write_whole
 from neuromtm.metrics.keys import BPS_KEYS, MEDIAN_KEYS, largest_value
 from neuromtm.metrics.neurons import NEURON_COLUMNS, NUMBER_COLUMNS
 

@@ -151,7 +151,7 @@ def write_predictions(
     Returns:
         The file.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder = submission.out / submission.label / task
     metadata = {
@@ -179,7 +179,7 @@ def write_predictions(
         keep_previous(earlier)
         path.rename(earlier)
     with whole_file(path) as temporary:
-        save_file(plain, temporary, metadata=told)
+        temporary.write_bytes(save(plain, metadata=told))  # a full disk is then an error of the system
     return path
 
 

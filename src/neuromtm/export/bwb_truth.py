@@ -72,7 +72,7 @@ def write_regions_truth(data: SessionDataModule, eids: list[str], folder: Path) 
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], **metadata: str) -> Path:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
     if holds(folder / FILE, plain, metadata):  # every seed of a task has the same
@@ -80,5 +80,5 @@ def _write(folder: Path, tensors: dict[str, Tensor], **metadata: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     keep_previous(folder / FILE)
     with whole_file(folder / FILE) as temporary:
-        save_file(plain, temporary, metadata=metadata)
+        temporary.write_bytes(save(plain, metadata=metadata))  # a full disk is then an error of the system
     return folder / FILE

@@ -4,7 +4,6 @@ Source: Pei et al. 2021, Neural Latents Benchmark; rates are expected spikes per
 """
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from neuromtm.data.withheld import withheld
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.export.trained import require_same_sessions
 from neuromtm.files import require_file, whole_file
+from neuromtm.hdf5_files import new_hdf5
 from neuromtm.masking.heldout import hide_heldout
 from neuromtm.metrics.spikes import bits_per_spike, mean_over_neurons, poisson_nll, pooled_bits_per_spike
 from neuromtm.models.stitching import VisibleGroup
@@ -150,12 +150,13 @@ def submission(rates: dict[str, np.ndarray], header: ShardHeader) -> dict[str, n
 
 def add_group(path: Path, group: str, arrays: dict[str, np.ndarray]) -> None:
     """Write a group into a new file, or add it to one. At every moment the file is whole."""
-    with whole_file(path) as temporary:
+    with whole_file(path) as temporary, new_hdf5(temporary) as file:
         if path.exists():
-            shutil.copyfile(path, temporary)
-        with h5py.File(temporary, "a" if path.exists() else "w", locking=False) as file:
-            for name, values in arrays.items():
-                file.create_dataset(f"{group}/{name}", data=values, compression="gzip")
+            with h5py.File(path, "r", locking=False) as earlier:
+                for name in earlier:
+                    earlier.copy(name, file)
+        for name, values in arrays.items():
+            file.create_dataset(f"{group}/{name}", data=values, compression="gzip")
 
 
 def scores(rates: np.ndarray, counts: np.ndarray, scored: np.ndarray) -> Scores:
