@@ -32,7 +32,8 @@ help:
 	@echo "             train and test every variant of conf/ablation/ on prepared sessions; the paper's tables"
 	@echo "make bench   speed of training, loading and testing on the CPU (about a quarter of an hour), into"
 	@echo "             benchmarks/results/; make bench-gpu: the same on a GPU (five minutes)"
-	@echo "make faults  the long campaigns of damaged files and of killed processes: $(FLIPS) and $(KILLS) cases"
+	@echo "make faults  the long campaigns of damaged files, of files of another content, and of killed processes:"
+	@echo "             $(FLIPS), $(CHANGES) and $(KILLS) cases"
 	@echo "make test    all tests, those of make lint and make wheel among them"
 	@echo "make lint    only what is read and not run: ruff, import rules, types, recipes, pages"
 	@echo "make types   the type checker alone"
@@ -106,14 +107,16 @@ wheel: $(INSTALLED)
 	rm -rf build/lib build/bdist.*
 	$(BIN)/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 
-# Damaged files are read, and processes killed at random moments; `make test` has a short run of both.
+# Damaged and changed files are read, and processes killed at random moments; `make test` has a short run of each.
 FLIPS ?= 450
+CHANGES ?= 1000
 KILLS ?= 20
 
 faults: export NEUROMTM_ALLOW ?= tests
 faults: export OMP_NUM_THREADS ?= 1
 faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults.flips --n $(FLIPS) --seed 1
+	$(BIN)/python -m tests.faults.structure --n $(CHANGES) --seed 1
 	$(BIN)/python -m tests.faults.kills --n $(KILLS)
 
 bench: $(INSTALLED)
