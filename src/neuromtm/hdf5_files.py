@@ -103,13 +103,12 @@ def require_plain(file: "h5py.File") -> None:
         ValueError: naming the part.
     """
     import h5py
-    from h5py import h5o
 
     def look(group: "h5py.h5g.GroupID", before: str) -> None:
         for name in group:
             path = f"{before}{name.decode()}"
             require_no_link(group, name, path)
-            item = h5o.open(group, name)
+            item = h5py.h5o.open(group, name)  # ty: ignore[missing-attribute]  # a submodule without stubs
             if isinstance(item, h5py.h5g.GroupID):
                 look(item, f"{path}/")
             elif isinstance(item, h5py.h5d.DatasetID):
