@@ -135,6 +135,16 @@ class Files:
             case _:
                 self._dataset("processing/behavior/wheel_speed/timestamps", change)
 
+    def trace_values(self, name: str, change: Change) -> None:
+        """Change the values of a trace."""
+        match self.source:
+            case "arrays" | "phy":
+                self.npz(self.one(f"{name}.npz"), "values", change)
+            case "ibl":
+                self._npy(self.one("leftCamera.ROIMotionEnergy.npy"), change)
+            case _:
+                self._dataset(f"processing/behavior/{name}/data", change)
+
     def table(self, name: str, change: Callable[[str], str], encoding: str = "utf-8") -> None:
         """Change the text of a table."""
         path = self.one(name)
