@@ -13,6 +13,7 @@ with what it leaves if nobody disturbs it, byte by byte, and without a temporary
 | test | `metrics.json` and `neurons.csv` |
 | prediction | the predicted rates |
 | baseline | `metrics.json` and `neurons.csv` |
+| demo | see `tests.faults.demo`; it takes long, so that it has a tenth of the cases |
 
 Half of the kills come right before a change of the file system, e.g. before a file is opened or gets its name. It is
 drawn which one, of all that the undisturbed work does. The others come at any time. Each start is a process of its own,
@@ -38,6 +39,7 @@ from typing import Any, NamedTuple
 import h5py
 
 from neuromtm.training.checkpoint import load_checkpoint
+from tests.faults import demo
 from tests.faults.what_is_read import digest
 
 CHANGES = ("open", "os.rename", "os.remove", "os.mkdir", "os.chmod", "os.rmdir", "os.truncate")
@@ -318,6 +320,12 @@ def main() -> int:
                     n_failed += 1
                     print(f"FAILED {work.name}, case {number}: {wrong}", flush=True)
             print(f"{work.name}: {given.n} cases, {n_kills} kills", flush=True)
+        demos = demo.campaign(Path(folder) / "demo", n=-(-given.n // 10), seed=given.seed)
+        n_failed += sum(bool(found.wrong) for found in demos)
+        for number, found in enumerate(demos):
+            if found.wrong:
+                print(f"FAILED demo, case {number}: {found.wrong}", flush=True)
+        print(f"demo: {len(demos)} cases, {sum(found.was_killed for found in demos)} kills", flush=True)
     print(f"seed {given.seed}: {n_failed} failed")
     return 1 if n_failed else 0
 
