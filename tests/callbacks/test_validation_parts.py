@@ -1,15 +1,18 @@
 """A validation does a part of what a test does, and always the same part."""
 
 import warnings
+from itertools import pairwise
+from types import SimpleNamespace
 
 import lightning
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from neuromtm.callbacks import behavior, plots
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.behavior import BehaviorReadout
-from neuromtm.callbacks.plots import TaskPlots
+from neuromtm.callbacks.plots import TaskPlots, is_drawn
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.evaluation.scores import pooled
 from neuromtm.models.ndt1 import NDT1
@@ -102,3 +105,31 @@ def test_each_validation_draws_the_next_session_with_some_of_its_neurons(fit):
     data, _, _, drawn, _ = fit
     assert [tag for tag, _ in drawn] == [f"val/{EIDS[i]}" for i in (0, 1, 0)]
     assert all(f"5 neurons, of {data.sessions[tag[4:]].n_neurons}, trial" in title for tag, title in drawn)
+
+
+def test_a_long_training_draws_more_and_more_rarely():
+    assert [n for n in range(33) if is_drawn(n, 4)] == [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+    for most in (2, 5, 32):
+        n_drawn = [sum(is_drawn(n, most) for n in range(most * 2**doublings)) for doublings in range(8)]
+        assert n_drawn[0] == most
+        assert all(later - one <= most / 2 + 1 for one, later in pairwise(n_drawn))
+
+
+def test_a_training_that_goes_on_counts_the_validations_before(monkeypatch):
+    drawn = []
+    trainer = SimpleNamespace(sanity_checking=False, is_global_zero=True, datamodule=None)
+    monkeypatch.setattr(plots, "_with_trials", lambda trainer, split: ["a", "b"])
+    monkeypatch.setattr(plots, "show_plot", lambda trainer, tag, plot: drawn.append(tag))
+    monkeypatch.setattr(TaskPlots, "_draw", lambda *_, **__: Figure())
+    once, before, after = (TaskPlots(n_val_plots=2) for _ in range(3))
+    for _ in range(9):
+        once.on_validation_epoch_end(trainer, None)
+    assert drawn == ["val/a", "val/b", "val/a", "val/b", "val/a"]  # those of number 0, 1, 2, 4 and 8
+    for callback, times in ((before, 3), (after, 6)):
+        callback.setup(trainer, None, "fit")
+        if callback is after:
+            callback.load_state_dict(before.state_dict())
+        for _ in range(times):
+            callback.on_validation_epoch_end(trainer, None)
+    assert drawn[5:] == drawn[:5]
+    assert after.state_dict() == once.state_dict()

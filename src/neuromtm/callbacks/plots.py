@@ -39,19 +39,33 @@ class TaskPlots(lightning.Callback):
     Args:
         n_val_sessions: number of sessions that validations draw in turn, the first ones; each validation draws the next
             one, with some of its neurons. 0 for none. A test draws all sessions with all neurons.
+        n_val_plots: so many validations are drawn one after the other; later ones more and more rarely, so that
+            TensorBoard's files stay small in a long training, see `is_drawn`.
     """
 
-    def __init__(self, *, n_val_sessions: int = 4):
-        if n_val_sessions < 0:
-            raise ConfigError(f"figures.n_val_sessions is {n_val_sessions}, below 0.")
-        self.n_val_sessions = n_val_sessions
-        self._n_drawn = 0
+    def __init__(self, *, n_val_sessions: int = 4, n_val_plots: int = 32):
+        problems = [] if n_val_sessions >= 0 else [f"n_val_sessions is {n_val_sessions}, below 0."]
+        problems += [] if n_val_plots >= 2 else [f"n_val_plots is {n_val_plots}, less than 2."]
+        if problems:
+            raise ConfigError("figures: " + " ".join(problems))
+        self.n_val_sessions, self.n_val_plots = n_val_sessions, n_val_plots
+        self._n_validations = self._n_drawn = 0
 
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
-        self._n_drawn = 0
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        self._n_validations = self._n_drawn = 0  # a training that goes on reads them afterwards
+
+    def state_dict(self) -> dict[str, int]:
+        """How many validations there were, and how many of them were drawn."""
+        return {"n_validations": self._n_validations, "n_drawn": self._n_drawn}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._n_validations, self._n_drawn = state_dict["n_validations"], state_dict["n_drawn"]
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: MaskedModeling) -> None:
-        if trainer.is_global_zero and not trainer.sanity_checking:
+        if trainer.sanity_checking:
+            return
+        number, self._n_validations = self._n_validations, self._n_validations + 1
+        if trainer.is_global_zero and is_drawn(number, self.n_val_plots):
             eids = _with_trials(trainer, "val")[: self.n_val_sessions]
             if eids:
                 eid = eids[self._n_drawn % len(eids)]
@@ -162,6 +176,18 @@ class TaskPlots(lightning.Callback):
         )
 
 
+def is_drawn(number: int, most: int) -> bool:
+    """Whether a validation is drawn: the first `most`, then every 2nd one up to 2 `most`, every 4th up to 4 `most` ...
+
+    Each doubling of a training therefore adds half of `most` plots.
+
+    Args:
+        number: of the validation in its training, from 0.
+        most: how many are drawn one after the other, at least 2.
+    """
+    return number % 2 ** (number // most).bit_length() == 0
+
+
 def _spread(regions: Sequence[str], most: int) -> np.ndarray:
     """(neuron',) places of at most so many neurons, evenly spread over the regions, in ascending order."""
     places = np.argsort(np.asarray(regions), kind="stable")
@@ -170,11 +196,14 @@ def _spread(regions: Sequence[str], most: int) -> np.ndarray:
 
 def _region_means(rows: Sequence[RegionRow]) -> dict[str, dict[str, Means]]:
     """Eid -> task -> means of the regions, without the row of the whole session."""
+    of_session: dict[str, list[RegionRow]] = {}
+    for row in rows:
+        of_session.setdefault(row.eid, []).append(row)
     sessions: dict[str, dict[str, Means]] = {}
-    for eid in dict.fromkeys(row.eid for row in rows):
+    for eid, own_rows in of_session.items():
         for task in TASKS:
             key = f"{task}_bps"
-            own = [row for row in rows if row.eid == eid and row.region != WHOLE_SESSION and key in row.means]
+            own = [row for row in own_rows if row.region != WHOLE_SESSION and key in row.means]
             ends = [(row.means[key].mean, row.means[key].low, row.means[key].high) for row in own]
             mean, low, high = np.array(ends, dtype=np.float64).reshape(-1, 3).T
             sessions.setdefault(eid, {})[task] = Means([row.region for row in own], mean, low, high)
