@@ -1,5 +1,6 @@
 """The tables of a folder of shards, printed and on its page."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,9 +79,9 @@ def totals_table(sessions: Sequence[SessionFacts]) -> Table:
 
 def regions_table(sessions: Sequence[SessionFacts]) -> Table:
     """One row a region, the one with most neurons first."""
-    rows = []
+    rows, found = [], Counter(str(name) for one in sessions for name in np.unique(one.header.neurons.region))
     for name, rates_hz in rates_by_region(sessions).items():
-        n_sessions = sum(name in one.header.neurons.region for one in sessions)
+        n_sessions = found[name]
         quartiles = " ".join(f"{value:.2f}" for value in np.quantile(rates_hz, (0.25, 0.5, 0.75)))
         rows.append([name, str(len(rates_hz)), str(n_sessions), quartiles])
     return Table(head=("region", "neurons", "sessions", "rate Hz"), rows=rows)
@@ -90,8 +91,9 @@ def rates_by_region(sessions: Sequence[SessionFacts]) -> dict[str, np.ndarray]:
     """Region -> (neuron,) mean rates of its neurons, the region with most neurons first."""
     region = np.concatenate([one.header.neurons.region for one in sessions])
     rate_hz = np.concatenate([one.rate_hz for one in sessions])
-    names, times = np.unique(region, return_counts=True)
-    return {str(names[i]): rate_hz[region == names[i]] for i in np.argsort(-times, kind="stable")}
+    names, place, times = np.unique(region, return_inverse=True, return_counts=True)
+    parts = np.split(rate_hz[np.argsort(place, kind="stable")], np.cumsum(times)[:-1])
+    return {str(names[i]): parts[i] for i in np.argsort(-times, kind="stable")}
 
 
 def behaviors_table(sessions: Sequence[SessionFacts]) -> Table:

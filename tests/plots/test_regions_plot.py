@@ -66,3 +66,10 @@ def test_regions_of_any_number_are_drawn(eids, regions):
     figure.canvas.draw()
     assert bool(figure.legends) == (1 < len(eids) <= MOST_COLOURED)
     assert figure.get_size_inches()[1] < 30
+
+
+def test_many_sessions_of_many_regions_stay_within_a_largest_height():
+    names = [f"region {n}" for n in range(100)]
+    few, many = (regions_plot({f"s{n}": {"co_smoothing": means(names)} for n in range(n_eids)}) for n_eids in (2, 12))
+    assert few.get_figheight() == pytest.approx(1.8 + 0.3 * 100)
+    assert many.get_figheight() == pytest.approx(1.8 + 60)

@@ -23,6 +23,8 @@ FORMAT_VERSION = 1
 DIGEST = "sessions_sha256"
 """checksum of all entries, without regard to spaces; manifests of older versions have none"""
 MEND = "Delete it and prepare the folder again; good shards are kept."
+MOST_NAMED = 20
+"""sessions or animals that a message names"""
 Role = Literal["pretrain", "heldout"]
 ChosenRole = Literal[Role, "all"]
 """which sessions a command takes"""
@@ -249,7 +251,8 @@ def choose_sessions(
         unknown = [eid for eid in eids if eid not in entries]
         if unknown or not eids:
             raise DataError(
-                f"{folder}: no session {', '.join(map(repr, unknown)) or 'is named'}. There are: {', '.join(entries)}."
+                f"{folder}: no session {_some([repr(eid) for eid in unknown]) or 'is named'}. There are: "
+                f"{_some(list(entries))}."
             )
         return [entries[eid] for eid in dict.fromkeys(eids)]
     chosen = [entry for entry in entries.values() if role in ("all", entry.role)]
@@ -262,14 +265,20 @@ def choose_sessions(
 
 
 def _of_subjects(folder: Path, chosen: list[SessionEntry], subjects: Sequence[str], role: str) -> list[SessionEntry]:
-    there = sorted({entry.subject for entry in chosen})
+    there, wanted = {entry.subject for entry in chosen}, set(subjects)
     unknown = [name for name in dict.fromkeys(subjects) if name not in there]
     if unknown or not subjects:
         raise DataError(
             f"{folder}: no subject {', '.join(map(repr, unknown)) or 'is named'} among the sessions of the role "
-            f"{role!r}. There are: {', '.join(map(repr, there))}."
+            f"{role!r}. There are: {_some([repr(name) for name in sorted(there)])}."
         )
-    return [entry for entry in chosen if entry.subject in subjects]
+    return [entry for entry in chosen if entry.subject in wanted]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names in a sentence, which stays readable if there are thousands."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _entries(path: Path) -> list[SessionEntry]:

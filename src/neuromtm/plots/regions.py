@@ -12,6 +12,8 @@ from neuromtm.plots.style import BANDS, DISTINCT, HEADING, LABEL, LINES, PAPER, 
 
 MOST_COLOURED = 10
 """sessions that are told apart by colour; if there are more, all points are grey"""
+TALLEST_IN = 60.0
+"""of a plot with room for each session; if there are more, their points stand closer"""
 
 
 class Means(NamedTuple):
@@ -33,7 +35,8 @@ def regions_plot(sessions: Mapping[str, Mapping[str, Means]]) -> Figure:
     """
     eids = list(sessions)
     names = sorted({name for tasks in sessions.values() for means in tasks.values() for name in means.regions})
-    band = max(0.3, 0.14 * len(eids))
+    place = {name: number for number, name in enumerate(names)}
+    band = max(0.3, min(0.14 * len(eids), TALLEST_IN / max(len(names), 1)))
     figure = canvas(13, 1.8 + band * max(len(names), 1))
     panels = figure.subplots(1, len(TASK_TITLES), sharex=True, sharey=True)
     for axes, (task, title) in zip(panels, TASK_TITLES.items(), strict=True):
@@ -43,7 +46,7 @@ def regions_plot(sessions: Mapping[str, Mapping[str, Means]]) -> Figure:
                 continue
             regions, mean, low, high = sessions[eid][task]
             # the sessions of a region stand below each other in its band
-            y = [names.index(region) + 0.7 * ((i + 0.5) / len(eids) - 0.5) for region in regions]
+            y = [place[region] + 0.7 * ((i + 0.5) / len(eids) - 0.5) for region in regions]
             colour, alone = DISTINCT[i] if len(eids) <= MOST_COLOURED else POINTS, np.isnan(low)
             axes.hlines(y, np.where(alone, mean, low), np.where(alone, mean, high), color=colour, linewidth=1.2)
             # a hollow point has no interval
