@@ -4,6 +4,7 @@ import re
 import sys
 
 from neuromtm.commands.open_files import too_many
+from neuromtm.data.workers import lost_worker
 from neuromtm.errors import ConfigError, UserError
 
 
@@ -12,7 +13,7 @@ def users_own(error: BaseException | None) -> UserError | None:
     lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
     if lightning is not None and isinstance(error, lightning.MisconfigurationException):
         return ConfigError(str(error))
-    if not isinstance(error, UserError) and (found := too_many(error)) is not None:
+    if not isinstance(error, UserError) and (found := too_many(error) or lost_worker(error)) is not None:
         return found
     if isinstance(error, OSError) and error.filename is not None:
         return UserError(f"{error.filename}: {error.strerror}.")
