@@ -196,7 +196,15 @@ class StepTimer(lightning.Callback):
         self.elapsed_s = self.clock() - self.started_s
 
 
-def step_s(module: MaskedModeling, data: FixedBatches, *, precision: str, n_steps: int, n_warm: int = 1) -> float:
+def step_s(
+    module: MaskedModeling,
+    data: FixedBatches,
+    *,
+    precision: str,
+    n_steps: int,
+    n_warm: int = 1,
+    clip: float | None = 1.0,
+) -> float:
     """Seconds of one step of the product's training, mean of `n_steps`, through Lightning's loop.
 
     Masks, both passes, clipping, optimiser and schedule are in it. Reading, logging and validation are not.
@@ -208,7 +216,7 @@ def step_s(module: MaskedModeling, data: FixedBatches, *, precision: str, n_step
         devices=1,
         precision=precision,
         max_epochs=1,
-        gradient_clip_val=1.0,
+        gradient_clip_val=clip,
         limit_val_batches=0,
         num_sanity_val_steps=0,
         log_every_n_steps=10**9,

@@ -1,5 +1,7 @@
 """A loss or a gradient that is no finite number: the weights do not see it, and the training says where it was."""
 
+from itertools import pairwise
+
 import lightning
 import pytest
 import torch
@@ -8,6 +10,8 @@ from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError, TrainingError
 from neuromtm.masking.objective import Objective
 from neuromtm.models.ndt1 import NDT1
+from neuromtm.training import diverging
+from neuromtm.training.distributed import StitchedDDP
 from neuromtm.training.diverging import MOST_IN_A_ROW
 from neuromtm.training.masked_modeling import MaskedModeling
 from neuromtm.training.optim import make_optimizer
@@ -21,6 +25,8 @@ class Spoilt(MaskedModeling):
     """Has losses or gradients of some steps that are not finite."""
 
     what, steps = "loss", BAD
+    rank = 0
+    """where the losses are spoilt"""
     sessions: dict[int, str]
 
     def training_step(self, batch, batch_idx):
@@ -28,7 +34,7 @@ class Spoilt(MaskedModeling):
         return super().training_step(batch, batch_idx)
 
     def watch_loss(self, loss, batch, doing):
-        if self.what == "loss" and self.global_step in self.steps:
+        if self.what == "loss" and self.global_step in self.steps and self.global_rank == self.rank:
             loss.data.fill_(torch.nan)
         super().watch_loss(loss, batch, doing)
 
@@ -111,6 +117,66 @@ def test_a_training_that_diverges_for_good_ends_although_it_may_skip(folder):
     assert "steps in a row were left out" in said
     assert len(after) <= MOST_IN_A_ROW + 6
     assert torch.equal(after[-1], after[0])
+
+
+class OfEachRank(lightning.Callback):
+    """Writes down what a rank has after each step."""
+
+    def __init__(self, folder):
+        self.folder, self.weights, self.moments = folder, [], []
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        moments = [own for state in trainer.optimizers[0].state.values() for own in state.values()]
+        self.weights.append(_flat(pl_module.parameters()))
+        self.moments.append(_flat(moments))
+
+    def on_train_end(self, trainer, pl_module):
+        n_left_out = pl_module.divergence.n_left_out
+        found = {"weights": self.weights, "moments": self.moments, "n_left_out": n_left_out}
+        torch.save(found, self.folder / f"{trainer.global_rank}.pt")
+
+
+def _flat(tensors):
+    return torch.cat([tensor.detach().flatten() for tensor in tensors])
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_two_ranks_leave_out_the_same_step_when_one_has_a_bad_loss(folder, tmp_path, monkeypatch, precision):
+    def keep(text):
+        with (tmp_path / f"said-{torch.distributed.get_rank()}.txt").open("a") as file:
+            print(text, file=file)
+
+    monkeypatch.setattr(diverging, "rank_zero_warn", keep)
+    torch.manual_seed(0)
+    backbone = NDT1(width=8, n_layers=1, n_heads=2, mlp_width=8, max_bins=8)
+    module = Spoilt(backbone, objective=Objective(schemes=("temporal",)), lr=1e-2, on_nan="skip")
+    module.rank, module.sessions = 1, {}
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy=StitchedDDP(start_method="fork"),
+        precision=precision,
+        max_steps=6,
+        log_every_n_steps=3,
+        logger=False,
+        callbacks=[OfEachRank(tmp_path)],
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, SessionDataModule(root=str(folder), batch_size=2))
+    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert one["n_left_out"] == other["n_left_out"] == len(BAD)
+    assert len(one["weights"]) == 6
+    for what in ("weights", "moments"):
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(one[what], other[what], strict=True))
+    changed = [not torch.equal(before, after) for before, after in pairwise(one["weights"])]
+    assert changed == [step not in BAD for step in range(1, 6)]
+    # the first rank, which speaks for all, knows it from the other one
+    assert "the loss of step 2 is nan on rank 1, with temporal masking of " in (tmp_path / "said-0.txt").read_text()
 
 
 def test_nothing_is_changed_where_nothing_diverges():

@@ -6,7 +6,7 @@ from typing import Literal
 import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from neuromtm.batch import Batch
 from neuromtm.errors import ConfigError, TrainingError
@@ -27,9 +27,10 @@ class _Loss:
     eids: tuple[str, ...]
     value: Tensor
 
-    def __str__(self) -> str:
+    def said(self, where: str) -> str:
+        """What it is, and where: here, or on which rank."""
         return (
-            f"the loss of step {self.step} is {self.value.item()} here, with {self.doing} of {', '.join(self.eids)} "
+            f"the loss of step {self.step} is {self.value.item()} {where}, with {self.doing} of {', '.join(self.eids)} "
             f"(batch {self.batch_idx} of its epoch)"
         )
 
@@ -102,7 +103,7 @@ class DivergenceWatch:
             self._in_a_row = 0
             return
         bad = next((loss for loss, good in zip(losses, finite.tolist(), strict=True) if not good), None)
-        where = "a gradient is not finite, though the losses are finite here" if bad is None else str(bad)
+        where = _of_any_rank(trainer, bad) or "a gradient is not finite, though the losses are finite"
         steps = left_out.tolist()
         self.n_left_out += sum(steps)
         self._in_a_row = steps[::-1].index(False) if False in steps else self._in_a_row + len(steps)
@@ -118,3 +119,12 @@ class DivergenceWatch:
                 f"{kept} Lower model.lr, or set trainer.gradient_clip_val."
             )
         rank_zero_warn(f"A step is left out: {where}. So far {self.n_left_out} were left out.")
+
+
+def _of_any_rank(trainer: lightning.Trainer, bad: _Loss | None) -> str | None:
+    """What is said of a bad loss, of the first rank that has one; None if none has. All ranks must call this."""
+    if trainer.world_size == 1:
+        return None if bad is None else bad.said("here")
+    found: list[str | None] = [None] * trainer.world_size
+    distributed.all_gather_object(found, None if bad is None else bad.said(f"on rank {trainer.global_rank}"))
+    return next(filter(None, found), None)
