@@ -88,12 +88,24 @@ def reading(folder: Path, *, mapped: bool, n_rounds: int) -> tuple[float, float,
     return both(sides[1], sides[0], n_rounds)
 
 
+def loading(n_rounds: int) -> tuple[float, float, float]:
+    """Load a checkpoint, with and without its checksums."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "last.ckpt"
+        torch.save({f"weight {n}": torch.randn(1000, 250) for n in range(300)}, path)
+        check, load = lambda: require_whole(path), lambda: torch.load(path)
+        pairs = [(seconds(check), seconds(load)) for _ in range(n_rounds)]
+    check_s, load_s = np.median(pairs, axis=0)
+    both_s = check_s + load_s
+    return both_s, load_s, both_s / load_s
+
+
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n-rounds", type=int, default=9)
     parser.add_argument("--n-opened", type=int, default=459, help="small sessions that are opened (default: 459)")
-    parser.add_argument("--n-read", type=int, default=15, help="sessions that are read (default: 15)")
+    parser.add_argument("--n-read", type=int, default=15, help="sessions that are read (default: 15; 0: opening alone)")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
@@ -102,7 +114,7 @@ def main() -> None:
         rows.append(
             (f"opening {given.n_opened} sessions of 100 trials, 60 neurons", opening(Path(folder), given.n_rounds))
         )
-    for n_neurons in (65, 400):
+    for n_neurons in (65, 400) if given.n_read else ():
         sessions = f"{given.n_read} sessions, {n_neurons} neurons"
         with tempfile.TemporaryDirectory() as folder:
             write_sessions(Path(folder), [n_neurons] * given.n_read, n_train=N_TRIALS)
@@ -110,14 +122,8 @@ def main() -> None:
             for name, mapped in (("none", False), ("memory", True)):
                 found = reading(Path(folder), mapped=mapped, n_rounds=given.n_rounds)
                 rows.append((f"an epoch of {sessions}, `{name}`", found))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "last.ckpt"
-        torch.save({f"weight {n}": torch.randn(1000, 250) for n in range(300)}, path)
-        check, load = lambda: require_whole(path), lambda: torch.load(path)
-        pairs = [(seconds(check), seconds(load)) for _ in range(given.n_rounds)]
-        check_s, load_s = np.median(pairs, axis=0)
-        both_s = check_s + load_s
-        rows.append(("loading a checkpoint of 300 MB", (both_s, load_s, both_s / load_s)))
+    if given.n_read:
+        rows.append(("loading a checkpoint of 300 MB", loading(given.n_rounds)))
     cells = [(name, f"{1e3 * one:.1f}", f"{1e3 * other:.1f}", f"{ratio:.3f}") for name, (one, other, ratio) in rows]
     print(table(("part", "checked, ms", "unchecked, ms", "ratio"), cells))
 

@@ -183,3 +183,25 @@ def test_what_a_simulated_task_shows_predicts_less_than_the_true_rates(benchmark
     monkeypatch.setattr(sys, "argv", ["reachable.py", "--data", str(tmp_path)])
     module.main()
     assert capsys.readouterr().out.count("%") == 2
+
+
+def test_what_grows_in_a_long_run_has_a_slope_whose_interval_leaves_0_out(benchmark):
+    soak, steps, noise = (
+        benchmark("soak"),
+        range(0, 2000, 20),
+        torch.randn(100, generator=torch.Generator().manual_seed(0)),
+    )
+    flat = soak.slope(steps, (500 + noise).tolist())
+    assert flat.low < 0 < flat.high
+    growing = soak.slope(
+        steps, [value + 0.003 * step for value, step in zip((500 + noise).tolist(), steps, strict=True)]
+    )
+    assert 0 < growing.low < 3 < growing.high < 5
+
+
+def test_the_parts_of_many_sessions_are_timed_each_in_a_process(benchmark, tmp_path):
+    many = benchmark("many_sessions")
+    many.write(tmp_path, 5)
+    found = many.parts(tmp_path)
+    assert len(found) == 7
+    assert all(cost.seconds > 0 for cost in found.values())
