@@ -23,7 +23,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env test lint types coverage docs wheel hooks demo demo-mtm demo-temporal demo-folder-is-new ablation
-.PHONY: ablation-settings bench bench-gpu faults slurm-up slurm-down clean
+.PHONY: ablation-settings bench bench-gpu faults slurm-up slurm-down clean test-fast test-oldest test-newest audit
 .DELETE_ON_ERROR:
 
 help:
@@ -35,6 +35,12 @@ help:
 	@echo "make faults  the long campaigns of damaged files, of files of another content, and of killed processes:"
 	@echo "             $(FLIPS), $(CHANGES) and $(KILLS) cases"
 	@echo "make test    all tests, those of make lint and make wheel among them"
+	@echo "make test-fast"
+	@echo "             those that show within two minutes that it works: files, all architectures, one whole road"
+	@echo "make test-oldest"
+	@echo "             the same on the oldest versions that setup.cfg admits, in $(OLDEST); make test-newest:"
+	@echo "             on the newest ones, in $(NEWEST)"
+	@echo "make audit   known vulnerabilities of the versions of constraints.txt (needs the network)"
 	@echo "make lint    only what is read and not run: ruff, import rules, types, recipes, pages"
 	@echo "make types   the type checker alone"
 	@echo "make coverage"
@@ -48,6 +54,7 @@ help:
 	@echo "             make slurm-down stops it"
 	@echo "make clean   remove caches and build leftovers; $(VENV) and runs/ stay"
 	@echo "Variables: PYTHON=$(PYTHON)  DEMO=$(DEMO)  TESTS=$(TESTS)"
+	@echo "of other versions: OLDEST_PYTHON=$(OLDEST_PYTHON)  NEWEST_PYTHON=$(NEWEST_PYTHON)  OLDEST_TORCH=$(OLDEST_TORCH)"
 	@echo "of the ablation: ABLATION=$(ABLATION)  ROLE=$(ROLE)  MODEL=$(MODEL)  TRAINER=$(TRAINER)"
 	@echo "                 EPOCHS=$(EPOCHS)  OPTIONS=$(OPTIONS)  VARIANTS, PROMPTS (which of them)"
 
@@ -106,6 +113,71 @@ docs: $(INSTALLED)
 wheel: $(INSTALLED)
 	rm -rf build/lib build/bdist.*
 	$(BIN)/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+# ---- other versions ----
+
+# What the package does, in short: files, simulation, description, masks and losses, every architecture, one whole road
+# from a pretraining to a comparison, checkpoints, a search, the files of the International Brain Laboratory.
+FAST := tests/test_files.py tests/data/test_dataset.py tests/data/test_shards.py tests/masking/test_objective.py \
+  tests/science/test_loss_by_hand.py tests/training/test_checkpoint.py tests/e2e/test_road.py \
+  tests/data_prep/test_describe.py \
+  tests/data_prep/contract/test_all_sources.py::test_the_shard_is_that_of_the_recording \
+  tests/models/test_contract.py::test_rates_have_the_shape_of_the_counts_and_states_one_size_for_all_sessions \
+  tests/models/test_contract.py::test_a_few_steps_lower_the_loss \
+  tests/models/test_contract.py::test_a_checkpoint_s_record_builds_the_same_model \
+  tests/api/test_saved.py::test_a_saved_model_is_the_same_model \
+  tests/baselines/test_baselines.py::test_a_baseline_stands_in_a_comparison_and_has_a_page \
+  tests/commands/test_cli.py::test_the_help_says_every_option_with_its_meaning \
+  tests/commands/test_search.py::test_a_search_trains_its_trials_and_goes_on_later \
+  -k "not real_recordings"
+# what they need beside the package
+FAST_NEEDS := pytest pytest-timeout pytest-xdist hypothesis
+
+OLDEST := .venv-oldest
+NEWEST := .venv-newest
+OLDEST_PYTHON ?= python3.11
+NEWEST_PYTHON ?= $(PYTHON)
+# Another one where no CPU build of the oldest torch can be had: it would bring 3 GB of CUDA libraries.
+OLDEST_TORCH ?= $(shell sed -n 's/^torch==//p' constraints-oldest.txt)
+
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(FAST)
+
+test-oldest: $(OLDEST)/.torch-$(OLDEST_TORCH)
+	$(OLDEST)/bin/python -m pytest --numprocesses auto --dist loadfile $(FAST)
+
+$(OLDEST)/.torch-$(OLDEST_TORCH): setup.cfg constraints-oldest.txt
+	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
+	sed 's/^torch==.*/torch==$(OLDEST_TORCH)/' constraints-oldest.txt > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/pip install --no-deps --retries 1 --timeout 15 $(TORCH_INDEX) \
+	  --constraint $(OLDEST)/constraints.txt torch
+	$(OLDEST)/bin/pip install --constraint $(OLDEST)/constraints.txt --editable ".[ibl,search]" $(FAST_NEEDS)
+	$(OLDEST)/bin/pip check
+	@touch $@
+
+# Built anew each time: the newest versions of today.
+test-newest:
+	$(NEWEST_PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/pip install --no-deps --retries 1 --timeout 15 $(TORCH_INDEX) torch
+	$(NEWEST)/bin/pip install --editable ".[ibl,search]" $(FAST_NEEDS)
+	$(NEWEST)/bin/pip check
+	$(NEWEST)/bin/python -m pytest --numprocesses auto --dist loadfile $(FAST)
+
+# PyPI is asked about each version; AUDIT_SERVICE=osv asks osv.dev. A version that the service does not know is an error.
+AUDIT := .venv-audit
+AUDIT_SERVICE ?= pypi
+
+audit: $(AUDIT)/bin/pip-audit
+	@$< --strict --no-deps --disable-pip --vulnerability-service $(AUDIT_SERVICE) --requirement constraints.txt || \
+	  { echo "If a vulnerability is listed, raise its line in constraints.txt to a version that mends it, then" \
+	         "make test. If nothing is listed, $(AUDIT_SERVICE) did not answer: try make audit AUDIT_SERVICE=osv," \
+	         "or a machine that reaches it." >&2; exit 1; }
+
+$(AUDIT)/bin/pip-audit:
+	$(PYTHON) -m venv --clear $(AUDIT)
+	$(AUDIT)/bin/pip install "pip-audit >= 2.10"
+
+# ---- damage ----
 
 # Damaged and changed files are read, and processes killed at random moments; `make test` has a short run of each.
 FLIPS ?= 450

@@ -188,6 +188,26 @@ def test_the_tested_versions_are_the_installed_ones_and_lie_in_the_ranges():
             assert requirement.specifier.contains(version), f"{requirement} does not admit {version}"
 
 
+def test_the_oldest_versions_that_are_tried_are_the_lower_bounds():
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    pinned = {canonical(pin.name): Version(str(pin.specifier).removeprefix("==")) for pin in pins}
+    options = settings()
+    extras = options["options.extras_require"]
+    fast_needs = re.search(r"^FAST_NEEDS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    ranges = [options["options"]["install_requires"], extras["ibl"], extras["search"]]
+    ranges += [line for line in extras["test"].splitlines() if line.partition(" ")[0] in fast_needs]
+    requirements = [Requirement(line) for text in ranges for line in text.splitlines() if line]
+    assert {requirement.name for requirement in requirements} >= {"torch", "ONE-api", "optuna", *fast_needs}
+    for requirement in requirements:
+        bounds = [Version(part.version) for part in requirement.specifier if part.operator == ">="]
+        version = pinned.get(canonical(requirement.name))
+        assert bounds == [version], f"{requirement}, but constraints-oldest.txt has {version}"
+
+
 def test_the_tested_versions_install_on_the_oldest_python_that_is_promised():
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
