@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from neuromtm.errors import UserError, printable
+from neuromtm.arguments import OptionParser, require_readable
+from neuromtm.errors import UserError, printable, shortened
 
 
 class PrepCommand(NamedTuple):
@@ -49,6 +50,11 @@ def run(args: Sequence[str] | None = None) -> int:
         user is wrong.
     """
     given = sys.argv[1:] if args is None else list(args)
+    try:
+        require_readable(given)
+    except UserError as error:
+        print(f"neuromtm-prep: {printable(shortened(error))}", file=sys.stderr)
+        return 2
     if not given or given[0] not in COMMANDS:
         overview = _overview()
         overview.parse_args(given)  # prints help or the usage, and ends the program
@@ -70,13 +76,14 @@ def run(args: Sequence[str] | None = None) -> int:
             return prepare_plan(module.plan(options), options)
         return module.run(options)
     except UserError as error:
-        print(f"neuromtm-prep: {printable(error)}", file=sys.stderr)
+        print(f"neuromtm-prep: {printable(shortened(error))}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.filename is None:
             raise
         print(
-            f"neuromtm-prep: {error.filename}: cannot be read or written ({error.strerror}). Name another folder.",
+            f"neuromtm-prep: {printable(shortened(error.filename))}: cannot be read or written ({error.strerror}). "
+            "Name another folder.",
             file=sys.stderr,
         )
         return 2
@@ -94,10 +101,9 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 def parser_of(name: str) -> argparse.ArgumentParser:
     """Build the parser of a command and its options."""
     module = importlib.import_module(COMMANDS[name].module)
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog=f"python -m data_prep {name}",
         description=module.DESCRIPTION,
-        allow_abbrev=False,
         formatter_class=_Help,
     )
     if COMMANDS[name].is_source:
@@ -114,7 +120,7 @@ def parser_of(name: str) -> argparse.ArgumentParser:
 def _overview() -> argparse.ArgumentParser:
     """Build the parser of the program, whose commands have no options yet."""
     description = (__doc__ or "").partition("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m data_prep", description=description, allow_abbrev=False)
+    parser = OptionParser(prog="python -m data_prep", description=description)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.summary)

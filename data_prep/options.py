@@ -54,11 +54,18 @@ class PrepareOptions:
             problems.append(f"--window-s {start_s:g} {end_s:g}: must be finite, and the end after the start.")
         if not 0 < self.bin_size_s < float("inf"):
             problems.append(f"--bin-size-s {self.bin_size_s:g}: must be above 0 and finite.")
+        elif not problems and self.n_bins < 1:
+            problems.append(
+                f"--bin-size-s {self.bin_size_s:g}: is wider than the window of {end_s - start_s:g} s "
+                f"(--window-s {start_s:g} {end_s:g})."
+            )
         elif not problems and abs(self.n_bins * self.bin_size_s - (end_s - start_s)) > 1e-6 * self.bin_size_s:
             problems.append(
                 f"--bin-size-s {self.bin_size_s:g} does not divide the window of {end_s - start_s:g} s "
                 f"(--window-s {start_s:g} {end_s:g}). Choose a bin size that does."
             )
+        if not 0 <= self.seed < 2**32:
+            problems.append(f"--seed {self.seed}: must be from 0 to {2**32 - 1}.")
         if not self.align_event:
             problems.append("--align-event: name a column of the trial table.")
         if not 0 <= self.split_gap_s < float("inf"):

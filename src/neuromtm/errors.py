@@ -15,6 +15,17 @@ def printable(text: object) -> str:
     return NOT_FOR_A_TERMINAL.sub(lambda found: found.group().encode("unicode_escape").decode(), str(text))
 
 
+LONGEST_WORD = 1000
+"""letters of the longest word of a message, which may be a whole path"""
+
+
+def shortened(text: object) -> str:
+    """A message in which words that are too long for a terminal are cut: somebody gave a file's content for a name."""
+    return re.sub(
+        rf"\S{{{LONGEST_WORD + 1},}}", lambda word: f"{word.group()[:60]}... ({len(word.group())} letters)", str(text)
+    )
+
+
 class UserError(Exception):
     """A problem that the user can mend. The command line prints the message in one line and exits with code 2."""
 

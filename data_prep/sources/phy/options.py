@@ -97,7 +97,11 @@ def inspect(args: argparse.Namespace) -> str:
 def _sessions(args: argparse.Namespace) -> list[PhySession]:
     if args.sample_rate_hz is not None and not 0 < args.sample_rate_hz < float("inf"):
         raise ConfigError(f"--sample-rate-hz {args.sample_rate_hz:g}: must be above 0 and finite.")
-    named = [f"--{option}" for option in ("trials", "regions") if getattr(args, option) is not None]
+    files = {option: path for option in ("trials", "regions") if (path := getattr(args, option)) is not None}
+    for option, path in files.items():
+        if not path.is_file():
+            raise ConfigError(f"--{option} {path}: no such file.")
+    named = [f"--{option}" for option in files]
     sessions = phy_sessions(args.folder, is_session=args.trials is not None)
     if named and len(sessions) > 1:
         raise ConfigError(

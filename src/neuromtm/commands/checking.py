@@ -4,11 +4,11 @@ Options are read, and what they describe is built: model, data module, trainer. 
 and nothing is written. The scripts of `slurm/` call it.
 """
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
 
+from neuromtm.arguments import OptionParser
 from neuromtm.commands.failures import users_own
 from neuromtm.commands.registry import COMMANDS
 from neuromtm.errors import ConfigError
@@ -29,7 +29,7 @@ def check(command: str, arguments: Sequence[str]) -> str:
     """
     if command == "fit":
         return check_fit(arguments)
-    parser = argparse.ArgumentParser(prog=f"neuromtm {command}", allow_abbrev=False)
+    parser = OptionParser(prog=f"neuromtm {command}")
     if command == "baseline":
         from neuromtm.commands import baseline
 

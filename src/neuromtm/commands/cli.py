@@ -14,7 +14,9 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from neuromtm.arguments import require_values
 from neuromtm.callbacks.activity import ActivityTasks
 from neuromtm.callbacks.averaging import AveragedWeights
 from neuromtm.callbacks.behavior import BehaviorReadout
@@ -42,7 +44,7 @@ from neuromtm.commands.starting import (
     require_writable,
 )
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.errors import ConfigError
+from neuromtm.errors import ConfigError, UserError
 from neuromtm.files import read_yaml
 from neuromtm.training.checkpoint import glance_at_checkpoint, newest_checkpoint
 from neuromtm.training.checkpoint_io import WholeFileCheckpointIO
@@ -185,6 +187,7 @@ class NeuromtmCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
+        require_values(self.config[self.config["subcommand"]].as_dict())
         seed = self.config[self.config["subcommand"]].get("seed_everything")
         if not 0 <= int(seed or 0) < 2**32:  # before Lightning sets it
             raise ConfigError(f"seed_everything is {seed}, not between 0 and {2**32 - 1}.")
@@ -262,7 +265,9 @@ class NeuromtmCLI(LightningCLI):
                 timeout = TRAINING if self.subcommand == "fit" else SCORING
                 kwargs["strategy"] = strategy_for(**{name: options[name] for name in places}, timeout=timeout)
             trainer = super().instantiate_trainer(**kwargs)
-        except ValueError as error:  # an accelerator, strategy or precision that does not exist
+        except (UserError, MisconfigurationException):
+            raise
+        except Exception as error:  # an accelerator, strategy or precision that does not exist, devices of odd types
             raise ConfigError(f"trainer: {error}") from error
         if not self._decodes:
             # metrics.json is there before behaviour is decoded; Lightning's class does not declare its callbacks

@@ -15,6 +15,8 @@ def users_own(error: BaseException | None) -> UserError | None:
         return ConfigError(str(error))
     if not isinstance(error, UserError) and (found := too_many(error) or lost_worker(error)) is not None:
         return found
+    if not isinstance(error, UserError) and (found := _too_large(error)) is not None:
+        return found
     if isinstance(error, OSError) and error.filename is not None:
         return UserError(f"{error.filename}: {error.strerror}.")
     # jsonargparse wraps what a constructor raises
@@ -23,9 +25,43 @@ def users_own(error: BaseException | None) -> UserError | None:
     return error
 
 
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+ASKED_FOR = re.compile(r"(?:can't allocate memory: you tried|Unable|[Tt]ried) to allocate ([\d.]+ \w+)")
+"""in the words of torch, of numpy and of torch on a GPU"""
+
+
+def _too_large(error: BaseException | None) -> UserError | None:
+    """The user's error behind one of too little memory; None if it is another. jsonargparse keeps its words alone."""
+    while error is not None:
+        asked = ASKED_FOR.search(str(error))
+        if asked or isinstance(error, MemoryError):
+            size = f"{asked.group(1)} more were asked for. " if asked else ""
+            return UserError(
+                f"There is not enough memory for this. {size}Take a smaller model, smaller batches, or fewer sessions."
+            )
+        error = error.__cause__ or error.__context__
+    return None
+
+
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "list[int]": "a list of whole numbers",
+    "list[str]": "a list of texts",
+    "NoneType": "null",
+}
 """Python's name of a type -> what a user may give"""
-NOT_OF_ITS_KIND = re.compile(r"""Parser key "([\w.]+)": Expected a <class '(int|float|bool)'>\. Got value: (\S+)""")
+NOT_OF_ITS_KIND = re.compile(
+    r"""Parser key "([\w.]+)": Expected a <class '(int|float|bool)'>\. Got value: (\{.*?\}|\[.*?\]|\S+)"""
+)
+NONE_OF_ITS_KINDS = re.compile(
+    r"""Parser key "([\w.]+)": Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors: .*?"""
+    r"""Given value type: \S+ \S+ Given value: ?(.*?)(?: - Expected a <|$)"""
+)
+IN_A_CLASS = re.compile(
+    r"""Parser key "([\w.]+)": .*Problem with given class_path '([^']+)': (.*?)(?: - Expected a <|$)"""
+)
 
 
 def in_plain_words(message: str) -> str:
@@ -41,10 +77,24 @@ def in_plain_words(message: str) -> str:
             "is that of the checkpoint (model.pretrained): leave model.backbone out. For a new model name its "
             "class_path."
         )
-    found = NOT_OF_ITS_KIND.search(said)
-    if found is None:
-        return message
-    option, kind, value = found.groups()
-    within = re.match(r'Parser key "([\w.]+)": .*Problem with given class_path', said)
-    name = f"{within.group(1)}.init_args.{option}" if within else option
-    return f"{name} is {value}, not {KINDS[kind]}."
+    within = IN_A_CLASS.match(said)
+    place = f"{within.group(1)}.init_args." if within else ""
+    innermost = said[said.rindex('Parser key "') :] if 'Parser key "' in said else ""
+    if found := NOT_OF_ITS_KIND.match(innermost):
+        option, kind, value = found.groups()
+        return f"{place}{option} is {value}, not {KINDS[kind]}."
+    if innermost == said and within:
+        return f"{within.group(1)}: {within.group(2)}: {within.group(3)}."
+    if found := NONE_OF_ITS_KINDS.match(innermost):
+        option, kinds, value = found.groups()
+        return f"{place}{option} is {value or 'empty'}, {_none_of(kinds)}."
+    return message
+
+
+def _none_of(kinds: str) -> str:
+    """That a value is none of some kinds, as jsonargparse lists them."""
+    listed = re.findall(r"<class '([\w.]+)'>|(list\[\w+\])|typing\.Literal\[(.*?)\](?:,|$)", kinds)
+    words = [f"one of {choices}" if choices else KINDS.get(name or of_list) for name, of_list, choices in listed]
+    if not all(words):  # a class among them
+        return "which it cannot be; --help says what it may be"
+    return f"not {' or '.join(filter(None, words))}"

@@ -3,7 +3,6 @@
 Nothing heavy is imported here, so that help and the commands that only read results start at once.
 """
 
-import argparse
 import importlib
 import os
 import signal
@@ -11,11 +10,12 @@ import sys
 from collections.abc import Sequence
 
 from neuromtm import __version__
+from neuromtm.arguments import OptionParser, require_readable
 from neuromtm.commands.failures import users_own
 from neuromtm.commands.open_files import raise_limit
 from neuromtm.commands.registry import COMMANDS, LIGHTNING
 from neuromtm.commands.stopping import end_stopped
-from neuromtm.errors import ConfigError, printable
+from neuromtm.errors import ConfigError, printable, shortened
 from neuromtm.training.stopping import Stopped, StopSignals
 
 
@@ -30,10 +30,11 @@ def main(args: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     raise_limit()
     try:
+        require_readable(given)
         if given and given[0] in COMMANDS:
             name, *arguments = given
             command = COMMANDS[name]
-            parser = argparse.ArgumentParser(prog=f"neuromtm {name}", description=command.summary, allow_abbrev=False)
+            parser = OptionParser(prog=f"neuromtm {name}", description=command.summary)
             importlib.import_module(command.module).run(arguments, parser)
         elif not given or given[0] in ("-h", "--help"):
             print(_help())
@@ -51,7 +52,7 @@ def main(args: Sequence[str] | None = None) -> None:
         problem = users_own(error)
         if problem is None:
             raise
-        print(f"neuromtm: {printable(' '.join(str(problem).split()))}", file=sys.stderr)
+        print(f"neuromtm: {printable(shortened(' '.join(str(problem).split())))}", file=sys.stderr)
         sys.exit(2)
 
 

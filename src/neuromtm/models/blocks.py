@@ -37,13 +37,29 @@ Embedding = Literal["skip", "softsign"]
 """how what was read in becomes a token, see `embedded`"""
 
 
+LARGEST_SIZE = 2**20
+"""of a part of a model, and of a number of parts: far above any that is trained"""
+
+
+def size_problems(sizes: Mapping[str, int]) -> list[str]:
+    """A sentence for each size that a model cannot have.
+
+    Args:
+        sizes: name -> what must be from 1 to `LARGEST_SIZE`.
+    """
+    problems = [f"{name} is {size}, less than 1." for name, size in sizes.items() if size < 1]
+    return problems + [
+        f"{name} is {size}, more than {LARGEST_SIZE}." for name, size in sizes.items() if size > LARGEST_SIZE
+    ]
+
+
 def require_sizes(
     *, sizes: Mapping[str, int], shares: Mapping[str, float], width: int, n_heads: int, rope: bool
 ) -> None:
     """Check a transformer's options.
 
     Args:
-        sizes: name -> what must be at least 1.
+        sizes: name -> what must be from 1 to `LARGEST_SIZE`.
         shares: name -> what must be from 0 to below 1.
         width: size of a token.
         n_heads: number of heads.
@@ -52,7 +68,7 @@ def require_sizes(
     Raises:
         ConfigError: naming every option that is out of its range or does not fit.
     """
-    problems = [f"{name} is {size}, less than 1." for name, size in sizes.items() if size < 1]
+    problems = size_problems(sizes)
     problems += [f"{name} is {share}, not from 0 to below 1." for name, share in shares.items() if not 0 <= share < 1]
     if n_heads > 0 and (width % n_heads or (rope and width // n_heads % 2)):
         problems.append(

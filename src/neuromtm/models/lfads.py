@@ -13,7 +13,7 @@ from torch.nn import functional
 from neuromtm.batch import Scheme
 from neuromtm.errors import ConfigError
 from neuromtm.masking.schemes import attends_causally
-from neuromtm.models.blocks import Prompts
+from neuromtm.models.blocks import LARGEST_SIZE, Prompts, size_problems
 from neuromtm.models.dropout import Dropout, draw_kept
 from neuromtm.models.factor_stitching import FactorStitcher, shared_components
 from neuromtm.models.interface import Backbone, Output, SessionInput
@@ -147,11 +147,14 @@ class LFADS(Backbone[FactorStitcher]):
             "initial_size": initial_size,
             "n_factors": n_factors,
         }
-        counts = {"n_inputs": n_inputs, "kl_warmup_steps": kl_warmup_steps or 0, "n_samples": n_samples}
-        weights = {"kl_initial": kl_initial, "kl_inputs": kl_inputs}
+        counts = {"n_inputs": n_inputs, "n_samples": n_samples}
+        weights = {"kl_initial": kl_initial, "kl_inputs": kl_inputs, "kl_warmup_steps": kl_warmup_steps or 0}
         shares = {"dropout": dropout, "coordinated_dropout": coordinated_dropout}
-        problems = [f"{name} is {size}, less than 1." for name, size in sizes.items() if size < 1]
-        problems += [f"{name} is {value}, less than 0." for name, value in (counts | weights).items() if not value >= 0]
+        problems = size_problems(sizes)
+        problems += [
+            f"{name} is {n}, not from 0 to {LARGEST_SIZE}." for name, n in counts.items() if not 0 <= n <= LARGEST_SIZE
+        ]
+        problems += [f"{name} is {w}, not a number from 0." for name, w in weights.items() if not 0 <= w < math.inf]
         problems += [f"{name} is {s}, not from 0 to below 1." for name, s in shares.items() if not 0 <= s < 1]
         if not 0 <= kl_warmup_fraction <= 1:
             problems.append(f"kl_warmup_fraction is {kl_warmup_fraction}, not from 0 to 1.")
