@@ -32,8 +32,8 @@ help:
 	@echo "             train and test every variant of conf/ablation/ on prepared sessions; the paper's tables"
 	@echo "make bench   speed of training, loading and testing on the CPU (about a quarter of an hour), into"
 	@echo "             benchmarks/results/; make bench-gpu: the same on a GPU (five minutes)"
-	@echo "make faults  the long campaigns of damaged files, of files of another content, and of killed processes:"
-	@echo "             $(FLIPS), $(CHANGES) and $(KILLS) cases"
+	@echo "make faults  the long campaigns of damaged files, of files of another content, of killed processes and of odd"
+	@echo "             options: $(FLIPS), $(CHANGES), $(KILLS) and $(ODD) cases"
 	@echo "make test    all tests, those of make lint and make wheel among them"
 	@echo "make test-fast"
 	@echo "             those that show within two minutes that it works: files, all architectures, one whole road"
@@ -183,6 +183,7 @@ $(AUDIT)/bin/pip-audit:
 FLIPS ?= 450
 CHANGES ?= 1000
 KILLS ?= 20
+ODD ?= 1200
 
 faults: export NEUROMTM_ALLOW ?= tests
 faults: export OMP_NUM_THREADS ?= 1
@@ -190,6 +191,7 @@ faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults.flips --n $(FLIPS) --seed 1
 	$(BIN)/python -m tests.faults.structure --n $(CHANGES) --seed 1
 	$(BIN)/python -m tests.faults.kills --n $(KILLS)
+	$(BIN)/python -m tests.faults.options --n $(ODD) --seed 1 --bases
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py --device cpu

@@ -91,8 +91,18 @@ COUNT = re.compile(r"(^|\.)(n|max|min)[_-]|size$|size_(s|ms)$|width$|retries$|jo
 """names of options that count or measure something"""
 SHARE = re.compile(r"ratio$|fraction|dropout$|ema_decay$|beta2$|min-label$|trailing_blocks$")
 """names of options from 0 to 1"""
-MEANINGS: dict[str, str] = {}
-"""'tag option' as a pattern -> why the value means something all the same; filled below"""
+MEANINGS: dict[str, str] = {
+    r"zero data\.n_workers": "the training's own process reads",
+    r"zero model\.backbone\.(n_inputs|n_samples)": "LFADS without inputs; the mean of the posterior instead of samples",
+    r"zero (activity\.n_val_regions|figures\.n_val_sessions)": "a validation leaves them out",
+    r"zero (data\.)?min[_-]firing[_-]rate[_-]hz|zero min-label": "every neuron is kept",
+    r"zero (n-heldout|retries)": "none is held out; nothing is tried again",
+    r"negative trainer\.(max_epochs|max_steps)": "Lightning's word for no limit",
+    r"negative trainer\.(num_sanity_val_steps|devices)": "Lightning's word for all of them",
+    r"(very negative|a little negative|negative) window-s": "a window may begin or end before its event",
+    r"infinite (reaction-time-s|max-feedback-delay-s)|minus infinite reaction-time-s": "no limit",
+}
+"""'tag option' as a pattern -> why the value means something all the same"""
 
 
 def values_of(option: Option, rng: np.random.Generator) -> Iterator[Value]:

@@ -43,6 +43,7 @@ from neuromtm.commands.starting import (
     named_checkpoint,
     require_writable,
 )
+from neuromtm.commands.trainer_options import require_trainer_options
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError, UserError
 from neuromtm.files import read_yaml
@@ -187,7 +188,9 @@ class NeuromtmCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
-        require_values(self.config[self.config["subcommand"]].as_dict())
+        given = self.config[self.config["subcommand"]].as_dict()
+        require_values(given)
+        require_trainer_options(given["trainer"])
         seed = self.config[self.config["subcommand"]].get("seed_everything")
         if not 0 <= int(seed or 0) < 2**32:  # before Lightning sets it
             raise ConfigError(f"seed_everything is {seed}, not between 0 and {2**32 - 1}.")
@@ -268,7 +271,7 @@ class NeuromtmCLI(LightningCLI):
         except (UserError, MisconfigurationException):
             raise
         except Exception as error:  # an accelerator, strategy or precision that does not exist, devices of odd types
-            raise ConfigError(f"trainer: {error}") from error
+            raise ConfigError(f"trainer: {error or type(error).__name__}") from error
         if not self._decodes:
             # metrics.json is there before behaviour is decoded; Lightning's class does not declare its callbacks
             every: list[Callback] = trainer.callbacks  # ty: ignore[missing-attribute]
