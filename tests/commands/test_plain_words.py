@@ -23,6 +23,25 @@ from tests.running import refusal
             ("--model.backbone.init_args.width", "nan"),
             "neuromtm: model.backbone.init_args.width is nan, not a whole number.",
         ),
+        ("small", ("--data.n_sessions", "x"), "neuromtm: data.n_sessions is x, not a whole number or null."),
+        ("small", ("--data.regions", "5"), "neuromtm: data.regions is 5, not a list of texts or null."),
+        (
+            "small",
+            ("--activity.prompt", "x"),
+            "neuromtm: activity.prompt is x, not one of 'temporal', 'neuron', 'causal', 'intra_region', "
+            "'inter_region', 'random_token', 'encoding', 'decoding', 'heldout' or null.",
+        ),
+        (
+            "small",
+            ("--model.backbone.init_args.inner_dropout", ""),
+            "neuromtm: model.backbone.init_args.inner_dropout is empty, not a number or null.",
+        ),
+        ("small", ("--trainer.logger", "x"), "neuromtm: trainer.logger is x, which it cannot be; --help says more."),
+        (
+            "small",
+            ("--model.backbone", '{"depth": 1}'),
+            "neuromtm: model.backbone: neuromtm.models.ndt1.NDT1: Option 'depth' is not accepted.",
+        ),
     ],
 )
 def test_a_value_that_is_not_allowed_is_named(root, tmp_path, capsys, recipe, arguments, said):

@@ -16,6 +16,7 @@ from tests.running import refusal
         ({"num_sanity_val_steps": -2}, "trainer.num_sanity_val_steps is -2"),
         ({"min_steps": -1, "min_epochs": 0}, "trainer.min_epochs is 0, less than 1. trainer.min_steps is -1"),
         ({"max_epochs": 0}, "trainer.max_epochs is 0, so that nothing is trained"),
+        ({"val_check_interval": 0}, "trainer.val_check_interval is 0"),
         ({"num_nodes": 10**12}, "trainer.num_nodes is 1000000000000, more than 65536"),
         ({"devices": "1000000000000"}, "trainer.devices is 1000000000000, more than 65536"),
         ({"max_time": {"quatsch": 1}}, "trainer.max_time is {'quatsch': 1}, no time"),

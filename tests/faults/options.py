@@ -1,7 +1,7 @@
 """Give odd values to every option of every command, and see that each is taken or refused in plain words.
 
     python -m tests.faults.options --n 1200 --seed 1       a campaign over all commands
-    python -m tests.faults.options --command fit           only commands whose name holds this word
+    python -m tests.faults.options --command fit           only some commands: a pattern to look for in their names
     python -m tests.faults.options --list                  the options, and how many values there are for each
 
 The options are read out of the parsers, so that a new one is tried without a change here. A case is a command line
@@ -264,14 +264,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=100, help="cases (default: 100)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--command", default="", help="only commands whose name holds this word")
+    parser.add_argument("--command", default="", help="only commands in whose names this pattern is found")
     parser.add_argument("--list", action="store_true", help="only list the options")
     parser.add_argument("--good", type=Path, metavar="DIR", help="folder that keeps the trained runs for another time")
     parser.add_argument("--bases", action="store_true", help="first see that the lines without odd values work")
     parser.add_argument("--log", type=Path, metavar="FILE", help="JSON lines of all cases")
     given = parser.parse_args()
     sys.argv = sys.argv[:1]  # Lightning would warn that it is not what is parsed
-    commands = [name for name in BASES if given.command in name]
+    commands = [name for name in BASES if re.search(given.command, name)]
     if given.list:
         for command in commands:
             for option in options_of(command):

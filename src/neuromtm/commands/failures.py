@@ -56,8 +56,8 @@ NOT_OF_ITS_KIND = re.compile(
     r"""Parser key "([\w.]+)": Expected a <class '(int|float|bool)'>\. Got value: (\{.*?\}|\[.*?\]|\S+)"""
 )
 NONE_OF_ITS_KINDS = re.compile(
-    r"""Parser key "([\w.]+)": Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors: .*?"""
-    r"""Given value type: \S+ \S+ Given value: ?(.*?)(?: - Expected a <|$)"""
+    r"""Parser key "([\w.]+)": (?:- Expected a path but .*? - )?Does not validate against any of the Union subtypes """
+    r"""Subtypes: \[(.*?)\] Errors: .*?Given value type: <[^>]*> Given value: ?(.*?)(?: ?- Expected a <|$)"""
 )
 IN_A_CLASS = re.compile(
     r"""Parser key "([\w.]+)": .*Problem with given class_path '([^']+)': (.*?)(?: - Expected a <|$)"""
@@ -96,5 +96,5 @@ def _none_of(kinds: str) -> str:
     listed = re.findall(r"<class '([\w.]+)'>|(list\[\w+\])|typing\.Literal\[(.*?)\](?:,|$)", kinds)
     words = [f"one of {choices}" if choices else KINDS.get(name or of_list) for name, of_list, choices in listed]
     if not all(words):  # a class among them
-        return "which it cannot be; --help says what it may be"
+        return "which it cannot be; --help says more"
     return f"not {' or '.join(filter(None, words))}"

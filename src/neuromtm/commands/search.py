@@ -86,6 +86,8 @@ def _read(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[ar
     options = parser.parse_args(own)
     if options.n_trials < 1:
         raise ConfigError(f"--n_trials is {options.n_trials}, and must be at least 1.")
+    if not 0 <= options.seed < 2**32:
+        raise ConfigError(f"--seed is {options.seed}, not between 0 and {2**32 - 1}.")
     return options, fit
 
 

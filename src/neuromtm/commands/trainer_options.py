@@ -38,6 +38,8 @@ def require_trainer_options(options: Mapping[str, object]) -> None:
     for name in LENGTHS:
         if options.get(name) == 0:
             problems.append(f"trainer.{name} is 0, so that nothing is trained. For no limit it is -1.")
+    if options.get("val_check_interval") == 0:
+        problems.append("trainer.val_check_interval is 0. Leave it out, or give a number or a share of batches.")
     for name in ("devices", "num_nodes"):
         value = options.get(name)
         n = int(value) if isinstance(value, str) and value.isdecimal() else value

@@ -32,6 +32,8 @@ from neuromtm.errors import ConfigError, DataError, ManifestError
 from neuromtm.files import hash_of
 from neuromtm.randomness import numpy_generator_for
 
+MOST_WORKERS = 1024
+"""far more than any machine has cores for"""
 Split = Literal["train", "val", "test"]
 
 
@@ -91,8 +93,8 @@ class SessionDataModule(lightning.LightningDataModule):
             problems.append(f"min_firing_rate_hz is {min_firing_rate_hz}, less than 0.")
         if subjects is not None and sessions is not None:
             problems.append("sessions are named, so that subjects cannot choose among them; give one of the two.")
-        if n_workers < 0:
-            problems.append(f"n_workers is {n_workers}, less than 0.")
+        if not 0 <= n_workers <= MOST_WORKERS:
+            problems.append(f"n_workers is {n_workers}, not from 0 to {MOST_WORKERS}.")
         if problems:
             raise ConfigError("data: " + " ".join(problems))
         self.root = Path(root)
