@@ -10,6 +10,9 @@ from typing import Any
 from neuromtm.data.shards import n_bins
 from neuromtm.errors import ConfigError
 
+MOST_BINS = 10**15
+"""of a window; what does not fit into memory is refused by its size, as long as that is a readable number"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions:
@@ -59,6 +62,8 @@ class PrepareOptions:
                 f"--bin-size-s {self.bin_size_s:g}: is wider than the window of {end_s - start_s:g} s "
                 f"(--window-s {start_s:g} {end_s:g})."
             )
+        elif not problems and self.n_bins > MOST_BINS:
+            problems.append(f"--bin-size-s {self.bin_size_s:g}: gives more than {MOST_BINS:.0e} bins in a window.")
         elif not problems and abs(self.n_bins * self.bin_size_s - (end_s - start_s)) > 1e-6 * self.bin_size_s:
             problems.append(
                 f"--bin-size-s {self.bin_size_s:g} does not divide the window of {end_s - start_s:g} s "

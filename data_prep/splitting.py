@@ -51,7 +51,7 @@ def assign_splits(
         raise SourceError(
             f"the {len(starts_s)} windows overlap or are closer than the gap, so that they form {len(sizes)} "
             f"{'block' if len(sizes) == 1 else 'blocks'}, but the three splits need at least {len(SPLITS)}. Choose a "
-            "narrower window or a smaller gap, or give splits at the source."
+            "narrower window or a smaller gap (--split-gap-s), or give splits at the source."
         )
     parts = split_blocks(block, fractions=options.split_fractions, seed=options.seed, eid=eid)
     split = np.empty(len(starts_s), "<U5")
@@ -137,5 +137,5 @@ def _require_all(split: np.ndarray, whose: str) -> None:
     if empty := [name for name in SPLITS if not (split == name).any()]:
         raise SourceError(
             f"the splits {whose} have no window for {' and '.join(empty)}. Give some to each split, or choose a "
-            "narrower window or a smaller gap."
+            "narrower window or a smaller gap (--split-gap-s)."
         )

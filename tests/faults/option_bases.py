@@ -182,7 +182,7 @@ def _make_search() -> None:
 MAKERS: dict[str, Callable[[], object]] = {
     "data": lambda: prepare("simulate", "--out", "data", *SMALL, *WINDOW),
     "run": _make_run,
-    "ceiling": lambda: neuromtm("ceiling", "--data", "data", "--out", "ceiling"),
+    "ceiling": lambda: neuromtm("ceiling", "--data", "data", "--sessions", EIDS[0], "--out", "ceiling"),
     "psth": lambda: neuromtm("baseline", "--data", "data", "--kind", "psth", "--out", "psth"),
     "lorenz": _make_rates,
     "rates": lambda: None,  # made with lorenz

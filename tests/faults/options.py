@@ -183,7 +183,8 @@ def _names(message: str, case: OptionCase) -> bool:
     values |= {shown for word, shown in files.items() if word in text}
     values |= {text.encode("unicode_escape").decode(), printable(text), text[:50]}
     said = message.lower()
-    return any(word.lower() in said for word in case.option.words | {value for value in values if len(value) > 1})
+    shown = any(re.search(rf"(?<!\w){re.escape(value.lower())}(?!\w)", said) for value in values if value)
+    return shown or any(word.lower() in said for word in case.option.words)
 
 
 # ---- the campaign

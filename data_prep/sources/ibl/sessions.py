@@ -94,13 +94,15 @@ def find_sessions(one: Any, names: tuple[str, ...], *, patience: Patience | None
         by_name = {s.one_eid: s for s in sessions} | {s.path_eid: s for s in sessions}
         if unknown := [name for name in names if name not in by_name]:
             raise ConfigError(
-                f"--eids: not in {one.cache_dir}: {', '.join(unknown)}. Sessions in this folder: "
+                f"--eids or --eids-file: not in {one.cache_dir}: {', '.join(unknown)}. Sessions in this folder: "
                 f"{', '.join(s.path_eid for s in sessions[:5])}{' ...' if len(sessions) > 5 else ''}."
             )
         return list(dict.fromkeys(by_name[name] for name in names)) or sessions
     found, unknown = find_known(one, names or (*PRETRAIN_EIDS, *HELDOUT_EIDS), patience=patience)
     if unknown:
-        raise ConfigError(f"--eids: not in the database, or not open to this account: {', '.join(unknown)}.")
+        raise ConfigError(
+            f"--eids or --eids-file: not in the database, or not open to this account: {', '.join(unknown)}."
+        )
     return found
 
 

@@ -21,6 +21,9 @@ DESCRIPTION = (
     "clock."
 )
 
+HIGHEST_RATE_HZ = 1e10
+"""at which samples would be nanoseconds or less"""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this source."""
@@ -95,8 +98,8 @@ def inspect(args: argparse.Namespace) -> str:
 
 
 def _sessions(args: argparse.Namespace) -> list[PhySession]:
-    if args.sample_rate_hz is not None and not 0 < args.sample_rate_hz < float("inf"):
-        raise ConfigError(f"--sample-rate-hz {args.sample_rate_hz:g}: must be above 0 and finite.")
+    if args.sample_rate_hz is not None and not 0 < args.sample_rate_hz <= HIGHEST_RATE_HZ:
+        raise ConfigError(f"--sample-rate-hz {args.sample_rate_hz:g}: must be above 0 and at most {HIGHEST_RATE_HZ:g}.")
     files = {option: path for option in ("trials", "regions") if (path := getattr(args, option)) is not None}
     for option, path in files.items():
         if not path.is_file():

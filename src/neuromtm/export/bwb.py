@@ -16,7 +16,7 @@ from neuromtm.export.bwb_regions import export_regions
 from neuromtm.export.bwb_truth import write_activity_truth, write_behavior_truth, write_regions_truth
 from neuromtm.export.trained import require_same_sessions
 from neuromtm.training.checkpoint import CheckpointRecord, build_model, load_checkpoint
-from neuromtm.training.trained import Trained
+from neuromtm.training.trained import Trained, device_of
 
 REGION = "unit_cosmos"
 
@@ -42,6 +42,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         "--truth", metavar="DIR", type=Path, help="folder for what the benchmark's scorer holds the predictions against"
     )
     options = parser.parse_args(arguments)
+    device = device_of(options.device)
     path = options.run / "checkpoints" / "best.ckpt"
     checkpoint = load_checkpoint(path)
     record = CheckpointRecord.from_checkpoint(checkpoint, name=str(path))
@@ -57,7 +58,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         if options.truth is not None:
             written += write_behavior_truth(data, record.decoder["target"], options.truth)
     else:
-        trained = Trained(build_model(record, checkpoint, name=str(path)).to(options.device), record, str(path))
+        trained = Trained(build_model(record, checkpoint, name=str(path)).to(device), record, str(path))
         tasks = options.tasks or _tasks_of(data)
         written = [file for task in tasks for file in _export(task, trained, data, submission, options.truth)]
     for file in written:

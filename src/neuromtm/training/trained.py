@@ -8,7 +8,7 @@ import torch
 
 from neuromtm.batch import SessionInfo
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.errors import CheckpointError
+from neuromtm.errors import CheckpointError, ConfigError
 from neuromtm.models.stitching import StitchedModel
 from neuromtm.training.checkpoint import CheckpointRecord, build_model, load_checkpoint
 
@@ -23,6 +23,21 @@ class Trained(NamedTuple):
     """of the file it was read from, for messages"""
 
 
+def device_of(name: str) -> torch.device:
+    """The device of an option `--device`.
+
+    Raises:
+        ConfigError: if there is none of that name, or nothing can be computed on it here.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # a backend says in its own ways that it is not there
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"--device {name}: nothing can be computed there ({reason}). Take cpu, or cuda.") from error
+    return device
+
+
 def open_trained(run: Path, *, device: str = "cpu") -> Trained:
     """Open the best model of a run.
 
@@ -32,14 +47,16 @@ def open_trained(run: Path, *, device: str = "cpu") -> Trained:
 
     Raises:
         CheckpointError: if there is no masked model of neuromtm.
+        ConfigError: if nothing can be computed on the device.
     """
+    place = device_of(device)
     if not run.exists():
         raise CheckpointError(f"{run}: no such run directory or checkpoint.")
     path = run / "checkpoints" / "best.ckpt" if run.is_dir() else run
     checkpoint = load_checkpoint(path)
     record = CheckpointRecord.from_checkpoint(checkpoint, name=str(path))
     record.require_masked_model(name=str(path))
-    model = build_model(record, checkpoint, name=str(path)).to(torch.device(device))
+    model = build_model(record, checkpoint, name=str(path)).to(place)
     return Trained(model, record, str(path))
 
 
