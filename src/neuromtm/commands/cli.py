@@ -34,6 +34,7 @@ from neuromtm.callbacks.stopping import StopBetweenSteps
 from neuromtm.callbacks.throughput import Throughput
 from neuromtm.commands.class_paths import require_allowed_classes
 from neuromtm.commands.failures import in_plain_words, users_own
+from neuromtm.commands.nulls import require_no_nulls
 from neuromtm.commands.recipes import config_texts, with_shipped_recipes
 from neuromtm.commands.registry import LIGHTNING
 from neuromtm.commands.starting import (
@@ -190,6 +191,7 @@ class NeuromtmCLI(LightningCLI):
         super().parse_arguments(parser, args)
         given = self.config[self.config["subcommand"]].as_dict()
         require_values(given)
+        require_no_nulls(given)
         require_trainer_options(given["trainer"])
         seed = self.config[self.config["subcommand"]].get("seed_everything")
         if not 0 <= int(seed or 0) < 2**32:  # before Lightning sets it

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,8 @@ class Objective:
     behavior_weight: float = 1.0
 
     def __post_init__(self):
+        if nulls := [one.name for one in fields(self) if getattr(self, one.name) is None and one.default is not None]:
+            raise ConfigError(f"model.objective: {' and '.join(nulls)} must not be null.")
         object.__setattr__(self, "schemes", tuple(self.schemes))  # YAML gives a list
         problems = [] if self.schemes else ["schemes is empty; name at least one."]
         problems += [f"{name!r} is no scheme." for name in self.schemes if name not in SCHEMES]
