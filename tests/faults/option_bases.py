@@ -246,6 +246,11 @@ BASES: dict[str, Base] = {
     "neuromtm adapt": Base(
         ("adapt", "--data=data", "--pretrained=run/checkpoints/best.ckpt", "--out=new"), ("data", "run")
     ),
+    "neuromtm average": Base(
+        ("average", "--data=data", f"--sessions={EIDS[0]}", "--baseline=psth", "--out=new", "run"),
+        ("data", "run"),
+        n_positional=1,
+    ),
     "neuromtm baseline": Base(("baseline", "--data=data", "--kind=psth", "--out=new"), ("data",)),
     "neuromtm ceiling": Base(("ceiling", "--data=data", "--out=new"), ("data",)),
     "neuromtm compare": Base(
