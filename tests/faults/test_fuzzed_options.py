@@ -19,7 +19,7 @@ from tests.faults.option_values import VALUES, Option, Value, is_nonsense
 from tests.faults.options import GOOD, OptionCase, campaign, import_all, judged, line_of, prepared
 
 QUICK = ("neuromtm fit", "neuromtm recipes", "data_prep simulate", "data_prep lorenz", "data_prep arrays")
-N = 24
+N = 12
 COUNT = Option("neuromtm recipes", "--n_things", frozenset({"whole"}))
 
 

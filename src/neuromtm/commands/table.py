@@ -8,11 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from neuromtm.errors import UserError
+from neuromtm.evaluation.amounts import read_settings
 from neuromtm.evaluation.results import METRICS_FILE, Metrics, read_metrics
 from neuromtm.evaluation.sweep import GRID_FILE, GridRun, read_grid
 from neuromtm.files import keep_previous, require_file, table_text, write_whole
 from neuromtm.metrics.keys import columns_of
-from neuromtm.report.options import Option, options_of, varied
+from neuromtm.report.options import SETTINGS, Option, options_of, varied
 from neuromtm.report.tables import ABSENT, print_tables
 
 OF_GRID = ("stage", "objective", "n_sessions", "seed", "animal")
@@ -75,7 +76,8 @@ def _tested(folder: Path) -> tuple[dict[str, Metrics], list[str]]:
     for path in sorted(folder.rglob(METRICS_FILE)):
         try:
             found = read_metrics(path)
-            options_of(path.parent)
+            for name in SETTINGS:  # a row without its options would be taken for one of the others
+                read_settings(path.parent / name)
             metrics[path.parent.relative_to(folder).as_posix()] = found
         except UserError as error:
             unreadable.append(str(error))

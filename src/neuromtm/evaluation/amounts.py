@@ -28,16 +28,16 @@ def train_trials_of(folder: Path, *, middle: str = "") -> str | None:
         A number, or "all"; None if no file says it: a ceiling has no training, and older baselines do not say it.
 
     Raises:
-        UserError: if a file that is there holds no settings.
+        UserError: if a file says what is no number of trials.
     """
     for stem in (BASELINE_STEM, AVERAGE_STEM):
         record = folder / f"{stem}{middle}.json"
         if record.exists():
-            return _asked(read_settings(record), record)
+            return _asked(readable_settings(record), record)
         if (folder / f"{stem}.json").exists():
             return None  # an earlier record's number is not that of the latest one
     for name in CONFIGS:
-        data = read_settings(folder / name).get("data")
+        data = readable_settings(folder / name).get("data")
         if isinstance(data, dict) and (found := _asked(data, folder / name)) is not None:
             return found
     return None
@@ -82,3 +82,11 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds no settings of a run, but {first_words(repr(found))}. Mend it, or remove it.")
     return found
+
+
+def readable_settings(path: Path) -> dict[str, Any]:
+    """The same, but nothing if the file holds no settings: results do not become unreadable by it."""
+    try:
+        return read_settings(path)
+    except UserError:
+        return {}

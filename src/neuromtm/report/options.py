@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from neuromtm.evaluation.amounts import read_settings
+from neuromtm.evaluation.amounts import readable_settings
 from neuromtm.evaluation.references import BASELINE_FILE
 
 Option = str | int | float | bool | None
 """what an option is in a table; a list or the like is written as JSON"""
 PLACES = ("run_dir", "ckpt_path", "config")
 """options that say where a run lies, and differ between any two"""
+SETTINGS = ("config.yaml", "config.test.yaml", BASELINE_FILE)
+"""files that say a run's options, the first one that can be read"""
 
 
 def flat_options(config: Mapping[str, Any], prefix: str = "") -> dict[str, Option]:
@@ -38,13 +40,9 @@ def flat_options(config: Mapping[str, Any], prefix: str = "") -> dict[str, Optio
 
 
 def options_of(run_dir: Path) -> dict[str, Option]:
-    """The options of a run's training, else of its test, else of a baseline. Empty if there are none.
-
-    Raises:
-        UserError: if one of these files cannot be read.
-    """
-    for name in ("config.yaml", "config.test.yaml", BASELINE_FILE):
-        config = read_settings(run_dir / name)
+    """The options of a run's training, else of its test, else of a baseline. Empty if none can be read."""
+    for name in SETTINGS:
+        config = readable_settings(run_dir / name)
         if config and name == BASELINE_FILE:  # what was chosen by session is a result
             config = {"baseline": {key: value for key, value in config.items() if key not in ("chosen", "absent")}}
         if config:
