@@ -256,7 +256,7 @@ def test_going_on_with_other_neurons(capsys, root, sessions_dir, pretrained, tmp
     run_dir = shutil.copytree(pretrained, tmp_path / "run")
     command = pretrain(root, sessions_dir, "--run_dir", run_dir, "--ckpt_path", "last", "--trainer.max_epochs", "2")
     line = refusal(capsys, *command, "--data.regions", "[VISp]")
-    assert "not those the checkpoint was trained with" in line
+    assert "last.ckpt: the neurons of sim-0-00, sim-0-01, sim-0-02 are not those it was trained with" in line
     assert "data.regions" in line
 
 

@@ -298,7 +298,7 @@ class StitchedModule(lightning.LightningModule):
         known = {} if self.model is None else self.model.sessions
         if not known:
             raise CheckpointError("There is no trained model to run: give --ckpt_path RUN/checkpoints/best.ckpt.")
-        require_known_sessions(known, self._trials, data, name=str(self.trainer.ckpt_path or "The checkpoint"))
+        require_known_sessions(known, self._trials, data, name=str(self.trainer.ckpt_path or "The model"))
 
     def on_train_start(self) -> None:
         self.built_model.backbone.begin_training(self._n_steps() * self.trainer.accumulate_grad_batches)
