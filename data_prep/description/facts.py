@@ -13,6 +13,7 @@ from neuromtm.data.manifest import Role, SessionEntry
 from neuromtm.data.shards import SPLITS, ShardHeader, damage_named, open_shard, read_header
 from neuromtm.data.splits import evenly_spread
 from neuromtm.data.windows import blocks_of_windows, sharing_time
+from neuromtm.errors import ShardError
 
 READ_BYTES = 64_000_000
 """counts that are read at once, as float32"""
@@ -94,6 +95,8 @@ def read_facts(folder: Path, entry: SessionEntry) -> SessionFacts:
     """
     path = folder / entry.file
     header = read_header(path)
+    if header.eid != entry.eid:
+        raise ShardError(f"{path}: holds {header.eid!r} and not {entry.eid!r}. Prepare it again.")
     start_s = header.trials.start_s
     if start_s is not None and np.isfinite(start_s).all():
         time_s, has_times = start_s, True

@@ -222,6 +222,7 @@ def test_a_folder_without_sessions_of_the_role_is_refused(tmp_path):
     [
         ({"method": "newton"}, "neither 'training' nor 'closed_form'"),
         ({"method": "closed_form", "max_epochs": 3, "lr": 0.1}, "leave out trainer.max_epochs, model.lr"),
+        ({"method": "closed_form", "seed": 7}, "seed is 7, but method 'closed_form' draws nothing"),
         ({"method": "closed_form", "overlays": ["trainer/cpu.yaml"]}, "overlays are for a training"),
     ],
 )

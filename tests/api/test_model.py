@@ -14,6 +14,7 @@ import torch
 
 import neuromtm
 from neuromtm.data.datamodule import SessionDataModule
+from neuromtm.errors import ConfigError
 from neuromtm.evaluation.tasks import FORWARD_FRACTION, TASKS, features_of
 from neuromtm.metrics.keys import BPS_KEYS
 from tests.running import EIDS
@@ -150,6 +151,8 @@ def test_embeddings_are_the_states_that_the_rates_are_read_from(model, unseen, s
         read_out = model.stitched.stitchers[f"session:{EID}"].read_out
         rates = read_out(torch.from_numpy(states)).exp().numpy()
     assert np.allclose(rates, model.predict(unseen), rtol=1e-5)
+    with pytest.raises(ConfigError, match="mean_over_bins is 'no', not True or False"):
+        model.embed(unseen, mean_over_bins="no")
     means = model.embed(unseen, mean_over_bins=True)
     assert np.allclose(means, states.mean(1), atol=1e-6)
 

@@ -84,6 +84,8 @@ def test_some_trials_and_neurons_can_be_selected(sessions):
         session.select(split="tests")
     with pytest.raises(DataError, match=r"no neuron 'nobody'; 1 of the 1 named are not among its 15"):
         session.select(neurons=["nobody"])
+    with pytest.raises(DataError, match="neurons names no neuron"):
+        session.select(neurons=[])
 
 
 def test_the_table_has_a_row_a_session(sessions):

@@ -94,12 +94,33 @@ def test_what_cannot_be_averaged_is_refused(models, pretrained, root, sessions_d
     assert "does not know the session sim-0-03" in refusal(capsys, "average", *models, *end[:2], *end[4:])
     assert "no such run directory" in refusal(capsys, "average", models[0], tmp_path / "absent", *end)
     run = tmp_path / "run"
-    assert "is one of the runs" in refusal(capsys, "average", models[0], run, *end[:-1], run)
     assert "learned" in refusal(capsys, "average", *models, *end, "--n_train_trials", 12)
     best = pretrained / "checkpoints" / "best.ckpt"
     neuromtm(*finetune(root, sessions_dir, best, "--data.n_train_trials", 12, "--run_dir", run))
     few = ("average", run, "--baseline", "psth", "--data", sessions_dir, "--out", tmp_path / "few", "--n_train_trials")
+    assert "holds the results of a training" in refusal(capsys, *few[:-2], run, *few[-1:], 12)
     assert f"the trials of {HELDOUT} are not those" in refusal(capsys, *few, 13)
     neuromtm(*few, 12)
     assert train_trials_of(tmp_path / "few") == "12"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["average", "baseline", "ceiling"])
+def test_results_never_go_into_a_folder_of_something_else(models, pretrained, sessions_dir, tmp_path, capsys, command):
+    words = {
+        "average": ("average", *models),
+        "baseline": ("baseline", "--kind", "psth"),
+        "ceiling": ("ceiling",),
+    }[command]
+    words = (*words, "--data", sessions_dir, "--role", "pretrain", "--out")
+    before = sorted(pretrained.iterdir())
+    said = refusal(capsys, *words, pretrained)
+    assert f"--out {pretrained}: holds the results of a training (config.yaml)" in said
+    assert sorted(pretrained.iterdir()) == before
+    for record in {"average.json", "baseline.json", "ceiling.json"} - {f"{command}.json"}:
+        folder = tmp_path / record
+        folder.mkdir()
+        (folder / record).write_text("{}")
+        assert f"({record}). Choose another folder" in refusal(capsys, *words, folder)
+    (tmp_path / "file").write_text("")
+    assert "is a file. Choose another folder" in refusal(capsys, *words, tmp_path / "file")

@@ -15,6 +15,7 @@ from data_prep.description.remarks import remarks_of
 from data_prep.description.tables import sessions_table
 from neuromtm.data.manifest import add_shard, read_manifest
 from neuromtm.data.shards import Neurons, Shard, ShardHeader, Trials, write_shard
+from neuromtm.errors import ShardError
 
 N_TRIALS, N_BINS, N_NEURONS = 80, 10, 6
 
@@ -230,6 +231,13 @@ def test_what_cannot_be_read_or_written_is_one_sentence(described, tmp_path, cap
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert str(out if damage.startswith("a file") else path) in lines[0]
+
+
+def test_a_shard_in_the_place_of_another_is_refused(described, tmp_path):
+    described(a_shard())
+    (entry,) = read_manifest(tmp_path / "data")
+    with pytest.raises(ShardError, match=r"a\.h5: holds 'a' and not 'b'"):
+        read_facts(tmp_path / "data", replace(entry, eid="b"))
 
 
 def test_a_shard_of_format_1_is_described(described, tmp_path):

@@ -258,6 +258,14 @@ def test_trials_that_a_test_wrote_are_read_with_it(tmp_path):
     assert pair(first, second)[KEY].interval == pytest.approx(pair(tested, second)[KEY].interval, abs=1e-4)
 
 
+def test_a_table_without_the_rows_of_a_session_is_refused(tmp_path):
+    as_tested(tmp_path, scores("a", seed=1))
+    table = (tmp_path / "neurons.csv").read_text()
+    (tmp_path / "neurons.csv").write_text(table.partition("\n")[0] + "\n")
+    with pytest.raises(UserError, match=r"neurons\.csv: has no neuron with co_smoothing_bps of a, but the metrics"):
+        read_run(tmp_path)
+
+
 def test_trials_of_another_test_are_refused(tmp_path):
     with_trials(tmp_path)
     write_trials(tmp_path / "trials.h5", by_trial(5, better_by=0.3).trials)

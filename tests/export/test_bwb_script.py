@@ -83,6 +83,7 @@ def test_the_export_s_options_are_known(given, monkeypatch):
     def stop(path):
         raise Read(path)
 
+    monkeypatch.setattr(bwb, "device_of", str)  # the script asks for a GPU, which is not here
     monkeypatch.setattr(bwb, "load_checkpoint", stop)
     with pytest.raises(Read):
         bwb.run(command[3:], argparse.ArgumentParser())

@@ -18,7 +18,7 @@ import torch
 import yaml
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from neuromtm.api.given import checked_path, is_number, is_whole
+from neuromtm.api.given import checked_path, is_number, is_whole, require_flag
 from neuromtm.api.loading import load
 from neuromtm.api.sessions import Sessions
 from neuromtm.commands import cli
@@ -77,6 +77,8 @@ def adapt(
     if method == "closed_form":
         if overlays:
             raise ConfigError("overlays are for a training: leave them out with method 'closed_form'.")
+        if seed != 0:
+            raise ConfigError(f"seed is {seed}, but method 'closed_form' draws nothing. Leave it out.")
         return _without_training(model, sessions, run_dir=run_dir, options=options, progress=progress)
     _require_usable(model, sessions)
     if twice := [name for name in options if name in SETTLED]:
@@ -157,8 +159,7 @@ def _check_arguments(*, seed: object, overlays: object, options: Mapping[str, ob
         raise ConfigError(f"overlays is {overlays!r}, not a list. Give a list of files, such as ['trainer/gpu.yaml'].")
     for overlay in overlays:
         checked_path(overlay, what="overlays: an entry")
-    if not isinstance(progress, bool):
-        raise ConfigError(f"progress is {progress!r}, not True or False.")
+    require_flag(progress, what="progress")
     epochs, lr = options.get("trainer.max_epochs", 1), options.get("model.lr", 1.0)
     if not is_whole(epochs):
         raise ConfigError(f"max_epochs is {epochs!r}, not a whole number.")

@@ -117,3 +117,13 @@ def checked_device(value: object) -> torch.device:
     if device.type == "meta":
         raise ConfigError("device 'meta' cannot be used here: it holds no numbers. Use 'cpu'.")
     return device
+
+
+def require_flag(value: object, *, what: str) -> None:
+    """Refuse what is neither True nor False, such as the text 'no', which Python takes for true.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{what} is {reprlib.repr(value)}, not True or False.")

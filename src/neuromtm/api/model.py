@@ -20,6 +20,7 @@ from neuromtm.api.given import (
     checked_path,
     failures_named,
     is_number,
+    require_flag,
 )
 from neuromtm.api.saved import save_model
 from neuromtm.api.sessions import Session, Sessions
@@ -164,6 +165,7 @@ class Model:
         Raises:
             UserError: as in `predict`.
         """
+        require_flag(mean_over_bins, what="mean_over_bins")
         given = self._check(counts, eid=eid, uuid=uuid, bin_size_s=bin_size_s)
         scheme = self._scheme(prompt)
 
@@ -373,8 +375,6 @@ class Model:
             return self.record.objective.stand_in(PROMPTS["co_smoothing"])
         self.record.objective.require_trained(prompt, option="prompt")
         return prompt
-
-    # ---- batches
 
     def _groups(self, given: _Given, batch_size: int) -> Iterator[SessionGroup]:
         if type(batch_size) is not int or batch_size < 1:

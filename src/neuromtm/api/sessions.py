@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from neuromtm.api.given import checked_folder, checked_names, checked_path, failures_named
+from neuromtm.api.given import checked_folder, checked_names, checked_path, failures_named, require_flag
 from neuromtm.api.recording import recording_shard
 from neuromtm.data.manifest import FILE_NAME, Role, SessionEntry, add_shard, choose_sessions, find_entry
 from neuromtm.data.shards import SPLITS, Shard, read_shard, shard_name, write_shard
@@ -84,6 +84,8 @@ class Session:
             neurons = checked_names(neurons, what=f"{self.eid}: neurons")
         except DataError as error:
             raise DataError(f'{error} A mask or numbers choose them by session.neurons["uuid"][...].') from error
+        if not neurons:
+            raise DataError(f"{self.eid}: neurons names no neuron.")
         if len(set(neurons)) != len(neurons):
             raise DataError(f"{self.eid}: neurons names a neuron twice: {len(set(neurons))} uuids in {len(neurons)}.")
         place = {uuid: i for i, uuid in enumerate(self.neurons["uuid"].tolist())}
@@ -218,8 +220,7 @@ class Sessions(Mapping[str, Session]):
         path = checked_folder(folder, what="folder") / shard_name(eid)
         if role not in get_args(Role) or not isinstance(role, str):
             raise ConfigError(f"role is {role!r}, not one of {', '.join(get_args(Role))}.")
-        if not isinstance(overwrite, bool):
-            raise ConfigError(f"overwrite is {overwrite!r}, not True or False.")
+        require_flag(overwrite, what="overwrite")
         shard = recording_shard(
             eid=eid,
             counts=counts,

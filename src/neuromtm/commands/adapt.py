@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     )
     selection_options(parser, to_do="adapt to")
     options = parser.parse_args(arguments)
-    require_writable(options.out)
+    require_writable(options.out, option="--out")
     require_unused(options.out)
     checkpoint = load_checkpoint(options.pretrained)
     name = str(options.pretrained)
@@ -57,7 +58,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     )
     write_run(options.out, adapted, pretrained=options.pretrained, data=chosen, command=["adapt", *arguments])
     config, best = options.out / "config.yaml", options.out / "checkpoints" / "best.ckpt"
-    print(f"Test it: neuromtm test --config {config} --ckpt_path {best}")
+    print("Test it:", shlex.join(["neuromtm", "test", "--config", str(config), "--ckpt_path", str(best)]))
 
 
 def write_run(

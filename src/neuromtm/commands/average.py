@@ -8,7 +8,7 @@ from pathlib import Path
 from neuromtm.baselines.choice import KINDS
 from neuromtm.baselines.session import notes
 from neuromtm.commands.selection import selected, selection_options
-from neuromtm.commands.starting import require_writable
+from neuromtm.commands.starting import require_own_results
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
 from neuromtm.evaluation.amounts import AVERAGE_STEM
@@ -50,9 +50,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         raise ConfigError(f"A run is named twice: {' '.join(map(str, options.runs))}. Name each one once.")
     if len(options.runs) == 1 and options.baseline is None:
         raise ConfigError("One run alone has no average. Name more runs, or a --baseline.")
-    if options.out in options.runs:
-        raise ConfigError(f"--out {options.out}: is one of the runs, whose results it would replace.")
-    require_writable(options.out)
+    require_own_results(options.out, record=AVERAGE_FILE)
     models = [open_trained(path) for path in options.runs]
     data = SessionDataModule(**selected(options))
     scores = []

@@ -7,6 +7,7 @@ from pathlib import Path
 from neuromtm.baselines.choice import KINDS
 from neuromtm.baselines.session import baseline_text, notes, score_baseline
 from neuromtm.commands.selection import selected, selection_options
+from neuromtm.commands.starting import require_own_results
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.evaluation.references import BASELINE_FILE
 from neuromtm.evaluation.results import METRICS_FILE, write_results
@@ -23,6 +24,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
         parser: an empty parser with the command's name.
     """
     options = read_options(arguments, parser)
+    require_own_results(options.out, record=BASELINE_FILE)
     data = chosen_data(options)
     scores = []
     for one in score_baseline(data, options.kind):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neuromtm.commands.selection import session_options
+from neuromtm.commands.starting import require_own_results
 from neuromtm.decoding.selection import behavior_text
 from neuromtm.evaluation.references import CEILING_FILE, ceiling_text
 from neuromtm.evaluation.results import METRICS_FILE, write_results
@@ -27,6 +28,7 @@ def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
     )
     session_options(parser, to_do="score")
     options = parser.parse_args(arguments)
+    require_own_results(options.out, record=CEILING_FILE)
     scores = ceiling(options.data, sessions=options.sessions, role=options.role)
     decoded = [of_one for one in scores for of_one in one.behavior]
     keep_previous(options.out / CEILING_FILE)

@@ -75,13 +75,41 @@ def named_checkpoint(name: str, run_dir: Path) -> Path:
     return newest
 
 
-def require_writable(run_dir: Path) -> None:
-    """Refuse a run directory that cannot be written to."""
+def require_writable(run_dir: Path, *, option: str = "--run_dir") -> None:
+    """Refuse a run directory that cannot be written to; `option` is the one that names it."""
     there = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise ConfigError(f"--run_dir {run_dir}: {there} is a file. Choose another folder.")
+        raise ConfigError(f"{option} {run_dir}: {there} is a file. Choose another folder.")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"--run_dir {run_dir}: no permission to write to {there}. Choose another folder.")
+        raise ConfigError(f"{option} {run_dir}: no permission to write to {there}. Choose another folder.")
+
+
+RECORDS = {
+    "config.yaml": "a training",
+    "checkpoints": "a training",
+    "baseline.json": "a baseline",
+    "average.json": "an average",
+    "ceiling.json": "a ceiling",
+}
+"""file or folder that says of whom the results beside it are"""
+
+
+def require_own_results(out: Path, *, record: str) -> None:
+    """Refuse a folder for results that holds those of something else, which would be taken for these afterwards.
+
+    Args:
+        out: the folder, which may be missing.
+        record: the file of `RECORDS` that stands beside these results; those of an earlier start are kept.
+
+    Raises:
+        ConfigError: if there are others, or the folder cannot be written to.
+    """
+    require_writable(out, option="--out")
+    others = [name for name in RECORDS if name != record and (out / name).exists()]
+    if others:
+        raise ConfigError(
+            f"--out {out}: holds the results of {RECORDS[others[0]]} ({others[0]}). Choose another folder."
+        )
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

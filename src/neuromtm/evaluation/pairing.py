@@ -230,6 +230,14 @@ def _check_one_test(path: Path, metrics: Metrics, table: NeuronTable) -> None:
                 "Test the run again."
             )
 
+    for eid, own in metrics["sessions"].items():
+        for key in BPS_KEYS:
+            if key in own and not any(key in neuron for neuron in table.get(eid, {}).values()):
+                raise UserError(
+                    f"{path}: has no neuron with {key} of {eid}, but the metrics beside it have its mean: rows are "
+                    "missing, or they are of two tests. Test the run again."
+                )
+
 
 def _columns(table: NeuronTable) -> Iterator[tuple[str, str, list[float]]]:
     for eid, neurons in table.items():
