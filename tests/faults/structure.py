@@ -223,7 +223,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "good"
         root.mkdir()
-        kinds = dict(_chosen(root, options.file))
+        kinds = {}
+        for name, kind in _chosen(root, options.file):
+            if (root / kind.file).exists():
+                kinds[name] = kind
+            else:
+                print(f"left out: {name}, which the run has not")
         counts = {name: Counter[str]() for name in kinds}
         for name, kind in kinds.items():
 
