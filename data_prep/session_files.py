@@ -22,6 +22,7 @@ from data_prep.tables import as_numbers, as_values, read_text_table
 from data_prep.trial_columns import trial_table
 from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.errors import ConfigError, SourceError
+from neuromtm.regular_files import regular_text, require_regular
 
 TRIALS, TRACES, OBSERVED, SESSION = "trials.csv", "traces", "observed.csv", "session.json"
 LARGEST_ROUNDING_S = 0.002
@@ -39,7 +40,7 @@ def session_names(folder: Path) -> tuple[str, str, str]:
     path, found = folder / SESSION, {}
     if path.exists():
         try:
-            found = json.loads(path.read_text(encoding="utf-8-sig"))
+            found = json.loads(regular_text(path, encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: is not readable JSON ({error}).") from error
     known = {name: found.get(name, "") for name in ("subject", "lab", "session")} if isinstance(found, dict) else {}
@@ -136,7 +137,7 @@ def load_npz(path: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     if not path.exists():
         raise SourceError(f"no {label}.")
     try:
-        _require_room(path, label)
+        _require_room(require_regular(path), label)
         with np.load(path, allow_pickle=False) as file:
             if missing := [name for name in names if name not in file]:
                 raise SourceError(f"{label}: has no {', '.join(missing)}. It has: {', '.join(file)}.")

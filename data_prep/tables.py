@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from neuromtm.errors import SourceError
+from neuromtm.regular_files import regular_text
 
 SEPARATORS = (",", ";", "\t")
 NOTHING = ("", "nan", "na", "n/a", "none", "null", "nat", "<na>")
@@ -29,7 +30,7 @@ def read_text_table(path: Path, *, needs: Sequence[str] = (), may_be_empty: bool
         SourceError: if the file is no such table; one sentence.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular_text(path, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(f"{path.name}: is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
     except OSError as error:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from neuromtm.errors import UserError
+from neuromtm.regular_files import regular_text, require_regular
 
 
 @contextmanager
@@ -88,7 +89,7 @@ def remove_left_behind(folder: Path) -> None:
         return
     _looked_into.add(folder)
     for path in folder.glob(f".*{TEMPORARY}"):
-        with suppress(OSError), path.open("rb") as file:  # it is gone, of another user, or in use
+        with suppress(OSError), require_regular(path).open("rb") as file:  # it is gone, of another user, or in use
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
 
@@ -134,7 +135,7 @@ def locked(folder: Path) -> Generator[None]:
         UserError: if that file stays there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with require_regular(folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
@@ -182,7 +183,7 @@ def _made(path: Path, me: str) -> bool:
 def _is_held_here(path: Path) -> bool:
     """Whether a living process of this machine holds the file. That of one which has ended is removed."""
     try:
-        holder = path.read_text(encoding="utf-8")
+        holder = regular_text(path)
         host, _, process = holder.partition(" ")
         if host != socket.gethostname() or not process:
             return False
@@ -224,7 +225,7 @@ def read_yaml(path: Path) -> Any:
     """
     import yaml
 
-    with Path(path).open(encoding="utf-8") as file:
+    with require_regular(Path(path)).open(encoding="utf-8") as file:
         text = file.read(LARGEST_YAML + 1)
     if len(text) > LARGEST_YAML:
         raise yaml.YAMLError(f"it has more than {LARGEST_YAML} characters")
@@ -263,7 +264,7 @@ def hash_of(*values: object) -> str:
 
 def sha256(path: Path) -> str:
     """The file's SHA-256 as hexadecimal digits."""
-    with Path(path).open("rb") as file:
+    with require_regular(Path(path)).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -376,7 +377,7 @@ def read_table(path: Path, *, needs: Sequence[str] = ()) -> list[dict[str, str]]
             are columns.
         OSError, UnicodeDecodeError: if the file cannot be read.
     """
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
+    with require_regular(Path(path)).open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, strict=True)
         columns = [_plain(name) for name in next(rows, [])]
         if twice := [name for name, times in Counter(columns).items() if times > 1]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from neuromtm import __version__
 from neuromtm.files import keep_previous, sha256, write_whole
+from neuromtm.regular_files import regular_text
 
 PROVENANCE_FILE = "provenance.json"
 PACKAGES = (
@@ -91,7 +92,7 @@ def git_state(folder: Path) -> dict[str, str | bool] | None:
 def read_starts(run_dir: Path) -> list[Start]:
     """The starts that provenance.json lists; none if it is not there or damaged."""
     try:
-        starts = json.loads((run_dir / PROVENANCE_FILE).read_text(encoding="utf-8"))["starts"]
+        starts = json.loads(regular_text(run_dir / PROVENANCE_FILE))["starts"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     return starts if isinstance(starts, list) and all(isinstance(start, dict) for start in starts) else []

@@ -10,6 +10,7 @@ import numpy as np
 
 from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.errors import SourceError
+from neuromtm.regular_files import require_regular
 
 FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
 """what h5py raises on a damaged file"""
@@ -184,7 +185,7 @@ def open_session(path: Path) -> Generator[SessionFile]:
         SourceError: if it is missing, no HDF5 file, or damaged.
     """
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(require_regular(path), "r", locking=False) as file:
             yield SessionFile(path, file)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read as HDF5, perhaps it is cut short ({error}).") from error

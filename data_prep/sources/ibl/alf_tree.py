@@ -15,6 +15,7 @@ from data_prep.folder import Job, Outcome
 from data_prep.recording import WHISKER, Recording
 from neuromtm.errors import ConfigError
 from neuromtm.files import locked, write_whole
+from neuromtm.regular_files import regular_text
 
 N_CHANNELS = 384
 CHANNEL_SPACING_UM = 10.0
@@ -49,7 +50,7 @@ def _check_tree(out: Path, options: dict[str, Any]) -> None:
     with locked(out):
         if not path.exists():
             write_whole(path, text)
-        elif path.read_text(encoding="utf-8") != text:
+        elif regular_text(path) != text:
             raise ConfigError(f"{path}: this tree was simulated with other options. Choose another --out.")
 
 

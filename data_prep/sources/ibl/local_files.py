@@ -8,6 +8,8 @@ from typing import Any
 from data_prep.recording import Recording
 from data_prep.sources.ibl.queries import Tables
 from data_prep.sources.ibl.recording import AS_THE_PAPER, ReadOptions
+from neuromtm.errors import SourceError
+from neuromtm.regular_files import A_PIPE, is_pipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,15 @@ class LocalFiles:
         return self._one.load_object(eid, name, revision=self._selection.how.revision, **wanted)
 
     def read(self, reading: Callable[[Any], Recording]) -> Recording:
-        """Read the session."""
+        """Read the session.
+
+        Raises:
+            SourceError: also if one of its files is a pipe or a device, which ONE-api would wait for.
+        """
+        folder = self._one.eid2path(self._eid)
+        for file in sorted(Path(folder).glob("alf/**/*")) if folder else ():
+            if is_pipe(file):
+                raise SourceError(f"{file}: {A_PIPE}. Download it again.")
         return reading(self)
 
     def largest_probe_bytes(self) -> int | None:

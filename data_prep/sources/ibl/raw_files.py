@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from data_prep.sources.ibl.wanted_files import FileRecord
 from neuromtm.files import write_whole
+from neuromtm.regular_files import regular_text
 
 JOURNALS = ".fetched"
 """folder in that of the shards; a file a session lists what was fetched for it and not dropped yet"""
@@ -34,7 +35,7 @@ class RawFiles:
 
     def _recall(self) -> None:
         if self._journal is not None and self._journal.exists():
-            for line in self._journal.read_text(encoding="utf-8").splitlines():
+            for line in regular_text(self._journal).splitlines():
                 dataset_id, _, path = line.partition(" ")
                 self._own[path] = dataset_id
 

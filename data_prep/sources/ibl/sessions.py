@@ -21,6 +21,7 @@ from data_prep.sources.ibl.remote_files import RemoteFiles
 from data_prep.sources.ibl.repeated_site import HELDOUT_EIDS, PRETRAIN_EIDS
 from neuromtm.data.manifest import Role
 from neuromtm.errors import ConfigError, SourceError
+from neuromtm.regular_files import regular_text, require_regular
 
 Mode = Literal["remote", "local"]
 Identity = Literal["one", "path"]
@@ -219,7 +220,7 @@ def read_eids_file(path: Path) -> tuple[str, ...]:
         ConfigError: if the file cannot be read or names no session.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = regular_text(path, encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--eids-file {path}: cannot be read ({error}).") from error
     eids = tuple(eid for line in lines if (eid := line.split("#")[0].strip()))
@@ -255,6 +256,8 @@ def _open_local(cache_dir: Path | None) -> Any:
             f"--cache-dir {cache_dir}: sessions.pqt or datasets.pqt is missing. Index the folder first: "
             f"python -c \"from one.alf.cache import make_parquet_db; make_parquet_db('{cache_dir}')\""
         )
+    for table in sorted(cache_dir.glob("*.pqt")):
+        require_regular(table)
     return One(mode="local", cache_dir=cache_dir)
 
 

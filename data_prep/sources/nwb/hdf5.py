@@ -12,6 +12,7 @@ import numpy as np
 
 from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.errors import SourceError
+from neuromtm.regular_files import require_regular
 
 Node = h5py.Group | h5py.Dataset
 
@@ -35,7 +36,7 @@ def open_nwb(path: Path) -> Generator["NwbFile"]:
         SourceError: if the file is damaged, no HDF5 file, or no NWB file of version 2.
     """
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(require_regular(path), "r", locking=False) as file:
             _require_version_2(file)
             yield NwbFile(file)
     except SourceError as error:

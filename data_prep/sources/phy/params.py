@@ -6,6 +6,7 @@ from typing import Any
 
 from neuromtm.errors import SourceError
 from neuromtm.files import reason_of
+from neuromtm.regular_files import regular_text
 
 MOST_BYTES = 1_000_000
 
@@ -17,7 +18,7 @@ def read_params(path: Path) -> dict[str, Any]:
         SourceError: if the file cannot be read or holds anything else, which only running it would tell.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular_text(path, encoding="utf-8-sig")
         if len(text) > MOST_BYTES:
             raise SourceError(f"{path}: {len(text)} characters are too many for the parameters of a sorting.")
         statements = ast.parse(text).body

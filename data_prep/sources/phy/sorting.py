@@ -9,6 +9,7 @@ import numpy as np
 from data_prep.sources.phy.params import sample_rate_of
 from data_prep.tables import as_numbers, read_text_table
 from neuromtm.errors import SourceError
+from neuromtm.regular_files import require_regular
 
 SPIKES = "spike_times.npy"
 LABEL_FILES = {
@@ -104,7 +105,7 @@ def read_sorting(path: Path, *, sample_rate_hz: float | None = None) -> Sorting:
 
 def _array(path: Path, *, n_axes: int | None = None) -> np.ndarray:
     try:
-        values = np.load(path, allow_pickle=False, mmap_mode="r")
+        values = np.load(require_regular(path), allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError, TypeError, SyntaxError, MemoryError) as error:
         raise SourceError(
             f"{path}: cannot be read as an array of numbers ({error}). Objects of Python (pickles) are never loaded."

@@ -13,6 +13,7 @@ from neuromtm.errors import CheckpointError
 from neuromtm.evaluation.results import Metrics, metrics_problem
 from neuromtm.files import hash_of, sha256, whole_file, whole_folder, write_whole
 from neuromtm.models.stitching import StitchedModel
+from neuromtm.regular_files import regular_text
 from neuromtm.training.checkpoint import KEY, MODEL_PREFIX, CheckpointRecord
 
 FORMAT = "neuromtm-model"
@@ -104,7 +105,7 @@ def _config(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{folder}: no {CONFIG_FILE} beside {WEIGHTS_FILE}. Copy the whole folder again.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(regular_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not readable ({error}). Copy the whole folder again.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:

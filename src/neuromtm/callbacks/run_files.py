@@ -25,6 +25,7 @@ from neuromtm.evaluation.scores import first_heard_in_test, session_scores
 from neuromtm.evaluation.tasks import finite_rates
 from neuromtm.files import keep_previous, whole_file, write_whole
 from neuromtm.hdf5_files import new_hdf5
+from neuromtm.regular_files import regular_text
 from neuromtm.training.masked_modeling import MaskedModeling
 
 
@@ -54,7 +55,7 @@ class RunConfig(AtStart):
             return
         path = Path(trainer.default_root_dir) / ("config.yaml" if command == "fit" else f"config.{command}.yaml")
         text = self.parser.dump(self.config, skip_none=False)
-        if path.exists() and path.read_text(encoding="utf-8") == text:
+        if path.exists() and regular_text(path) == text:
             return
         keep_previous(path)
         write_whole(path, text)

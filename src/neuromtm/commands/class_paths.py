@@ -12,6 +12,7 @@ import yaml
 from neuromtm.commands.recipes import CONFIG_OPTIONS, config_texts
 from neuromtm.errors import ConfigError
 from neuromtm.files import read_yaml
+from neuromtm.regular_files import A_PIPE, is_pipe
 from neuromtm.training.architecture import ALLOW, OWN_PACKAGE, is_allowed_by_user
 
 ALLOWED_MODULES = (
@@ -42,13 +43,16 @@ def require_allowed_classes(arguments: Sequence[str]) -> None:
         arguments: a command line of LightningCLI; recipes are replaced by their files.
 
     Raises:
-        ConfigError: naming the file, the class, and how to allow it.
+        ConfigError: naming the file, the class, and how to allow it; or a pipe or device, which the parser would read.
     """
+    for argument in arguments:
+        _require_no_pipe(argument.partition("=")[2] if argument.startswith("-") else argument)
     typed = _typed_packages(arguments)
     configs = config_texts(arguments)
     waiting, seen = [*configs, *_typed_files(arguments)], set()
     while waiting:
         given = waiting.pop()
+        _require_no_pipe(given)
         if given in seen or not _is_file(Path(given)):  # YAML on the command line was typed by the user
             continue
         seen.add(given)
@@ -59,6 +63,11 @@ def require_allowed_classes(arguments: Sequence[str]) -> None:
                 waiting += [text, str(Path(given).parent / text)]
             elif not _is_allowed(text, typed):
                 raise ConfigError(f"{given}: {_refusal(text)}")
+
+
+def _require_no_pipe(given: str) -> None:
+    if is_pipe(Path(given)):
+        raise ConfigError(f"{given}: {A_PIPE}. Save what it holds as a file, and name that.")
 
 
 def _refusal(text: str) -> str:

@@ -9,6 +9,7 @@ import yaml
 
 from neuromtm.errors import ConfigError
 from neuromtm.files import read_yaml, write_whole
+from neuromtm.regular_files import A_PIPE, is_pipe
 
 CONFIG_OPTIONS = ("--config", "-c")
 
@@ -120,6 +121,8 @@ def _is_file(value: str) -> bool:
 
 def _require_yaml(path: Path) -> None:
     """Name the file of a mistake: the parser knows only the text, and several files may be given."""
+    if is_pipe(path):
+        raise ConfigError(f"--config {path}: {A_PIPE}. Save what it holds as a file, and name that.")
     try:
         read_yaml(path)
     except yaml.MarkedYAMLError as error:

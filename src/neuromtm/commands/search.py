@@ -16,6 +16,7 @@ from neuromtm.commands.search_space import Space, read_space, space_from, space_
 from neuromtm.commands.stopping import end_stopped
 from neuromtm.errors import ConfigError
 from neuromtm.files import reason_of, table_text, write_whole
+from neuromtm.regular_files import regular_text, require_regular
 from neuromtm.training.slurm import has_left_the_queue, slurm_job
 from neuromtm.training.stopping import Stopped, StopSignals
 
@@ -114,7 +115,7 @@ class _Settings:
         if space is not None and not path.exists():
             return cls._new(path, space, fit, keep=keep)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(regular_text(path))
             if not isinstance(content["space"], dict) or not isinstance(content["fit"], list):
                 raise TypeError
             kept = cls(space_from(content["space"]), [str(option) for option in content["fit"]])
@@ -193,7 +194,7 @@ def _study(folder: Path, *, seed: int, prune: bool) -> "optuna.Study":
         raise ConfigError("neuromtm search needs Optuna: pip install 'neuromtm[search]'.") from error
     optuna.logging.set_verbosity(logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    journal = str(folder / JOURNAL_FILE)
+    journal = str(require_regular(folder / JOURNAL_FILE))
     # this lock is a file of its own, so that it also holds where the file system has no locks
     storage = optuna.storages.JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
     # processes that start at the same time must not draw the same values

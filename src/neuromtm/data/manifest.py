@@ -16,6 +16,7 @@ from neuromtm.data.shards import ShardHeader, read_header, shard_problems
 from neuromtm.data.upgrade_journal import upgraded_but_unlisted
 from neuromtm.errors import DataError, ManifestError, ShardError
 from neuromtm.files import hash_of, locked, sha256, write_whole
+from neuromtm.regular_files import regular_text
 
 FILE_NAME = "manifest.json"
 FORMAT = "neuromtm-manifest"
@@ -283,7 +284,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _entries(path: Path) -> list[SessionEntry]:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(regular_text(path))
         version = manifest["format"], manifest["format_version"]
         if version != (FORMAT, FORMAT_VERSION):
             raise ManifestError(

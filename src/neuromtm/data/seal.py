@@ -30,6 +30,7 @@ import numpy as np
 
 from neuromtm.data.shard_layout import PRINCIPAL_AXES
 from neuromtm.errors import ShardError
+from neuromtm.regular_files import require_regular
 
 MAGIC = b"NMTMSEAL"
 FOOTER_BYTES = 32 + 8 + len(MAGIC)
@@ -78,7 +79,7 @@ def add_seal(path: Path) -> None:
     n_bytes = path.stat().st_size
     extents = {name: found for name, found in values.others.items() if found}
     extents[STRUCTURE] = _between([*values.checked, *itertools.chain(*values.others.values())], n_bytes)
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(require_regular(path), os.O_RDONLY | os.O_CLOEXEC)
     try:
         parts = {name: _Part(found, _digest(descriptor, found))._asdict() for name, found in sorted(extents.items())}
         sums = {
@@ -94,7 +95,7 @@ def add_seal(path: Path) -> None:
 
 def is_sealed(path: Path) -> bool:
     """Whether a shard ends in a seal. It is not compared."""
-    with path.open("rb") as file:
+    with require_regular(path).open("rb") as file:
         file.seek(max(0, path.stat().st_size - len(MAGIC)))
         return file.read() == MAGIC
 
@@ -110,7 +111,7 @@ def require_seal(path: Path, *, parts: Collection[str] | None = None) -> None:
         ShardError: naming the damaged part, or if the seal itself is damaged or cut off.
         OSError: if the file cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(require_regular(path), os.O_RDONLY | os.O_CLOEXEC)
     try:
         for name, part in _read(descriptor, path).parts.items():
             wanted = name not in LATER if parts is None else name in parts
@@ -131,7 +132,7 @@ def trial_sums(path: Path) -> Mapping[str, np.ndarray]:
         ShardError: if the seal is damaged or cut off.
         OSError: if the file cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(require_regular(path), os.O_RDONLY | os.O_CLOEXEC)
     try:
         return _read(descriptor, path).sums
     finally:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from neuromtm.regular_files import regular_text
+
 UPGRADE_JOURNAL = ".upgrade.jsonl"
 """names the new shards of an upgrade before the manifest lists them"""
 
@@ -14,7 +16,7 @@ def upgraded_but_unlisted(folder: Path) -> dict[str, str]:
         folder: of shards. A last line of its journal that a kill cut short is left out.
     """
     path, known = Path(folder) / UPGRADE_JOURNAL, {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+    for line in regular_text(path, errors="replace").splitlines() if path.exists() else ():
         try:
             note = json.loads(line)
             known[note["file"]] = note["sha256"]

@@ -9,6 +9,7 @@ import yaml
 
 from neuromtm.errors import UserError
 from neuromtm.files import first_words, read_yaml
+from neuromtm.regular_files import regular_text
 
 BASELINE_STEM = "baseline"
 AVERAGE_STEM = "average"
@@ -72,7 +73,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         UserError: if it is there and holds none.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else read_yaml(path)
+        found = json.loads(regular_text(path)) if path.suffix == ".json" else read_yaml(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

@@ -13,7 +13,7 @@ def read_scalars(run_dir: Path) -> dict[str, np.ndarray]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found: dict[str, list[tuple[float, int, float]]] = {}
-    for path in run_dir.glob("events.out.tfevents.*"):
+    for path in filter(Path.is_file, run_dir.glob("events.out.tfevents.*")):  # a pipe would be waited for
         # all scalars, and as few pictures as possible
         events = EventAccumulator(str(path), size_guidance={"scalars": 0, "images": 1, "tensors": 1})
         events.Reload()

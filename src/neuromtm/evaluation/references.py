@@ -13,6 +13,7 @@ from pathlib import Path
 from neuromtm.errors import UserError
 from neuromtm.evaluation.amounts import BASELINE_STEM
 from neuromtm.evaluation.pairing import Paired, TestedRun, read_run
+from neuromtm.regular_files import regular_text
 
 CEILING_FILE = "ceiling.json"
 BASELINE_FILE = f"{BASELINE_STEM}.json"
@@ -115,7 +116,7 @@ def _record(path: Path, *, problem: str) -> dict:
     if not path.exists():
         raise UserError(f"{path.parent}: no {path.name} in it, so {problem}")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(regular_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}), so {problem}") from error
     if not isinstance(record, dict):

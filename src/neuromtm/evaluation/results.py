@@ -19,6 +19,7 @@ from neuromtm.evaluation.trials import TRIALS_FILE, write_trials
 from neuromtm.files import first_words, keep_previous, read_table, reason_of, table_text, write_whole
 from neuromtm.metrics.keys import BPS_KEYS, MEDIAN_KEYS, largest_value
 from neuromtm.metrics.neurons import NEURON_COLUMNS, NUMBER_COLUMNS
+from neuromtm.regular_files import regular_text
 
 if TYPE_CHECKING:  # torch is not needed to read results
     from neuromtm.evaluation.scores import NeuronScores, SessionScores
@@ -197,7 +198,7 @@ def read_metrics(path: Path) -> Metrics:
             f"neuromtm test --config {run}/config.yaml --ckpt_path {run}/checkpoints/best.ckpt"
         )
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = json.loads(regular_text(path))
         problem = metrics_problem(metrics)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a metrics file of a test ({reason_of(error)}). Test the run again.") from error

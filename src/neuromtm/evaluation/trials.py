@@ -16,6 +16,7 @@ from neuromtm.errors import UserError
 from neuromtm.files import reason_of, whole_file
 from neuromtm.hdf5_files import new_hdf5, require_plain
 from neuromtm.metrics.intervals import Gains, trial_null_nll
+from neuromtm.regular_files import require_regular
 
 TRIALS_FILE = "trials.h5"
 FORMAT = "neuromtm-trials"
@@ -94,7 +95,7 @@ def read_trials_file(path: Path) -> dict[str, TrialScores]:
         UserError: if a test did not write it.
     """
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(require_regular(path), "r", locking=False) as file:
             if file.attrs.get("format") != FORMAT:
                 raise KeyError("format")
             require_plain(file)

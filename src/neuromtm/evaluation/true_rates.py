@@ -12,6 +12,7 @@ from neuromtm.data.shard_datasets import read_trials
 from neuromtm.data.shards import open_shard, read_header
 from neuromtm.errors import DataError
 from neuromtm.hdf5_files import require_plain
+from neuromtm.regular_files import require_regular
 from neuromtm.smoothing import smooth
 
 SMOOTHING_S = 0.04
@@ -128,7 +129,7 @@ class _Predictions(NamedTuple):
 
 def _predictions(path: Path) -> _Predictions:
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(require_regular(path), "r", locking=False) as file:
             require_plain(file)
             eid, rates, trials = file.attrs["eid"], file["rates"][()], file["trial"][()]
             uuids = file["neurons/uuid"].asstr()[()]

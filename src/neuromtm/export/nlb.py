@@ -23,6 +23,7 @@ from neuromtm.hdf5_files import new_hdf5
 from neuromtm.masking.heldout import hide_heldout
 from neuromtm.metrics.spikes import bits_per_spike, mean_over_neurons, poisson_nll, pooled_bits_per_spike
 from neuromtm.models.stitching import VisibleGroup
+from neuromtm.regular_files import require_regular
 from neuromtm.report.tables import print_tables
 from neuromtm.training.trained import Trained, open_trained
 
@@ -152,7 +153,7 @@ def add_group(path: Path, group: str, arrays: dict[str, np.ndarray]) -> None:
     """Write a group into a new file, or add it to one. At every moment the file is whole."""
     with whole_file(path) as temporary, new_hdf5(temporary) as file:
         if path.exists():
-            with h5py.File(path, "r", locking=False) as earlier:
+            with h5py.File(require_regular(path), "r", locking=False) as earlier:
                 for name in earlier:
                     earlier.copy(name, file)
         for name, values in arrays.items():
@@ -221,7 +222,7 @@ def _require_new(path: Path, group: str) -> None:
     if not path.exists():
         return
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(require_regular(path), "r", locking=False) as file:
             taken = group in file
     except OSError as error:
         raise ConfigError(f"--out {path}: is no HDF5 file ({error}). Name another one.") from error

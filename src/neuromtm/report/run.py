@@ -12,6 +12,7 @@ from neuromtm.evaluation.curves import read_scalars
 from neuromtm.files import read_yaml
 from neuromtm.metrics.keys import BPS_KEYS, SCORE_NAMES, SHORT_TITLES, behaviors, short_name
 from neuromtm.plots.curves import CHANCE, curves_plot
+from neuromtm.regular_files import regular_text
 from neuromtm.report.pictures import picture
 from neuromtm.report.texts import DECODER, PAGE
 from neuromtm.report.view import TextFile, Training
@@ -97,8 +98,5 @@ def training_of(folder: RunFolder) -> Training:
         labels = {"loss": loss, "score": f"validation, {SCORE_NAMES.get(kind, 'score')}"}
         scores, caption = {f"val/{name}_{kind}": "decoder", f"val/{name}_chance": CHANCE}, DECODER["curves"]
     plot = curves_plot(scalars, scores=scores, **labels)
-    texts = [
-        TextFile(name=name, text=(folder.path / name).read_text(encoding="utf-8", errors="replace"))
-        for name in folder.configs
-    ]
+    texts = [TextFile(name=name, text=regular_text(folder.path / name, errors="replace")) for name in folder.configs]
     return Training(curves=None if plot is None else picture(plot, "training curves", caption), configs=texts)

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from neuromtm.errors import CheckpointError
+from neuromtm.regular_files import require_regular
 
 DOS_FOLDER = 0x10
 """the bit in the attributes of a zip file's part that marks a folder"""
@@ -25,7 +26,7 @@ def require_whole(path: Path, *, large: bool = True) -> None:
         CheckpointError: if the file is damaged.
     """
     try:
-        with zipfile.ZipFile(path) as file:
+        with zipfile.ZipFile(require_regular(path)) as file:
             parts = [part for part in file.infolist() if large or _says_more_than_weights(part)]
             # torch takes a part with this bit for a folder, and returns uninitialised memory
             folders = [part.filename for part in file.infolist() if part.external_attr & DOS_FOLDER]

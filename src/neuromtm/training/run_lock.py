@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 from neuromtm.errors import ConfigError
+from neuromtm.regular_files import regular_text
 from neuromtm.training.slurm import has_left_the_queue, n_requeues, slurm_job
 
 LOCK = ".training"
@@ -205,7 +206,7 @@ def _renamed(folder: Path, to: Path) -> bool:
 def _holder_in(folder: Path) -> Holder | None:
     """None if there is none, or its file is damaged."""
     try:
-        holder = Holder(**json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8")))
+        holder = Holder(**json.loads(regular_text(folder / HOLDER_FILE)))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
     texts = (holder.name, holder.user, holder.host, holder.since, holder.machine, holder.began, holder.job or "")
