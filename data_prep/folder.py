@@ -19,7 +19,7 @@ from data_prep.windows import in_words
 from data_prep.workers import Returned, Workers
 from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.data.manifest import ManifestWriter, Role, SessionEntry
-from neuromtm.data.shards import read_header, shard_name, shard_problems, write_shard
+from neuromtm.data.shards import Shard, read_header, shard_name, shard_problems, write_shard
 from neuromtm.data.upgrade_journal import UPGRADE_JOURNAL
 from neuromtm.errors import ConfigError, ShardError, SourceError, printable
 from neuromtm.files import remove_left_behind, sha256
@@ -98,8 +98,7 @@ def prepare_sessions(
             cannot be a file name, or if a job cannot be sent to another process.
         ManifestError: if the folder's manifest cannot be read.
     """
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out}: is a file; name a folder.")
+    require_no_file(out)
     if (out / UPGRADE_JOURNAL).exists():  # some good shards are not listed, and would be taken for damaged ones
         raise ConfigError(
             f"--out {out}: an upgrade of this folder goes on or was interrupted. Let it end, by "
@@ -111,6 +110,22 @@ def prepare_sessions(
     with ManifestWriter(out) as manifest:
         folder = _Folder(out, options, preparation, overwrite, manifest)
         yield from _one_by_one(jobs, folder) if n_jobs == 1 else _side_by_side(jobs, folder, n_jobs)
+
+
+def require_no_file(out: Path) -> None:
+    """Refuse a place that can be no folder.
+
+    Args:
+        out: where to write.
+
+    Raises:
+        ConfigError: if it is a file, or it or a folder above it is a link that leads nowhere.
+    """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: is a file; name a folder.")
+    for place in (out, *out.parents):
+        if place.is_symlink() and not place.exists():
+            raise ConfigError(f"--out {out}: {place} is a link that leads nowhere. Name a folder.")
 
 
 class _Folder(NamedTuple):
@@ -230,7 +245,7 @@ def _make(job: Job, path: Path, options: PrepareOptions, preparation: dict[str, 
     """Read a session and write its shard."""
     try:
         prepared = prepare(job.load(), options=options, preparation=preparation)
-        write_shard(path, prepared.shard)
+        _write(path, prepared.shard)
     except (SourceError, ShardError) as error:
         job.finish()
         return _Made(str(error))
@@ -244,6 +259,13 @@ def _make(job: Job, path: Path, options: PrepareOptions, preparation: dict[str, 
         + f", {header.n_neurons} of {prepared.n_source_neurons} neurons in {len(header.info.region_names)} regions",
         prepared.notes,
     )
+
+
+def _write(path: Path, shard: Shard) -> None:
+    try:
+        write_shard(path, shard)
+    except ValueError as error:  # of the HDF5 library, or of an encoding
+        raise ShardError(f"a shard cannot hold a text or a value of this session ({error}).") from error
 
 
 def _outcome(job: Job, made: _Made, folder: _Folder, *, replaces: str) -> Outcome:

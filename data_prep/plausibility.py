@@ -1,5 +1,6 @@
 """What looks wrong in a recording, mostly times in another unit than seconds. Nothing is refused here."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,6 +13,8 @@ SHORTEST_TRIAL_S = 1e-3
 LONGEST_SPAN_S = 86_400.0
 """a recording that goes over more than a day is likely in another unit than seconds"""
 TIME_ENDINGS = ("_time", "_times", "_s")
+MOSTLY_MISSING = 0.9
+"""of the bins of a trace"""
 FAR_APART = 200
 """a ratio of the last times of events and spikes that another unit explains best"""
 
@@ -35,6 +38,22 @@ def warnings_of(recording: Recording, observed_s: np.ndarray, *, event: str | No
         warnings += _order_warnings(recording.trials, events)
         warnings += _range_warnings(events, first_s, last_s, observed_s)
         warnings += _choice_warnings(recording.trials.choice)
+    return warnings
+
+
+def missing_traces(behavior: Mapping[str, np.ndarray]) -> list[str]:
+    """One sentence for each trace that is missing in nearly all of the kept trials.
+
+    Args:
+        behavior: name -> (trial, bin), NaN where it is missing.
+    """
+    warnings = []
+    for name, values in sorted(behavior.items()):
+        missing = float(np.isnan(values).mean())
+        if missing == 1:
+            warnings.append(f"trace {name} is missing in all trials")
+        elif missing >= MOSTLY_MISSING:
+            warnings.append(f"trace {name} is missing in {math.floor(100 * missing)} % of the bins of the trials")
     return warnings
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from data_prep.binning import count_parts
 from data_prep.observed import observed_intervals
 from data_prep.options import PrepareOptions
-from data_prep.plausibility import warnings_of
+from data_prep.plausibility import missing_traces, warnings_of
 from data_prep.recording import Recording, SortedNeurons, TrialTable
 from data_prep.trials import signed_contrast
 from data_prep.windows import Windows, cut_windows, require_memory
@@ -100,6 +100,7 @@ def _prepare(recording: Recording, options: PrepareOptions, preparation: dict[st
         true_rates=None if recording.true_rates is None else recording.true_rates[windows.index][:, :, keep],
     )
     warnings = warnings_of(recording, windows.observed_s, event=options.align_event)
+    warnings += missing_traces(shard.behavior)
     notes = recording.notes + windows.notes + tuple(f"warning: {warning}" for warning in warnings)
     return Prepared(shard, windows.removed, len(windows.starts_s), recording.n_neurons, notes)
 

@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from data_prep.spikes import FARTHEST_S, NO_SECONDS, SpikePart, SpikeSummary, check_spikes, lean_type, summary_of
+from data_prep.texts import text_fault, value_fault
+from neuromtm.data.shard_layout import behavior_name_problem
 from neuromtm.data.shards import SPLITS
 from neuromtm.errors import SourceError
 
@@ -188,8 +190,32 @@ class Recording:
         if not self.spike_parts:
             check_spikes(SpikePart(self.spike_times_s, self.spike_neuron), n_neurons=self.n_neurons)
         self._check_observed()
+        self._check_texts()
+        columns = {} if self.trials is None else self.trials.columns
         for name, trace in self.traces.items():
+            if problem := behavior_name_problem(name, columns):
+                raise SourceError(f"a trace is named {name!r}: {problem}")
             _check_trace(name, trace)
+
+    def _check_texts(self) -> None:
+        """Whether a shard can hold every text."""
+        columns = {} if self.trials is None else self.trials.columns
+        names = [("the subject", self.subject), ("the lab", self.lab)]
+        names += [("the name of a column of the trials", name) for name in columns]
+        names += [("the name of a trace", name) for name in self.traces]
+        uuid = self.neurons.uuid
+        for what in ("uuid", "region", "probe"):
+            texts = getattr(self.neurons, what)
+            names += [(f"the {what} of neuron {n} ({str(uuid[n])!r})", str(texts[n])) for n in _first_of_each(texts)]
+        for what, text in names:
+            if fault := text_fault(text):
+                raise SourceError(f"{what} {fault}. Take it out at the source.")
+        for name, values in columns.items():
+            for row in _first_of_each(values) if values.dtype.kind in "UO" else ():
+                if fault := value_fault(str(values[row])):
+                    raise SourceError(
+                        f"the column {name} of the trials, trial {row}: {fault}. Take it out at the source."
+                    )
 
     def _check_observed(self) -> None:
         if self.observed_s is None:
@@ -241,6 +267,11 @@ class Recording:
         order = np.argsort(times_s, kind="stable")
         neuron = neuron[order].astype(lean_type(self.n_neurons))
         return replace(self, spike_times_s=times_s[order], spike_neuron=neuron, spike_parts=())
+
+
+def _first_of_each(texts: np.ndarray) -> list[int]:
+    """Where each of the texts stands first."""
+    return sorted({str(text): place for place, text in reversed([*enumerate(texts)])}.values())
 
 
 def _check_trace(name: str, trace: Trace) -> None:

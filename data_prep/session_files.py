@@ -19,7 +19,8 @@ import numpy as np
 from data_prep.heldout import eid_from
 from data_prep.recording import Trace, TrialTable
 from data_prep.tables import as_numbers, as_values, read_text_table
-from data_prep.trial_columns import trial_table
+from data_prep.texts import near_name, text_fault
+from data_prep.trial_columns import SPECIAL, trial_table
 from neuromtm.data.host_memory import free_host_memory, size_text
 from neuromtm.errors import ConfigError, SourceError
 from neuromtm.regular_files import regular_text, require_regular
@@ -27,6 +28,8 @@ from neuromtm.regular_files import regular_text, require_regular
 TRIALS, TRACES, OBSERVED, SESSION = "trials.csv", "traces", "observed.csv", "session.json"
 LARGEST_ROUNDING_S = 0.002
 """of times: a type that rounds by more would move spikes to other bins"""
+NAMES = ("subject", "lab", "session")
+"""of `session.json`"""
 UNKNOWN = "unknown"
 """the animal of a session that names none"""
 
@@ -35,7 +38,7 @@ def session_names(folder: Path) -> tuple[str, str, str]:
     """Animal, lab and session, by `session.json` and the name of the folder.
 
     Raises:
-        ConfigError: if `session.json` is no such file.
+        ConfigError: if `session.json` is no such file, or a name in it is one that a shard cannot hold.
     """
     path, found = folder / SESSION, {}
     if path.exists():
@@ -43,9 +46,14 @@ def session_names(folder: Path) -> tuple[str, str, str]:
             found = json.loads(regular_text(path, encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: is not readable JSON ({error}).") from error
-    known = {name: found.get(name, "") for name in ("subject", "lab", "session")} if isinstance(found, dict) else {}
+    if isinstance(found, dict) and (near := near_name(found, NAMES)):
+        raise ConfigError(f"{path}: has {near[0]!r}; did you mean {near[1]!r}?")
+    known = {name: found.get(name, "") for name in NAMES} if isinstance(found, dict) else {}
     if not known or not all(isinstance(v, str | int) and not isinstance(v, bool) for v in known.values()):
         raise ConfigError(f'{path}: must be an object of texts, e.g. {{"subject": "mouse1", "lab": "mylab"}}.')
+    for name, value in known.items():
+        if fault := text_fault(str(value)):
+            raise ConfigError(f"{path}: its {name} {fault}. Write it without.")
     subject, lab, session = (str(value).strip() for value in known.values())
     return subject or UNKNOWN, lab, session or folder.resolve().name
 
@@ -70,7 +78,7 @@ def read_trial_table(folder: Path, path: Path | None = None) -> TrialTable | Non
     path = path or folder / TRIALS
     columns = {
         name: np.array(cells, dtype=str) if name == "split" else as_values(path.name, name, cells)
-        for name, cells in read_text_table(path).items()
+        for name, cells in read_text_table(path, known=SPECIAL).items()
     }
     return trial_table(columns, table=path.name)
 

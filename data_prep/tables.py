@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.texts import near_name
 from neuromtm.errors import SourceError
 from neuromtm.regular_files import regular_text
 
@@ -18,12 +19,15 @@ BOOLEANS = {"true": "1", "false": "0"}
 DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
-def read_text_table(path: Path, *, needs: Sequence[str] = (), may_be_empty: bool = False) -> dict[str, list[str]]:
+def read_text_table(
+    path: Path, *, needs: Sequence[str] = (), known: Sequence[str] = (), may_be_empty: bool = False
+) -> dict[str, list[str]]:
     """Column -> the text of its cells, as they are in the file.
 
     Args:
         path: of a CSV file with a line of names; UTF-8, with or without a byte order mark.
         needs: columns that must be there.
+        known: further columns that mean something; a name that is nearly one of them, or of `needs`, is refused.
         may_be_empty: whether a table without rows is one, too.
 
     Raises:
@@ -49,6 +53,8 @@ def read_text_table(path: Path, *, needs: Sequence[str] = (), may_be_empty: bool
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(names):
             raise SourceError(f"{path.name}: row {number} has {len(row)} fields, but there are {len(names)} columns.")
+    if near := near_name(names, (*needs, *known)):
+        raise SourceError(f"{path.name}: has {near[0]!r}; did you mean {near[1]!r}? Otherwise give it another name.")
     if missing := [name for name in needs if name not in names]:
         raise SourceError(f"{path.name}: has no column {', '.join(missing)}. It has: {', '.join(names)}.")
     return {name: [cell.strip() for cell in cells] for name, *cells in zip(names, *rows[1:], strict=True)}
@@ -87,6 +93,19 @@ def as_numbers(table: str, columns: Mapping[str, Sequence[str]], name: str) -> n
     if values.dtype.kind != "f":
         raise SourceError(f"{table}: the column {name} is not of numbers, e.g. {str(values[0])!r}.")
     return values
+
+
+def as_booleans(table: str, columns: Mapping[str, Sequence[str]], name: str) -> np.ndarray:
+    """A column that must be true or false in every row, bool.
+
+    Raises:
+        SourceError: if a cell is neither.
+    """
+    numbers = [_number(cell) for cell in columns[name]]
+    for row, (cell, number) in enumerate(zip(columns[name], numbers, strict=True), 2):
+        if number not in (0, 1):
+            raise SourceError(f"{table}: row {row}, {name} must be true or false (or 1 or 0), not {cell!r}.")
+    return np.array(numbers) == 1
 
 
 def _number(cell: str) -> float | None:

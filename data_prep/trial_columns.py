@@ -18,6 +18,8 @@ FIELDS = {
     **{name: name for name in (*EVENTS.values(), "feedback_type", "contrast_left", "contrast_right", "block")},
 }
 """column of a source -> field of `TrialTable`; the first names are those of the International Brain Laboratory"""
+SPECIAL = (*FIELDS, "contrast", "split")
+"""every column that is not just kept"""
 
 
 def trial_table(columns: Mapping[str, np.ndarray], *, table: str = "trials.csv") -> TrialTable:

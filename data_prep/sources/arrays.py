@@ -35,7 +35,7 @@ from data_prep.session_files import (
     session_eid,
     session_names,
 )
-from data_prep.tables import as_numbers, read_text_table
+from data_prep.tables import as_booleans, as_numbers, read_text_table
 from neuromtm.errors import ConfigError, SourceError
 
 DESCRIPTION = (
@@ -44,6 +44,8 @@ DESCRIPTION = (
     "(times_s, values), observed.csv (start_s, end_s) and session.json (subject, lab, session)."
 )
 SPIKES, UNITS = "spikes.npz", "units.csv"
+OF_UNITS = ("region", "uuid", "probe", "label", "depth_um", "heldout")
+"""columns of units.csv beside the unit"""
 LARGEST_UNIT = 2**53
 """larger numbers are not kept by tables and floating-point numbers"""
 
@@ -154,7 +156,7 @@ def _spikes(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
 def _units(folder: Path, of_spikes: np.ndarray, eid: str) -> tuple[np.ndarray, SortedNeurons]:
     """The units in sorted order, and their properties."""
     spiking = np.unique(of_spikes)
-    columns = read_text_table(folder / UNITS, needs=("unit",)) if (folder / UNITS).exists() else {}
+    columns = read_text_table(folder / UNITS, needs=("unit",), known=OF_UNITS) if (folder / UNITS).exists() else {}
     unit = _unit_ids(columns["unit"], spiking) if columns else spiking
     units, order = np.unique(unit, return_index=True)
     if len(units) < len(unit):
@@ -174,9 +176,7 @@ def _units(folder: Path, of_spikes: np.ndarray, eid: str) -> tuple[np.ndarray, S
     def number(name: str) -> np.ndarray:
         return as_numbers(UNITS, columns, name)[order] if name in columns else np.full(len(units), np.nan)
 
-    heldout = number("heldout") if "heldout" in columns else None
-    if heldout is not None and not np.isin(heldout, (0, 1)).all():
-        raise SourceError(f"{UNITS}: heldout must be true or false, or 1 or 0, in every row.")
+    heldout = as_booleans(UNITS, columns, "heldout")[order] if "heldout" in columns else None
     n = len(units)
     return units, SortedNeurons(
         uuid=text("uuid", [f"{eid}-{u}" for u in unit.tolist()]),
@@ -184,7 +184,7 @@ def _units(folder: Path, of_spikes: np.ndarray, eid: str) -> tuple[np.ndarray, S
         probe=text("probe", ["probe00"] * n),
         label=number("label"),
         depth_um=number("depth_um"),
-        heldout=None if heldout is None else heldout == 1,
+        heldout=heldout,
     )
 
 

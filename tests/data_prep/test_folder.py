@@ -34,6 +34,26 @@ def test_prepared_twice_every_byte_is_equal(simulated, tiny, tmp_path):
     assert digests(tmp_path) == digests(simulated)
 
 
+def test_a_session_with_a_text_that_no_shard_holds_is_skipped_and_the_others_go_on(recording, tmp_path):
+    jobs = [
+        Job(eid, "pretrain", lambda eid=eid, source=source: replace(recording, eid=eid, source=source))
+        for eid, source in (("a", "x\0y"), ("b", "\ud800"), ("c", "test"))
+    ]
+    outcomes = [*prepare_sessions(jobs, out=tmp_path, options=OPTIONS, source_options={})]
+    assert [outcome.status for outcome in outcomes] == ["skipped", "skipped", "prepared"]
+    assert all("a shard cannot hold a text or a value" in str(outcome) for outcome in outcomes[:2])
+    assert [path.name for path in tmp_path.glob("*.h5*")] == ["c.h5"]
+
+
+@pytest.mark.parametrize("form", ["shards", "alf"])
+def test_a_folder_that_is_a_link_to_nowhere_is_named(form, tiny, tmp_path, capsys):
+    if form == "alf":
+        pytest.importorskip("one", reason="ONE-api is not installed")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    assert main(["simulate", "--format", form, "--out", str(tmp_path / "link" / "a"), *tiny]) == 2
+    assert f"{tmp_path / 'link'} is a link that leads nowhere" in capsys.readouterr().err
+
+
 KILLED_IN_THE_THIRD_SHARD = """
 import os, signal, sys
 from data_prep.__main__ import main

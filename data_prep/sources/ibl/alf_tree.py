@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.folder import Job, Outcome
+from data_prep.folder import Job, Outcome, require_no_file
 from data_prep.recording import WHISKER, Recording
 from neuromtm.errors import ConfigError
 from neuromtm.files import locked, write_whole
@@ -45,8 +45,7 @@ def write_tree(jobs: list[Job], *, out: Path, options: dict[str, Any]) -> Iterat
 
 def _check_tree(out: Path, options: dict[str, Any]) -> None:
     text, path = json.dumps(options, sort_keys=True) + "\n", out / OPTIONS_FILE
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out}: is a file; name a folder.")
+    require_no_file(out)
     with locked(out):
         if not path.exists():
             write_whole(path, text)

@@ -50,7 +50,7 @@ class RegionFile:
         Raises:
             SourceError: if it is no table with these columns, or names a unit twice.
         """
-        columns = read_text_table(path, needs=("unit", "region"))
+        columns = read_text_table(path, needs=("unit", "region"), known=("session",))
         sessions = columns.get("session", [""] * len(columns["unit"]))
         rows = tuple(zip(sessions, columns["unit"], columns["region"], strict=True))
         if len({row[:2] for row in rows}) < len(rows):

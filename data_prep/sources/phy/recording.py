@@ -153,7 +153,7 @@ def _regions(session: PhySession, sorting: Sorting, probe: str, regions_file: Pa
     path = next((place for place in places if regions_file or place.exists()), None)
     if path is None:
         return np.full(len(sorting.cluster), UNKNOWN_REGION)
-    table = read_text_table(path, needs=("region",))
+    table = read_text_table(path, needs=("region",), known=("cluster", "cluster_id", "channel", "probe"))
     by = next((name for name in ("cluster", "cluster_id", "channel") if name in table), None)
     if by is None:
         raise SourceError(f"{path}: no column channel or cluster. There are: {', '.join(table)}.")

@@ -10,13 +10,11 @@ import numpy as np
 from neuromtm import __version__
 from neuromtm.api.counts import checked_counts
 from neuromtm.api.given import checked_names, is_number, is_text, is_whole
+from neuromtm.data.shard_layout import behavior_name_problem
 from neuromtm.data.shards import SPLITS, TRIAL_NUMBERS, Neurons, Shard, ShardHeader, Trials
 from neuromtm.data.shards import n_bins as number_of_bins
 from neuromtm.data.splits import split_trials
 from neuromtm.errors import DataError
-
-TRIAL_COLUMNS = ("choice", *TRIAL_NUMBERS)
-"""names that a behavior must not have: what is read of a trial is named in the same place"""
 
 
 def recording_shard(
@@ -124,8 +122,8 @@ def _traces(eid: str, behavior: Mapping[str, np.ndarray], shape: tuple[int, int]
     for name in behavior:
         if not is_text(name) or "/" in name or name in (".", ".."):
             raise DataError(f"{eid}: behavior {name!r}: not a name. Give a text without a slash.")
-        if name in TRIAL_COLUMNS:
-            raise DataError(f"{eid}: behavior {name!r}: the name of a column of the trials. Give another one.")
+        if problem := behavior_name_problem(name):
+            raise DataError(f"{eid}: behavior {name!r}: {problem}")
     return {name: _trace(eid, name, values, shape) for name, values in behavior.items()}
 
 

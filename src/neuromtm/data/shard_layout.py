@@ -1,7 +1,7 @@
 """What lies where in a shard, and everything in it but the large arrays, read in one pass."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,18 @@ def eid_problem(eid: object) -> str | None:
         return f"eid {eid!r}: only letters, digits and ._- are allowed, no dot first. Rename the session."
     if eid.partition(".")[0].lower() in RESERVED:
         return f"eid {eid!r}: names a device on Windows, and no file can have this name there. Rename the session."
+    return None
+
+
+def behavior_name_problem(name: str, columns: Collection[str] = ()) -> str | None:
+    """What is wrong with the name of a behavior. None if it is good.
+
+    Args:
+        name: of the behavior.
+        columns: further columns of the trials. What is read of a trial is named in the same place.
+    """
+    if name in OWN_TRIAL_COLUMNS or name in columns:
+        return "the name of a column of the trials. Give another one."
     return None
 
 

@@ -14,6 +14,9 @@ N_TRIALS = 12
 TRIALS = "go,odour\n" + "".join(f"{5 * n + 5},{'ab'[n % 2]}\n" for n in range(N_TRIALS))
 
 
+UNITS = "unit,region\n4,CA1\n1,\n2,VISp\n3,CA1\n"
+
+
 @pytest.fixture
 def session(tmp_path):
     """A session of four units and twelve trials."""
@@ -21,7 +24,7 @@ def session(tmp_path):
     folder.mkdir()
     rng = np.random.default_rng(0)
     np.savez(folder / "spikes.npz", times_s=np.sort(rng.uniform(0, 80, 4000)), unit=rng.integers(1, 5, 4000))
-    (folder / "units.csv").write_text("unit,region\n4,CA1\n1,\n2,VISp\n3,CA1\n")
+    (folder / "units.csv").write_text(UNITS)
     (folder / "trials.csv").write_text(TRIALS)
     return folder
 
@@ -122,6 +125,18 @@ def test_a_trace_of_several_variables_is_one_behaviour_each(session):
     assert header_of(session).behaviors == ("hand_0", "hand_1")
 
 
+def test_a_trace_that_is_missing_in_nearly_all_trials_is_said(session, capsys):
+    (session / "traces").mkdir()
+    clock_s = np.arange(0, 90, 0.1)
+    for name, known in (("none", clock_s < 0), ("few", clock_s < 7), ("most", clock_s > 7)):
+        np.savez(session / "traces" / f"{name}.npz", times_s=clock_s, values=np.where(known, clock_s, np.nan))
+    assert prepare(session)[0] == 0
+    said = capsys.readouterr().out
+    assert "warning: trace none is missing in all trials" in said
+    assert "warning: trace few is missing in 91 % of the bins of the trials" in said
+    assert "trace most" not in said
+
+
 def test_held_out_animals_that_are_not_there_are_named(session, capsys):
     (session / "session.json").write_text('{"subject": "ä1", "lab": "my lab", "session": 7}', encoding="utf-8")
     code, out = prepare(session, "--heldout-subjects", "ä1", "b2")
@@ -152,14 +167,20 @@ def bad_spikes(**changed):
     return lambda folder: change_spikes(folder, **changed)
 
 
-def bad_trace(**arrays):
+def bad_trace(name="wheel", **arrays):
     def write(folder):
         (folder / "traces").mkdir()
-        np.savez(folder / "traces" / "wheel.npz", **arrays)
+        np.savez(folder / "traces" / f"{name}.npz", **arrays)
 
     return write
 
 
+def odd_unit_names(folder):
+    (folder / "units.csv").unlink()
+    change_spikes(folder, unit=np.repeat(["a", "b\0c", "d\ud800", "e"], 1000))
+
+
+TRACE = {"times_s": np.arange(90.0), "values": np.zeros(90)}
 HALF = np.r_[np.zeros(2000), np.full(2000, np.nan)]
 
 
@@ -182,7 +203,26 @@ HALF = np.r_[np.zeros(2000), np.full(2000, np.nan)]
         (bad_csv("units.csv", "unit,uuid\n1,a\n2,b\n3,a\n4,c\n"), "the neuron a is there 2 times"),
         (bad_csv("units.csv", "unit\n1.5\n"), "unit must be a whole number"),
         (bad_csv("units.csv", "unit,depth_um\n1,deep\n2,a\n3,b\n4,c\n"), "depth_um is not of numbers, e.g. 'deep'"),
-        (bad_csv("units.csv", "unit,heldout\n1,\n2,1\n3,0\n4,0\n"), "heldout must be true or false"),
+        (
+            bad_csv("units.csv", "unit,heldout\n1,\n2,1\n3,0\n4,0\n"),
+            "heldout must be true or false (or 1 or 0), not ''",
+        ),
+        (bad_csv("units.csv", "unit,heldout\n1,yes\n2,1\n3,0\n4,0\n"), "must be true or false (or 1 or 0), not 'yes'"),
+        (bad_csv("units.csv", "unit,Region\n1,CA1\n"), "units.csv: has 'Region'; did you mean 'region'?"),
+        (bad_csv("units.csv", "Unit\n1\n"), "units.csv: has 'Unit'; did you mean 'unit'?"),
+        (bad_csv("units.csv", "unit,held out\n1,1\n"), "units.csv: has 'held out'; did you mean 'heldout'?"),
+        (
+            bad_csv("units.csv", UNITS.replace("VISp", "V\x01")),
+            "of neuron 1 ('m-1-2') holds control characters: 'V\\x01'",
+        ),
+        (bad_csv("units.csv", UNITS.replace("VISp", "V\0p")), "holds control characters: 'V\\x00p'"),
+        (odd_unit_names, "the uuid of neuron 1 ('m-1-b\\x00c') holds control characters"),
+        (
+            bad_csv("trials.csv", TRIALS.replace("go,", "go,Choice,").replace(",a", ",1,a").replace(",b", ",1,b")),
+            "'choice'?",
+        ),
+        (bad_csv("trials.csv", TRIALS.replace("odour", "Split")), "trials.csv: has 'Split'; did you mean 'split'?"),
+        (bad_csv("trials.csv", TRIALS.replace(",b", ",b\0b")), "the column odour of the trials, trial 1: holds a char"),
         (bad_csv("trials.csv", ""), "has no rows under a line of column names"),
         (bad_csv("trials.csv", "go,go\n1,2\n"), "Give each a name of its own"),
         (bad_csv("trials.csv", "go\nä\n", "latin-1"), "is not UTF-8 text"),
@@ -196,6 +236,10 @@ HALF = np.r_[np.zeros(2000), np.full(2000, np.nan)]
         (bad_csv("trials.csv", TRIALS.replace("odour", "split")), "splits of the source are named ['a', 'b']"),
         (bad_csv("trials.csv", "onset\n1\n"), "the trial table has no go. It has: onset"),
         (bad_csv("observed.csv", "start_s,end_s\n5,1\n"), "goes from 5 s to 1 s"),
+        (bad_csv("observed.csv", "Start_s,end_s\n5,1\n"), "observed.csv: has 'Start_s'; did you mean 'start_s'?"),
+        (bad_trace("choice", **TRACE), "a trace is named 'choice': the name of a column of the trials"),
+        (bad_trace("odour", **TRACE), "a trace is named 'odour': the name of a column of the trials"),
+        (bad_trace("a\x02", **TRACE), "the name of a trace holds control characters: 'a\\x02'"),
         (bad_trace(times_s=np.arange(3.0)), "has no values"),
         (bad_trace(times_s=np.arange(3.0), values=np.zeros(4)), "3 times_s, but values is float64 (4,)"),
         (bad_trace(times_s=np.zeros(3), values=np.zeros(3)), "do not increase at every sample"),
@@ -214,7 +258,14 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(session, spoil, sentence, 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("{", "is not readable JSON"), ("[]", "must be an object"), ('{"lab": [1]}', "must be an object")],
+    [
+        ("{", "is not readable JSON"),
+        ("[]", "must be an object"),
+        ('{"lab": [1]}', "must be an object"),
+        (r'{"subject": "a\u0000b"}', r"session.json: its subject holds control characters: 'a\x00b'"),
+        (r'{"subject": "\ud800x"}', r"session.json: its subject holds half a character, which UTF-8 cannot write"),
+        ('{"Subject": "A"}', "session.json: has 'Subject'; did you mean 'subject'?"),
+    ],
 )
 def test_a_session_file_that_is_none_ends_the_command(session, text, sentence, capsys):
     (session / "session.json").write_text(text)
