@@ -35,11 +35,11 @@ def memory_of(processes: list) -> dict[str, int]:
 
 def growth_of(loader: ResumableLoader, *, n_epochs: int = 3) -> dict[str, int]:
     """How much the workers grow while they read some epochs."""
-    before = None
+    before, others = None, set(multiprocessing.active_children())  # of tests before this one
     for epoch in range(n_epochs):
         loader.sampler.set_epoch(epoch)
         for _ in loader:
-            workers = multiprocessing.active_children()
+            workers = [child for child in multiprocessing.active_children() if child not in others]
             before = memory_of(workers) if before is None else before
     assert len(workers) == loader.num_workers
     after = memory_of(workers)

@@ -32,7 +32,6 @@ from neuromtm.files import hash_of, sha256
 from neuromtm.masking.objective import Objective
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.models.stitching import StitchedModel
-from neuromtm.provenance import read_starts
 from neuromtm.training.checkpoint import CheckpointRecord, glance_at_checkpoint, to_checkpoint
 from neuromtm.training.continuation import end_of_training
 from neuromtm.training.run_lock import HOLDER_FILE, LOCK, RunLock
@@ -387,8 +386,6 @@ KINDS: dict[str, Kind] = {
     "trials.h5": _of_run("trials.h5", hdf5_changes),
     "baseline.json": _of_run("baseline.json", json_changes, "other", folder="other"),
     "ceiling.json": _of_run("ceiling.json", json_changes, "ceiling", folder="ceiling"),
-    "config.yaml": Kind("run/config.yaml", yaml_changes, RESULTS | {"fit": _fit_of}, {"report": _page}),
-    "provenance.json": Kind("run/provenance.json", json_changes, {"starts": lambda root: read_starts(root / "run")}),
     "predictions": Kind(
         f"run/predictions/{HELDOUT}.h5",
         hdf5_changes,
