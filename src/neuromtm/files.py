@@ -135,7 +135,7 @@ def locked(folder: Path) -> Generator[None]:
         UserError: if that file stays there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with require_regular(folder / ".lock").open("w") as file:
+    with require_regular(folder / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:

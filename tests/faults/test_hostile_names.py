@@ -15,7 +15,7 @@ from neuromtm.data.manifest import folder_problems, read_manifest
 from neuromtm.data.shards import read_header, shard_name, write_shard
 from neuromtm.errors import ConfigError, ManifestError, ShardError, UserError, printable
 from neuromtm.evaluation.results import read_metrics
-from neuromtm.files import read_table, table_text
+from neuromtm.files import locked, read_table, table_text
 from neuromtm.training.record_fields import record_problems
 from tests.data.small_shards import Session, make_shard, ready, write_folder
 from tests.running import refusal
@@ -174,3 +174,12 @@ def test_no_cell_of_a_table_is_a_formula(sign, tmp_path):
         (_, cells) = csv.reader(file)
     assert all(cell.startswith("'") for cell in cells)
     assert read_table(path) == [{"eid": name, "region": f"'{name}"}]
+
+
+def test_a_lock_that_is_a_link_does_not_empty_the_file_that_it_leads_to(tmp_path):
+    (tmp_path / "kept").write_text("theirs")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / ".lock").symlink_to(tmp_path / "kept")
+    with locked(tmp_path / "folder"):
+        assert (tmp_path / "kept").read_text() == "theirs"
+    assert (tmp_path / "kept").read_text() == "theirs"
