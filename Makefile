@@ -23,7 +23,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env test lint types coverage docs wheel hooks demo demo-mtm demo-temporal demo-folder-is-new ablation
-.PHONY: ablation-settings bench bench-gpu faults slurm-up slurm-down clean test-fast test-oldest test-newest audit
+.PHONY: ablation-settings bench bench-gpu faults slurm-up slurm-down clean env-oldest test-fast test-oldest test-newest audit
 .DELETE_ON_ERROR:
 
 help:
@@ -135,7 +135,7 @@ FAST_NEEDS := pytest pytest-timeout pytest-xdist hypothesis
 
 OLDEST := .venv-oldest
 NEWEST := .venv-newest
-OLDEST_PYTHON ?= python3.11
+OLDEST_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 NEWEST_PYTHON ?= $(PYTHON)
 # Another one where no CPU build of the oldest torch can be had: it would bring 3 GB of CUDA libraries.
 OLDEST_TORCH ?= $(shell sed -n 's/^torch==//p' constraints-oldest.txt)
@@ -143,7 +143,9 @@ OLDEST_TORCH ?= $(shell sed -n 's/^torch==//p' constraints-oldest.txt)
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(FAST)
 
-test-oldest: $(OLDEST)/.torch-$(OLDEST_TORCH)
+env-oldest: $(OLDEST)/.torch-$(OLDEST_TORCH)
+
+test-oldest: env-oldest
 	$(OLDEST)/bin/python -m pytest --numprocesses auto --dist loadfile $(FAST)
 
 $(OLDEST)/.torch-$(OLDEST_TORCH): setup.cfg constraints-oldest.txt
