@@ -44,6 +44,8 @@ from tests.running import neuromtm as command_of_neuromtm
 
 ROOT = Path(__file__).resolve().parents[2]
 HELDOUT = "sim-0-02"
+CONSTANT = "--model.schedule=constant"
+"""so that a training may go on for longer than it was begun for"""
 SIMULATED = ("simulate", "--n-sessions", "3", "--n-heldout", "1", "--n-neurons", "10", "--n-trials", "30")
 SIMULATED += ("--n-regions", "3", "--window-s", "-0.1", "0.3")
 
@@ -192,7 +194,7 @@ def _short_config(root: Path) -> str:
 
 def _make_models(root: Path, *, trained: bool) -> None:
     if trained:
-        command_of_neuromtm(*pretrain(ROOT, root / "data", "--run_dir", root / "trained"))
+        command_of_neuromtm(*pretrain(ROOT, root / "data", "--run_dir", root / "trained", CONSTANT))
         shutil.copy(root / "trained" / "checkpoints" / "last.ckpt", root / "last.ckpt")
     else:
         data = SessionDataModule(root=str(root / "data"))
@@ -328,7 +330,7 @@ def _tests(root: Path) -> Any:
 def _goes_on(root: Path) -> Any:
     (folder := root / "trained_on" / "checkpoints").mkdir(parents=True)
     shutil.copy(root / "last.ckpt", folder / "last.ckpt")
-    recipe = pretrain(ROOT, root / "data", "--run_dir", root / "trained_on", "--trainer.max_epochs=2")
+    recipe = pretrain(ROOT, root / "data", "--run_dir", root / "trained_on", "--trainer.max_epochs=2", CONSTANT)
     return said_by(lambda: command_of_neuromtm(*recipe, "--ckpt_path", folder / "last.ckpt"), root) and None
 
 
