@@ -42,4 +42,4 @@ def test_a_demo_that_is_killed_at_any_program_says_what_to_remove_and_then_ends(
     (demo.bin / "dies_at").write_text("0\n")
     assert what_is_wrong(demo) == ""
     n_calls = len(list(demo.bin.glob("call-*")))
-    assert n_calls in (call + N_PROGRAMS, call + 1 + N_PROGRAMS)  # two models train side by side
+    assert call + N_PROGRAMS <= n_calls <= call + 4 + N_PROGRAMS  # programs run side by side, some began before the end
