@@ -8,8 +8,6 @@ epochs. A validation ends it, with all that is measured by default; it is timed 
 that lie on the device, is timed before and after the fit in the same process.
 """
 
-import contextlib
-import io
 import statistics
 import tempfile
 from pathlib import Path
@@ -17,10 +15,21 @@ from typing import ClassVar
 
 import lightning
 import torch
-from measuring import FixedBatches, arguments, clock_of, quiet, session_sizes, sessions_in, step_s, table, time_of, wait
+from measuring import (
+    FixedBatches,
+    arguments,
+    clock_of,
+    quiet,
+    run_quietly,
+    session_sizes,
+    sessions_in,
+    step_s,
+    table,
+    time_of,
+    wait,
+)
 
 from neuromtm.batch import Batch
-from neuromtm.commands.main import main as neuromtm
 from neuromtm.models.ndt1 import NDT1
 from neuromtm.training.masked_modeling import MaskedModeling
 
@@ -93,13 +102,7 @@ def fit(folder: Path, device: torch.device, *, options: dict[str, object], n_ste
             "trainer.callbacks": "fit.FitTimer",
         }
         words += [f"--{name}={value}" for name, value in (fixed | options).items()]
-        said = io.StringIO()
-        try:
-            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-                neuromtm(words)
-        except SystemExit:
-            print(said.getvalue()[-2000:])
-            raise
+        run_quietly(words)
     import fit  # by its own name, as Lightning imported it
 
     return fit.FitTimer.last

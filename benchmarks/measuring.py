@@ -5,6 +5,7 @@ folder; nothing is downloaded.
 """
 
 import argparse
+import io
 import logging
 import os
 import platform
@@ -13,7 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import lightning
@@ -282,6 +283,19 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--rounds", type=int, default=3, help="how often each side is timed, in turn (default: 3)")
     return parser
+
+
+def run_quietly(words: Sequence[str]) -> None:
+    """Run a command of neuromtm in this process. What it says is shown only if it ends early."""
+    from neuromtm.commands.main import main
+
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said), redirect_stderr(said):
+            main(words)
+    except SystemExit:
+        print(said.getvalue()[-2000:])
+        raise
 
 
 def quiet() -> None:

@@ -10,9 +10,7 @@ line through ten points. An interval that holds 0 says that no growth was seen.
 """
 
 import argparse
-import contextlib
 import gc
-import io
 import multiprocessing
 import os
 import tempfile
@@ -25,10 +23,8 @@ import lightning
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from measuring import head, table, write_sessions
+from measuring import head, run_quietly, table, write_sessions
 from scipy import stats
-
-from neuromtm.commands.main import main as neuromtm
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 TINY = ("width=16", "n_layers=1", "n_heads=2", "mlp_width=32", "max_bins=64")
@@ -130,13 +126,7 @@ def train(folder: Path, run_dir: Path, given: argparse.Namespace) -> list[Sample
     }
     words = ["fit", "--config", str(CONF / "pretrain.yaml"), "--model.backbone=neuromtm.models.ndt1.NDT1"]
     words += [f"--model.backbone.{one}" for one in TINY] + [f"--{name}={value}" for name, value in options.items()]
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            neuromtm(words)
-    except SystemExit:
-        print(said.getvalue()[-2000:])
-        raise
+    run_quietly(words)
     import soak  # by its own name, as Lightning imported it
 
     return soak.Soak.last.samples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -162,6 +162,32 @@ class SessionGroup:
             trial=change(self.trial),
             choice=change(self.choice),
             behavior={name: change(values) for name, values in self.behavior.items()},
+        )
+
+
+def groups_of_counts(
+    session: SessionInfo, counts: Tensor, *, size: int, device: torch.device
+) -> Iterator[SessionGroup]:
+    """Trials of which only the counts are known, some at a time.
+
+    Args:
+        session: whose they are.
+        counts: (trial, bin, neuron) spikes per bin.
+        size: trials of a group.
+        device: where the groups lie.
+    """
+    import torch
+
+    region = session.region_index().to(device)
+    for start in range(0, len(counts), size):
+        own = counts[start : start + size]
+        yield SessionGroup(
+            eid=session.eid,
+            counts=own.to(device),
+            region=region,
+            trial=torch.arange(start, start + len(own)),
+            choice=torch.zeros(len(own), dtype=torch.int8),
+            behavior={},
         )
 
 

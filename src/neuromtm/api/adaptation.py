@@ -27,8 +27,8 @@ from neuromtm.commands.main import users_own
 from neuromtm.commands.recipes import shipped, with_shipped_recipes
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError, DataError, TrainingError, UserError
-from neuromtm.files import read_yaml, whole_file
-from neuromtm.training.checkpoint import load_checkpoint, to_checkpoint
+from neuromtm.files import read_yaml
+from neuromtm.training.checkpoint import load_checkpoint, to_checkpoint, write_checkpoint
 from neuromtm.training.few_trials import adapt_in_closed_form
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def adapt(
             folder = run_dir
             _require_free(folder)
         pretrained = folder / PRETRAINED_FILE
-        with whole_file(pretrained) as temporary, temporary.open("wb") as file:
-            torch.save(to_checkpoint(model.stitched, model.record), file)
+        write_checkpoint(pretrained, to_checkpoint(model.stitched, model.record))
         settled = (str(sessions.folder), list(sessions), str(pretrained), seed, str(folder))
         chosen |= dict(zip(SETTLED, settled, strict=True))
         try:
@@ -129,8 +128,7 @@ def _without_training(
     if run_dir is None:
         return type(model)(*adapted, name=f"{model.name}, adapted to {', '.join(sessions)}")
     pretrained = run_dir / PRETRAINED_FILE
-    with whole_file(pretrained) as temporary, temporary.open("wb") as file:
-        torch.save(to_checkpoint(model.stitched, model.record), file)
+    write_checkpoint(pretrained, to_checkpoint(model.stitched, model.record))
     words = {"data": sessions.folder, "pretrained": pretrained, "out": run_dir, **chosen}
     command = ["adapt", *(f"--{name}={value}" for name, value in words.items() if name != "root")]
     write_run(run_dir, adapted, pretrained=pretrained, data=chosen, command=command)
@@ -245,9 +243,8 @@ def _defaults(recipes: Sequence[Path], options: Mapping[str, object], *, progres
         raise ConfigError(f"max_epochs is {epochs}, less than 1.")
     # on several devices Lightning would start the user's own script again on each
     defaults: dict[str, object] = {"trainer.devices": 1}
-    if (
-        isinstance(epochs, int) and isinstance(every, int) and epochs < every
-    ):  # a training without a validation has no best checkpoint
+    # a training without a validation has no best checkpoint
+    if isinstance(epochs, int) and isinstance(every, int) and epochs < every:
         defaults["trainer.check_val_every_n_epoch"] = epochs
     if not progress:
         defaults |= {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False}

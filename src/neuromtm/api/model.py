@@ -24,7 +24,7 @@ from neuromtm.api.given import (
 )
 from neuromtm.api.saved import save_model
 from neuromtm.api.sessions import Session, Sessions
-from neuromtm.batch import Scheme, SessionGroup, SessionInfo
+from neuromtm.batch import Scheme, SessionGroup, SessionInfo, groups_of_counts
 from neuromtm.data.withheld import WITHHELD, withheld
 from neuromtm.errors import ConfigError, DataError
 from neuromtm.evaluation.results import Metrics
@@ -379,18 +379,7 @@ class Model:
     def _groups(self, given: _Given, batch_size: int) -> Iterator[SessionGroup]:
         if type(batch_size) is not int or batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size!r}, not a number of trials above 0.")
-        region = given.session.region_index().to(self.device)
-        for start in range(0, len(given.counts), batch_size):
-            counts = given.counts[start : start + batch_size]
-            trial = torch.arange(start, start + len(counts))
-            yield SessionGroup(
-                eid=given.session.eid,
-                counts=counts.to(self.device),
-                region=region,
-                trial=trial,
-                choice=torch.zeros(len(counts), dtype=torch.int8),
-                behavior={},
-            )
+        yield from groups_of_counts(given.session, given.counts, size=batch_size, device=self.device)
 
     def _batched(
         self, given: _Given, batch_size: int, compute: Callable[[SessionGroup], Tensor]

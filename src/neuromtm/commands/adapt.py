@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import __version__ as lightning_version
 
 from neuromtm.callbacks.provenance import PROVENANCE_KEY
 from neuromtm.commands.selection import selected, selection_options
 from neuromtm.commands.starting import require_unused, require_writable
 from neuromtm.data.datamodule import SessionDataModule
-from neuromtm.files import whole_file, write_whole
+from neuromtm.files import write_whole
 from neuromtm.provenance import add_start, describe_start
-from neuromtm.training.checkpoint import CheckpointRecord, build_model, load_checkpoint, to_checkpoint
+from neuromtm.training.checkpoint import CheckpointRecord, build_model, load_checkpoint, to_checkpoint, write_checkpoint
 from neuromtm.training.few_trials import Adapted, adapt_in_closed_form
 
 
@@ -88,5 +87,4 @@ def write_run(
         lines += [f"{group}:", *(f"  {name}: {json.dumps(value)}" for name, value in options.items())]
     write_whole(run_dir / "config.yaml", "\n".join(lines) + "\n")
     for name in ("best.ckpt", "last.ckpt"):
-        with whole_file(run_dir / "checkpoints" / name) as temporary, temporary.open("wb") as file:
-            torch.save(checkpoint, file)
+        write_checkpoint(run_dir / "checkpoints" / name, checkpoint)

@@ -11,15 +11,13 @@ from neuromtm.commands.selection import selected, selection_options
 from neuromtm.commands.starting import require_own_results
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.errors import ConfigError
-from neuromtm.evaluation.amounts import AVERAGE_STEM
+from neuromtm.evaluation.references import AVERAGE_FILE
 from neuromtm.evaluation.results import METRICS_FILE, write_results
 from neuromtm.files import keep_previous, write_whole
 from neuromtm.provenance import add_start, describe_start
 from neuromtm.report.tables import print_comparison
 from neuromtm.training.ensemble import score_average
 from neuromtm.training.trained import open_trained
-
-AVERAGE_FILE = f"{AVERAGE_STEM}.json"
 
 
 def run(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:

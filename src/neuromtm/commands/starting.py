@@ -6,6 +6,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from neuromtm.errors import ConfigError
+from neuromtm.evaluation.references import AVERAGE_FILE, BASELINE_FILE, CEILING_FILE
 from neuromtm.training.checkpoint import glance_at_checkpoint, newest_checkpoint
 from neuromtm.training.continuation import end_of_training
 from neuromtm.training.slurm import n_requeues
@@ -87,9 +88,9 @@ def require_writable(run_dir: Path, *, option: str = "--run_dir") -> None:
 RECORDS = {
     "config.yaml": "a training",
     "checkpoints": "a training",
-    "baseline.json": "a baseline",
-    "average.json": "an average",
-    "ceiling.json": "a ceiling",
+    BASELINE_FILE: "a baseline",
+    AVERAGE_FILE: "an average",
+    CEILING_FILE: "a ceiling",
 }
 """file or folder that says of whom the results beside it are"""
 

@@ -229,7 +229,6 @@ def _check_one_test(path: Path, metrics: Metrics, table: NeuronTable) -> None:
                 f"{'nothing of it' if written is None else f'{written:.6g}'}: they are of two tests. "
                 "Test the run again."
             )
-
     for eid, own in metrics["sessions"].items():
         for key in BPS_KEYS:
             if key in own and not any(key in neuron for neuron in table.get(eid, {}).values()):

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuromtm.errors import UserError
-from neuromtm.evaluation.amounts import BASELINE_STEM
+from neuromtm.evaluation.amounts import AVERAGE_STEM, BASELINE_STEM
 from neuromtm.evaluation.pairing import Paired, TestedRun, read_run
 from neuromtm.regular_files import regular_text
 
 CEILING_FILE = "ceiling.json"
 BASELINE_FILE = f"{BASELINE_STEM}.json"
+AVERAGE_FILE = f"{AVERAGE_STEM}.json"
 
 
 @dataclass(frozen=True)

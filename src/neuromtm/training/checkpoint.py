@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from neuromtm.batch import SessionInfo
 from neuromtm.errors import CheckpointError, ConfigError
+from neuromtm.files import whole_file
 from neuromtm.masking.objective import FORMER_OPTIONS, Objective
 from neuromtm.models.blocks import Prompts
 from neuromtm.models.interface import Backbone
@@ -189,6 +190,18 @@ class CheckpointRecord:
                 f"{name}: holds another model: {'; '.join(differing)}. Leave model.backbone out to take the "
                 "checkpoint's."
             )
+
+
+def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole or not at all.
+
+    Args:
+        path: its file.
+        checkpoint: tensors and plain types.
+    """
+    # given an open file, torch keeps the reason why it could not be written
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        torch.save(checkpoint, file)
 
 
 def load_checkpoint(path: Path | str) -> dict[str, Any]:

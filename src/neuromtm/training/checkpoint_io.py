@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from neuromtm.errors import CheckpointError
-from neuromtm.files import reason_of, whole_file
-from neuromtm.training.checkpoint import CheckpointRecord, load_checkpoint, require_training_fields
+from neuromtm.files import reason_of
+from neuromtm.training.checkpoint import CheckpointRecord, load_checkpoint, require_training_fields, write_checkpoint
 
 HANDED_OVER = ".temp.ckpt"
 """Lightning's name for the file by which forked ranks hand their weights to the main process"""
@@ -24,10 +23,8 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints under a temporary name and renames them; reads them with `weights_only`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        # given an open file, torch keeps the reason why it could not be written
         try:
-            with whole_file(Path(path)) as temporary, temporary.open("wb") as file:
-                torch.save(checkpoint, file)
+            write_checkpoint(Path(path), checkpoint)
         except (OSError, RuntimeError) as error:
             reason = _of_the_file_system(error)
             if reason is None:

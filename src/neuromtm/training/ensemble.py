@@ -13,7 +13,7 @@ from torch import Tensor
 from neuromtm.baselines.choice import fit_baseline
 from neuromtm.baselines.kind import SessionCounts
 from neuromtm.baselines.session import BaselineScores, Fitted, Predicts, score_each
-from neuromtm.batch import SessionGroup, SessionInfo
+from neuromtm.batch import SessionInfo, groups_of_counts
 from neuromtm.data.datamodule import SessionDataModule
 from neuromtm.evaluation.tasks import TASKS, HeldOut, Task, hidden_rates, n_forward_bins
 from neuromtm.metrics.absent import Absent
@@ -61,25 +61,14 @@ class AverageOfRates:
     @torch.no_grad()
     def _of_model(self, trained: Trained, counts: np.ndarray) -> Tensor:
         """(trial, bin, neuron) float32 expected spikes, NaN where the task predicts nothing."""
-        device = next(trained.model.parameters()).device
-        region = self.info.region_index().to(device)
-        parts = [
-            hidden_rates(
-                self.task,
-                trained.model,
-                trained.record.objective,
-                SessionGroup(
-                    eid=self.info.eid,
-                    counts=given.to(device),
-                    region=region,
-                    trial=torch.arange(len(given)),
-                    choice=torch.zeros(len(given), dtype=torch.int8),
-                    behavior={},
-                ),
-            ).cpu()
-            for given in torch.from_numpy(counts).int().split(TRIALS_AT_ONCE)
-        ]
-        return torch.cat(parts)
+        groups = groups_of_counts(
+            self.info,
+            torch.from_numpy(counts).int(),
+            size=TRIALS_AT_ONCE,
+            device=next(trained.model.parameters()).device,
+        )
+        objective = trained.record.objective
+        return torch.cat([hidden_rates(self.task, trained.model, objective, group).cpu() for group in groups])
 
 
 def score_average(
